@@ -1,0 +1,1 @@
+"""Files that must survive: durable writes, hashes, one directory an artefact."""

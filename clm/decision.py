@@ -1,0 +1,38 @@
+"""From verdicts to one decision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from clm.gates.verdict import GateStatus, GateVerdict
+
+
+class DecisionKind(StrEnum):
+    """What becomes of a candidate."""
+
+    PROMOTE = "PROMOTE"
+    HOLD = "HOLD"
+    REJECT = "REJECT"
+    REFUSED = "REFUSED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The decision and its reasons, each one sentence."""
+
+    kind: DecisionKind
+    reasons: tuple[str, ...]
+
+
+def decide(verdicts: Sequence[GateVerdict]) -> Decision:
+    """Reject when one gate fails, hold when nothing is gained, promote otherwise."""
+    failed = [f"{v.name}: {v.reason}" for v in verdicts if v.status is GateStatus.FAIL]
+    if failed:
+        return Decision(kind=DecisionKind.REJECT, reasons=tuple(failed))
+    idle = [f"{v.name}: {v.reason}" for v in verdicts if v.gain is not None and not v.gain > 0]
+    if idle:
+        return Decision(kind=DecisionKind.HOLD, reasons=tuple(idle))
+    if not any(v.status is GateStatus.PASS for v in verdicts):
+        return Decision(kind=DecisionKind.HOLD, reasons=("no gate passed: nothing was shown",))
+    passed = [v.name for v in verdicts if v.status is GateStatus.PASS]
+    return Decision(kind=DecisionKind.PROMOTE, reasons=(f"passed: {', '.join(passed)}",))

@@ -1,0 +1,91 @@
+"""What a training child is asked for, and what it answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSpec:
+    """Hyperparameters of one training; defaults live in settings.py."""
+
+    architecture: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+    label_smoothing: float
+    """ε: targets are ε/2 and 1 - ε/2."""
+    class_weights: bool
+    patience: int
+    """Epochs without a better validation log loss before training stops."""
+    seed: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChampionRef:
+    """The model that the engine's environment file names."""
+
+    version: str
+    path: Path
+    sha256: str
+    feature_names: tuple[str, ...] = ()
+    """Empty for an adopted file whose features are not recorded."""
+    adopted: bool = False
+    """True when the file was there before us: its hash was taken, not checked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """One child process: its directory holds job.json and dataset.npz before, the answer after."""
+
+    run_id: str
+    directory: Path
+    spec: TrainingSpec
+    context_length: int
+    feature_names: tuple[str, ...]
+    champion: ChampionRef | None
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochReport:
+    """Figures of one epoch, sent while training goes on; losses in nats."""
+
+    epoch: int
+    epochs: int
+    train_loss: float
+    validation_log_loss: float
+    validation_auroc: float
+    validation_p_win_std: float
+    seconds: float
+    best: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingResult:
+    """What the child left behind, its hash checked by the parent."""
+
+    weights_path: Path
+    """The served file: `{"model_state_dict": ...}`, input scaling folded in."""
+    file_sha256: str
+    weights_hash: str
+    """sha256 over names, shapes and bytes of all tensors: the same seed gives the same hash."""
+    n_parameters: int
+    best_epoch: int
+    stopped_because: str
+    epochs: tuple[EpochReport, ...]
+    seconds: float
+    p_candidate_N: NDArray[np.float64]
+    """P(WIN) of the test rows, computed by the served file from raw windows, in the order of Split.test."""
+    p_logistic_N: NDArray[np.float64]
+    p_champion_N: NDArray[np.float64] | None
+    champion_absent_because: str
+    """Why there is no champion score; empty where there is one."""
+    notes: Mapping[str, object] = field(default_factory=dict)
+    """Further facts for the proof pack: device, threads, torch version, calibration."""

@@ -1,0 +1,1 @@
+"""Measuring: predictions in, figures out; judging is in clm.gates."""

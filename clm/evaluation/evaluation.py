@@ -1,0 +1,100 @@
+"""The records that measuring fills."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clm.domain.sample import Floats
+from clm.evaluation.predictions import TestRows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPolicy:
+    """How uncertainty and costs are measured."""
+
+    bootstrap_replicates: int
+    confidence: float
+    """Two-sided coverage of the intervals, for example 0.95."""
+    block_h: float
+    """Mean length of a bootstrap block in hours; never shorter than the label horizon."""
+    seed: int
+    fee_bps: float
+    slippage_bps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A figure with its bootstrap interval; NaN where it cannot be computed."""
+
+    value: float
+    low: float
+    high: float
+    n_blocks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfidenceStatistics:
+    """The distribution of P(WIN)."""
+
+    mean: float
+    std: float
+    min: float
+    p10: float
+    p50: float
+    p90: float
+    max: float
+    p10_p90: float
+    unique_values: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradingResult:
+    """What trading the actions would have earned, net of costs, as fractions of the stake."""
+
+    n_trades: int
+    net_return_per_trade: float
+    net_return_total: float
+    max_drawdown: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Every figure of gates.md for one predictor on the test rows; names as in the field."""
+
+    name: str
+    n: int
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    auroc: float
+    log_loss: float
+    brier: float
+    ece: float
+    confusion: Mapping[str, int]
+    """true_positive, false_positive, true_negative, false_negative at P(WIN) >= 0.5."""
+    action_shares: Mapping[str, float]
+    """BUY, SELL, HOLD."""
+    confidence: ConfidenceStatistics
+    trading: TradingResult
+    auroc_by_symbol: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Candidate, champion and baselines on the same rows, with what separates them."""
+
+    rows: TestRows
+    p_candidate_N: Floats
+    candidate: Evaluation
+    champion: Evaluation | None
+    champion_absent_because: str
+    base_rate: Evaluation
+    """Predicts the training part's share of WIN for every row."""
+    logistic: Evaluation
+    """Logistic regression on the last step of each window."""
+    auroc_interval: Interval
+    """Candidate's AUROC, block bootstrap."""
+    log_loss_minus_champion: Interval | None
+    """Paired over the same rows, candidate - champion; negative is better; exactly 0 for the same model."""
+    net_return_minus_champion: Interval | None
+    """Paired difference of net return per test row; a difference, never a ratio."""

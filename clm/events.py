@@ -1,0 +1,108 @@
+"""What we tell the world: frozen past-tense records, listed in EVENTS.
+
+Stream names and payload fields are those of the existing system. Time stamps are RFC 3339 UTC,
+except `promoted_at`, which the existing readers expect in epoch seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened; `event_type` names the stream."""
+
+    event_type: ClassVar[str]
+
+    def payload(self) -> dict[str, object]:
+        """Return the JSON object that travels in the envelope."""
+        return {"event_type": self.event_type, **asdict(self)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainingStarted(Event):
+    """A cycle began."""
+
+    event_type: ClassVar[str] = "learning.retraining.started"
+    model: str
+    timestamp: str
+    job_id: str
+    trigger_reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainingCompleted(Event):
+    """A cycle came to a decision, whichever."""
+
+    event_type: ClassVar[str] = "learning.retraining.completed"
+    model: str
+    timestamp: str
+    job_id: str
+    model_path: str
+    duration_seconds: float
+    status: str
+    """promoted, held, rejected or refused."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainingFailed(Event):
+    """A cycle broke before it could decide."""
+
+    event_type: ClassVar[str] = "learning.retraining.failed"
+    model: str
+    timestamp: str
+    job_id: str
+    error: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPromoted(Event):
+    """The engine runs on a new model, proven by effect."""
+
+    event_type: ClassVar[str] = "model.promoted"
+    model_name: str
+    old_version: str
+    new_version: str
+    accuracy: float
+    precision: float
+    recall: float
+    f1_score: float
+    promoted_at: float
+    promoted_by: str
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackInitiated(Event):
+    """The engine did not take the new model; the previous one comes back."""
+
+    event_type: ClassVar[str] = "model.rollback_initiated"
+    model_id: str
+    reason: str
+    timestamp: str
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerformanceAlert(Event):
+    """Something an operator has to look at."""
+
+    event_type: ClassVar[str] = "learning.performance.alert"
+    model_id: str
+    severity: str
+    message: str
+    timestamp: str
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+EVENTS: tuple[type[Event], ...] = (
+    RetrainingStarted,
+    RetrainingCompleted,
+    RetrainingFailed,
+    ModelPromoted,
+    RollbackInitiated,
+    PerformanceAlert,
+)

@@ -1,0 +1,1 @@
+"""Judging: a comparison and a policy in, verdicts out."""

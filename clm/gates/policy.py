@@ -1,0 +1,22 @@
+"""The bars of the gates; every figure an operator may tune is a setting of the same name."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatePolicy:
+    """Thresholds; docs/gates.md says why each stands where it stands."""
+
+    max_action_share: float
+    min_action_share: float
+    min_confidence_std: float
+    min_confidence_range: float
+    """P10-P90 distance of P(WIN)."""
+    collapsed_std: float
+    collapsed_range: float
+    logistic_margin: float
+    """How much worse than logistic regression the log loss may be, in nats."""
+    champion_margin: float
+    """How much worse than the champion's the log loss may be, in nats, at the interval's upper end."""
+    allow_first_champion: bool
+    """Whether a first model may go in where no champion can be scored."""
