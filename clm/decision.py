@@ -1,9 +1,10 @@
-"""From verdicts to one decision."""
+"""From verdicts, or from findings, to one decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from clm.data.audits import Finding, Severity
 from clm.gates.verdict import GateStatus, GateVerdict
 
 
@@ -32,7 +33,19 @@ def decide(verdicts: Sequence[GateVerdict]) -> Decision:
     idle = [f"{v.name}: {v.reason}" for v in verdicts if v.gain is not None and not v.gain > 0]
     if idle:
         return Decision(kind=DecisionKind.HOLD, reasons=tuple(idle))
-    if not any(v.status is GateStatus.PASS for v in verdicts):
-        return Decision(kind=DecisionKind.HOLD, reasons=("no gate passed: nothing was shown",))
     passed = [v.name for v in verdicts if v.status is GateStatus.PASS]
+    if not passed:
+        return Decision(kind=DecisionKind.HOLD, reasons=("no gate passed: nothing was shown",))
     return Decision(kind=DecisionKind.PROMOTE, reasons=(f"passed: {', '.join(passed)}",))
+
+
+def refuse(findings: Sequence[Finding]) -> Decision:
+    """Refuse the data set for its blocking findings, before anything is trained on it.
+
+    Raises:
+        ValueError: none of the findings blocks.
+    """
+    blocking = [f"{f.name}: {f.message}" for f in findings if f.severity is Severity.BLOCK]
+    if not blocking:
+        raise ValueError("a data set without a blocking finding is not refused")
+    return Decision(kind=DecisionKind.REFUSED, reasons=tuple(blocking))

@@ -1,9 +1,16 @@
 """Samples, windows, labels and split in one value with a fingerprint."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from clm.data.scaling import Scaler
-from clm.data.splits import Split, SplitPolicy
+import numpy as np
+import orjson
+
+from clm.data.labels import label
+from clm.data.scaling import Scaler, fit_scaler
+from clm.data.splits import Split, SplitPolicy, split_by_time
+from clm.data.windows import window_ends
 from clm.domain.sample import Bytes8, Ints, SampleTable
 
 
@@ -16,10 +23,6 @@ class DataPolicy:
     """`win` (as recorded) or `direction` (side x outcome)."""
     features: tuple[str, ...]
     """Names to use in this order; empty takes those of the store."""
-    max_features: int
-    """What the served architecture can hold."""
-    min_samples: int
-    max_bad_share: float
     split: SplitPolicy
 
 
@@ -40,8 +43,67 @@ class Dataset:
     scaler: Scaler
     fingerprint: str
     """sha256 over everything above that training sees."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Rows with a known outcome that became no window, by reason."""
 
     @property
     def base_rate(self) -> float:
-        """Share of label 1 in the training part."""
-        return float(self.label_N[self.split.train].mean())
+        """Share of label 1 in the training part; NaN when it is empty."""
+        return float(self.label_N[self.split.train].mean()) if len(self.split.train) else float("nan")
+
+
+def build_dataset(table: SampleTable, policy: DataPolicy) -> Dataset:
+    """Put a data set together from whatever the table holds; the audits judge it."""
+    labels = label(table, policy.target)
+    ends_N = window_ends(table, labels.known_R, policy.context_length)
+    row_N = ends_N[np.lexsort((table.sample_id_R[ends_N], table.decided_at_R[ends_N]))]
+    label_N = labels.label_R[row_N]
+    split = split_by_time(table.decided_at_R[row_N], table.resolved_at_R[row_N], policy.split)
+    return Dataset(
+        table=table,
+        row_N=row_N,
+        label_N=label_N,
+        context_length=policy.context_length,
+        target=policy.target,
+        split=split,
+        scaler=fit_scaler(table.features_RC, row_N[split.train]),
+        fingerprint=_fingerprint(table, row_N, label_N, split, policy),
+        dropped={
+            "target_undefined": labels.undefined,
+            "history_too_short": int(labels.known_R.sum()) - len(row_N),
+        },
+    )
+
+
+def _fingerprint(table: SampleTable, row_N: Ints, label_N: Bytes8, split: Split, policy: DataPolicy) -> str:
+    """Hash what the windows show, not where it lay: rows that no window holds do not count."""
+    used_R = np.zeros(len(table), dtype=np.bool_)
+    for step in range(policy.context_length):
+        used_R[row_N - step] = True
+    place_R = np.cumsum(used_R) - 1
+    codes, symbol_R = np.unique(table.symbol_R[used_R], return_inverse=True)
+    told = orjson.dumps(
+        {
+            "context_length": policy.context_length,
+            "target": policy.target,
+            "feature_names": table.feature_names,
+            "symbols": [table.symbols[code] for code in codes],
+            "boundaries": [split.validation_starts_at, split.test_starts_at],
+        }
+    )
+    digest = hashlib.sha256(told)
+    for array, form in (
+        (table.features_RC[used_R], "<f8"),
+        (symbol_R, "<i8"),
+        (table.decided_at_R[used_R], "<i8"),
+        (place_R[row_N], "<i8"),
+        (table.resolved_at_R[row_N], "<i8"),
+        (table.market_return_R[row_N], "<f8"),
+        (label_N, "<i1"),
+        (split.train, "<i8"),
+        (split.validation, "<i8"),
+        (split.test, "<i8"),
+    ):
+        digest.update(len(array).to_bytes(8, "little"))
+        digest.update(np.ascontiguousarray(array, dtype=form).tobytes())
+    return digest.hexdigest()

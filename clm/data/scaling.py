@@ -2,7 +2,13 @@
 
 from dataclasses import dataclass
 
-from clm.domain.sample import Floats
+import numpy as np
+from numpy.typing import NDArray
+
+from clm.domain.sample import Floats, Ints
+
+RESOLUTION = 1e-6
+"""Smallest spread, relative to a feature's magnitude, that the served model can see: it reads float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,3 +17,27 @@ class Scaler:
 
     mean_C: Floats
     scale_C: Floats
+
+    def apply(self, features: Floats) -> Floats:
+        """Scale an array whose last axis is the features."""
+        return (features - self.mean_C) / self.scale_C
+
+
+def fit_scaler(features_RC: Floats, row_N: Ints) -> Scaler:
+    """Fit on these rows, each counted once, in float64."""
+    fitted_RC = features_RC[np.unique(row_N)]
+    if not len(fitted_RC):
+        n_features = features_RC.shape[1]
+        return Scaler(mean_C=np.zeros(n_features), scale_C=np.ones(n_features))
+    return Scaler(
+        mean_C=fitted_RC.mean(axis=0),
+        scale_C=np.where(varies(fitted_RC), fitted_RC.std(axis=0), 1.0),
+    )
+
+
+def varies(features_RC: Floats) -> NDArray[np.bool_]:
+    """Return for each feature whether it varies by more than RESOLUTION of its magnitude."""
+    if not len(features_RC):
+        return np.zeros(features_RC.shape[1], dtype=np.bool_)
+    magnitude_C = np.abs(features_RC).max(axis=0)
+    return np.asarray(features_RC.std(axis=0) > RESOLUTION * magnitude_C, dtype=np.bool_)

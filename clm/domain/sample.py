@@ -47,6 +47,12 @@ class SampleTable:
     rows_read: int
     rejected: Mapping[str, int] = field(default_factory=dict)
     """Rows that were read and not used, counted by reason."""
+    unlabelled: Mapping[str, int] = field(default_factory=dict)
+    """Rows that are history only, counted by the reason why they have no label."""
+    available_features: tuple[str, ...] = ()
+    """What the newest readable sample carries; may be more than is used."""
+    missing_features: tuple[str, ...] = ()
+    """What was asked for by name and the newest readable sample does not carry."""
 
     @property
     def labelled_R(self) -> NDArray[np.bool_]:

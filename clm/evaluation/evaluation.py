@@ -29,6 +29,9 @@ class Interval:
     low: float
     high: float
     n_blocks: int
+    """How many blocks of mean length the rows span: the independent evidence behind the bounds."""
+    confidence: float
+    """Two-sided coverage of low..high."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ class Evaluation:
     brier: float
     ece: float
     confusion: Mapping[str, int]
-    """true_positive, false_positive, true_negative, false_negative at P(WIN) >= 0.5."""
+    """true_positive, false_positive, true_negative, false_negative at P(WIN) >= 0.5; empty if unknown."""
     action_shares: Mapping[str, float]
     """BUY, SELL, HOLD."""
     confidence: ConfidenceStatistics

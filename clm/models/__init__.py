@@ -1,0 +1,1 @@
+"""The served architectures; torch, so only the training child imports this."""

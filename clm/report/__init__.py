@@ -1,0 +1,1 @@
+"""Reporting: domain values in, JSON and Markdown out."""

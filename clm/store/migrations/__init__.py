@@ -1,0 +1,1 @@
+"""Steps in which our tables came to be; each file is frozen once it was released."""

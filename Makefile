@@ -1,0 +1,61 @@
+# make run       set everything up and perform one learning cycle on the demonstration store in var/
+# make test      set everything up and run the tests        make lint, make types   the other checks
+# make bench     measure                                    make chaos              the long fault sweeps
+# make install   put the service on this machine (root), or its files below DESTDIR
+# make uninstall take it away again
+# make venv      only the virtual environment               make clean              remove what make made
+
+VENV ?= .venv
+ROOT ?= var
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: help run test lint types bench chaos install uninstall venv venv-run packages clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 6
+
+run: venv-run
+	@$(BIN)/clm demo --root $(ROOT)
+
+test: venv
+	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+lint: venv
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@for script in $$(git ls-files | grep -E '\.sh$$|^\.ci/|^tests/systemd/box$$'); do bash -n $$script || exit 1; done
+	@if command -v shellcheck >/dev/null; then shellcheck deploy/*.sh .ci/run .ci/packages tests/systemd/box; fi
+
+types: venv
+	@$(BIN)/mypy
+
+bench: venv
+	@found=; for script in benchmarks/*.py; do \
+	  [ -e "$$script" ] || continue; found=1; echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
+	done; [ -n "$$found" ] || echo "bench: there are no benchmarks yet"
+
+chaos: venv
+	@if [ -d tests/chaos ]; then $(BIN)/python -m pytest -q tests/chaos $(PYTEST_ARGS); \
+	else echo "chaos: there are no fault sweeps yet"; fi
+
+install:
+	@deploy/install.sh $(if $(filter direct,$(SWITCH)),--direct-switch) $(if $(VENV_FOR_SERVICE),--venv $(VENV_FOR_SERVICE))
+
+uninstall:
+	@deploy/uninstall.sh
+
+# The scripts decide by content whether there is anything to do, and wait for each other.
+venv-run:
+	@deploy/venv.sh $(VENV) run
+
+venv: packages
+	@deploy/venv.sh $(VENV) dev
+
+packages:
+	@.ci/packages
+
+clean:
+	rm -rf $(VENV) $(ROOT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,189 @@
+"""What the parent asks of a training child, and how far the child has come, as files of the job's directory.
+
+Both sides import this; it needs no torch.
+"""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from clm.artefacts.files import replace_durably, translated
+from clm.data.dataset import Dataset
+from clm.data.scaling import Scaler
+from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingSpec
+from clm.domain.sample import Bytes8, Floats, Ints
+from clm.errors import TrainingError
+
+JOB = "job.json"
+DATASET = "dataset.npz"
+PROGRESS = "progress.jsonl"
+MODEL = "model.pth"
+PREDICTIONS = "predictions.npz"
+RESULT = "result.json"
+STDOUT = "stdout.log"
+STDERR = "stderr.log"
+
+ANSWERS = (PROGRESS, MODEL, PREDICTIONS, RESULT, STDOUT, STDERR)
+"""What a child leaves; removed before the next child starts in the same directory."""
+
+
+class ChildExit(IntEnum):
+    """Exit codes of the child that have a meaning; the names are the codes of TrainingError."""
+
+    DONE = 0
+    NAN_LOSS = 90
+    EXPORT_MISMATCH = 91
+    CHILD_OOM = 92
+    JOB_UNREADABLE = 93
+    ARCHITECTURE_UNKNOWN = 94
+    ORPHANED = 95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingArrays:
+    """What training sees of a data set: window n is the rows that end at `row_N[n]`, oldest first."""
+
+    features_RC: Floats
+    """Raw, not scaled."""
+    row_N: Ints
+    label_N: Bytes8
+    train: Ints
+    validation: Ints
+    test: Ints
+    scaler: Scaler
+
+
+def write_job(job: TrainingJob, dataset: Dataset) -> None:
+    """Write job.json and dataset.npz into the job's directory, and remove what an earlier child left.
+
+    Raises:
+        ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION, IO_ERROR.
+    """
+    with translated(f"cannot prepare {job.directory}"):
+        job.directory.mkdir(parents=True, exist_ok=True)
+        for name in ANSWERS:
+            (job.directory / name).unlink(missing_ok=True)
+    arrays = io.BytesIO()
+    np.savez(
+        arrays,
+        features_RC=dataset.table.features_RC,
+        row_N=dataset.row_N,
+        label_N=dataset.label_N,
+        train=dataset.split.train,
+        validation=dataset.split.validation,
+        test=dataset.split.test,
+        mean_C=dataset.scaler.mean_C,
+        scale_C=dataset.scaler.scale_C,
+    )
+    replace_durably(job.directory / DATASET, arrays.getvalue())
+    document = {**asdict(job), "data_fingerprint": dataset.fingerprint}
+    replace_durably(
+        job.directory / JOB,
+        orjson.dumps(document, default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS),
+    )
+
+
+def read_job(directory: Path) -> tuple[TrainingJob, TrainingArrays]:
+    """Return what `write_job` wrote; the directory is where the files lie now.
+
+    Raises:
+        TrainingError: JOB_UNREADABLE.
+    """
+    try:
+        document = orjson.loads((directory / JOB).read_bytes())
+        champion = document["champion"]
+        job = TrainingJob(
+            run_id=document["run_id"],
+            directory=directory,
+            spec=TrainingSpec(**document["spec"]),
+            context_length=document["context_length"],
+            feature_names=tuple(document["feature_names"]),
+            champion=_champion(champion) if champion else None,
+            timeout_s=document["timeout_s"],
+        )
+        stored = read_arrays(directory / DATASET)
+        arrays = TrainingArrays(
+            features_RC=stored["features_RC"],
+            row_N=stored["row_N"],
+            label_N=stored["label_N"],
+            train=stored["train"],
+            validation=stored["validation"],
+            test=stored["test"],
+            scaler=Scaler(mean_C=stored["mean_C"], scale_C=stored["scale_C"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise TrainingError(
+            "JOB_UNREADABLE",
+            f"{directory} holds no job that can be trained: {exc}; let the daemon write it anew",
+        ) from exc
+    return job, arrays
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file by name; pickled objects are refused.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is torn.
+    """
+    # Opened here: numpy forgets to close a file that turns out to be no archive.
+    with path.open("rb") as handle:
+        try:
+            with np.load(handle, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        # zipfile, which numpy reads with, says RuntimeError (NotImplementedError) to some torn archives.
+        except (EOFError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error) as exc:
+            raise ValueError(f"{path} is no whole archive of arrays: {exc}") from exc
+
+
+def _champion(document: Mapping[str, object]) -> ChampionRef:
+    return ChampionRef(
+        version=str(document["version"]),
+        path=Path(str(document["path"])),
+        sha256=str(document["sha256"]),
+        feature_names=tuple(document["feature_names"]),  # type: ignore[arg-type]  # a list of names, or TypeError
+        adopted=bool(document["adopted"]),
+    )
+
+
+def epoch_line(report: EpochReport) -> bytes:
+    """Return one line of progress.jsonl; NaN is written as null."""
+    return orjson.dumps(asdict(report)) + b"\n"
+
+
+def parse_epoch(document: Mapping[str, object]) -> EpochReport:
+    """Return the report of one parsed line.
+
+    Raises:
+        KeyError, TypeError, ValueError: the document is no report.
+    """
+    return EpochReport(
+        epoch=_whole(document["epoch"]),
+        epochs=_whole(document["epochs"]),
+        train_loss=_figure(document["train_loss"]),
+        validation_log_loss=_figure(document["validation_log_loss"]),
+        validation_auroc=_figure(document["validation_auroc"]),
+        validation_p_win_std=_figure(document["validation_p_win_std"]),
+        seconds=_figure(document["seconds"]),
+        best=document["best"] is True,
+    )
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
+def _figure(value: object) -> float:
+    if value is None:
+        return float("nan")
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)  # type: ignore[arg-type]  # int or float by now

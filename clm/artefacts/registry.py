@@ -1,0 +1,172 @@
+"""Every trained model in a directory of its own, outside the engine's models directory."""
+
+import dataclasses
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import orjson
+
+from clm.artefacts.files import (
+    create_durably,
+    sha256_of,
+    sweep_temporaries,
+    sync_directory,
+    temporary_name,
+    translated,
+)
+from clm.artefacts.manifest import Artefact, Lineage, Manifest
+from clm.domain import ids
+from clm.errors import ArtefactError
+
+MODEL_NAME = "model.pth"
+MANIFEST_NAME = "manifest.json"
+
+_SECONDS_AHEAD = 3600
+
+
+def names_in(models_dir: Path) -> Callable[[str], bool]:
+    """Return a question whether a file of the engine's models directory carries a version's name."""
+    return lambda version: next(models_dir.glob(f"{version}*"), None) is not None
+
+
+class DirectoryRegistry:
+    """Keeps artefacts as `<root>/<version>/{model.pth, manifest.json}`, each whole or absent."""
+
+    def __init__(self, root: Path, *, taken: Callable[[str], bool] = lambda _version: False) -> None:
+        self._root = root
+        self._taken = taken
+
+    def new_version(self, now: datetime) -> str:
+        """Return the name of the first second from `now` on that nobody has taken."""
+        for ahead in range(_SECONDS_AHEAD):
+            version = ids.version(now + timedelta(seconds=ahead))
+            if not self._directory(version).exists() and not self._taken(version):
+                return version
+        raise ArtefactError(
+            "NO_FREE_VERSION", f"{self._root}: an hour of version names is taken; check the clock"
+        )
+
+    def register(self, weights_path: Path, manifest: Manifest) -> Artefact:
+        """Copy the file and its manifest durably into a directory that appears all at once.
+
+        Raises:
+            ArtefactError: ARTEFACT_TORN where the file is not what the manifest says, ARTEFACT_EXISTS,
+                DISK_FULL, READ_ONLY_FS, PERMISSION.
+        """
+        directory = self._directory(manifest.version)
+        _check(weights_path, manifest)
+        with translated(f"cannot register {manifest.version} in {self._root}"):
+            if directory.exists():
+                raise ArtefactError(
+                    "ARTEFACT_EXISTS", f"{directory} exists already; a version is written once"
+                )
+            self._root.mkdir(mode=0o750, parents=True, exist_ok=True)
+            building = temporary_name(directory)
+            building.mkdir(mode=0o750)
+            try:
+                create_durably(building / MODEL_NAME, weights_path, mode=0o640)
+                create_durably(building / MANIFEST_NAME, _encode(manifest), mode=0o640)
+                building.rename(directory)
+            except BaseException:
+                _discard(building)
+                raise
+            sync_directory(self._root)
+        return self._artefact(directory, manifest)
+
+    def get(self, version: str) -> Artefact:
+        """Return a registered artefact whose file is, byte for byte, what its manifest says.
+
+        Raises:
+            ArtefactError: ARTEFACT_MISSING, ARTEFACT_TORN.
+        """
+        directory = self._directory(version)
+        manifest = self._manifest(directory)
+        _check(directory / MODEL_NAME, manifest)
+        return self._artefact(directory, manifest)
+
+    def list(self) -> tuple[Artefact, ...]:
+        """Return what is registered, oldest version first, without reading the model files."""
+        if not self._root.is_dir():
+            return ()
+        names = sorted(p.name for p in self._root.iterdir() if ids.VERSION_PATTERN.fullmatch(p.name))
+        directories = [self._directory(name) for name in names]
+        return tuple(self._artefact(d, self._manifest(d)) for d in directories)
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove what a killed registration left; the caller holds the lock of the state directory."""
+        return sweep_temporaries(self._root) if self._root.is_dir() else ()
+
+    def _directory(self, version: str) -> Path:
+        if not ids.VERSION_PATTERN.fullmatch(version):
+            raise ArtefactError(
+                "ARTEFACT_MISSING",
+                f"{version!r} is no version name; they look like patchtst_v20260109_233444",
+            )
+        return self._root / version
+
+    def _manifest(self, directory: Path) -> Manifest:
+        path = directory / MANIFEST_NAME
+        if not path.is_file():
+            raise ArtefactError(
+                "ARTEFACT_MISSING", f"{directory.name} is not registered: there is no {path}; see `clm runs`"
+            )
+        try:
+            plain = orjson.loads(path.read_bytes())
+            lineage = Lineage(**plain.pop("lineage"))
+            names = tuple(plain.pop("feature_names"))
+            manifest = Manifest(**plain, feature_names=names, lineage=lineage)
+        except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError) as exc:
+            raise ArtefactError("ARTEFACT_TORN", f"{path} is not a manifest ({exc}); train again") from exc
+        if manifest.version != directory.name:
+            raise ArtefactError(
+                "ARTEFACT_TORN",
+                f"{path} is of version {manifest.version}, not {directory.name}; it was moved",
+            )
+        return manifest
+
+    @staticmethod
+    def _artefact(directory: Path, manifest: Manifest) -> Artefact:
+        return Artefact(directory=directory, model_path=directory / MODEL_NAME, manifest=manifest)
+
+
+def check_whole(path: Path, *, sha256: str, size_bytes: int) -> None:
+    """Return when the file has exactly this size and hash.
+
+    Raises:
+        ArtefactError: ARTEFACT_MISSING, ARTEFACT_TORN; the text names both sizes or both hashes.
+    """
+    if not path.is_file():
+        raise ArtefactError(
+            "ARTEFACT_MISSING", f"{path} does not exist; it was removed since it was registered"
+        )
+    size = path.stat().st_size
+    if size != size_bytes:
+        raise ArtefactError(
+            "ARTEFACT_TORN",
+            f"{path} has {size} bytes, its manifest says {size_bytes}; restore it or train again",
+        )
+    found = sha256_of(path)
+    if found != sha256:
+        raise ArtefactError(
+            "ARTEFACT_TORN",
+            f"{path} has sha256 {found}, its manifest says {sha256}; restore it or train again",
+        )
+
+
+def _check(path: Path, manifest: Manifest) -> None:
+    check_whole(path, sha256=manifest.sha256, size_bytes=manifest.size_bytes)
+
+
+def _encode(manifest: Manifest) -> bytes:
+    plain = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest)}
+    return (
+        orjson.dumps(plain, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+        + b"\n"
+    )
+
+
+def _discard(building: Path) -> None:
+    for part in building.iterdir():
+        part.unlink()
+    building.rmdir()

@@ -1,0 +1,219 @@
+"""What the bus thread does: read triggers, publish events, show life; and wait well while Redis is away."""
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from clm.bus.inbox import TriggerConsumer
+from clm.bus.relay import BATCH, Heartbeat, OutboxRelay
+from clm.errors import BusUnavailable, ClmError
+from clm.ports import Clock, Outbox, StopSignal
+
+log = structlog.get_logger()
+
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 30.0
+SLICE_S = 1.0
+BEAT_EVERY_S = 10.0
+SAY_EVERY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusStatus:
+    """Where the bus stands, for STATUS and `clm status`."""
+
+    connected: bool
+    since: datetime
+    waiting: int | None
+    """Events in the outbox; None where the store does not say."""
+    last_error: str | None
+    """One line; None while all is well."""
+    tick_age_s: float
+
+    @property
+    def text(self) -> str:
+        """Return `redis up` or `redis down since 14:02, 37 events waiting`."""
+        state = "redis up" if self.connected else f"redis down since {self.since:%H:%M}"
+        if self.waiting is None:
+            return f"{state}, outbox unreadable"
+        if not self.waiting and self.connected:
+            return state
+        return f"{state}, {self.waiting} event{'' if self.waiting == 1 else 's'} waiting"
+
+
+class Backoff:
+    """Waits from 0.1 s, doubled up to 30 s, each between half and the whole of it."""
+
+    def __init__(self, first_s: float = FIRST_WAIT_S, longest_s: float = LONGEST_WAIT_S) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._failures = 0
+
+    def next_s(self) -> float:
+        """Return the next wait in seconds."""
+        ceiling = min(self._longest_s, self._first_s * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        return ceiling * random.uniform(0.5, 1.0)  # noqa: S311  # jitter is no cryptography
+
+    def reset(self) -> None:
+        """Begin anew after a success."""
+        self._failures = 0
+
+
+class BusWorker:
+    """The body of the bus thread; its status may be read from any thread."""
+
+    def __init__(
+        self,
+        consumer: TriggerConsumer,
+        relay: OutboxRelay,
+        heartbeat: Heartbeat,
+        outbox: Outbox,
+        clock: Clock,
+        *,
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._consumer = consumer
+        self._relay = relay
+        self._heartbeat = heartbeat
+        self._outbox = outbox
+        self._clock = clock
+        self._backoff = backoff or Backoff()
+        self._lock = threading.Lock()
+        self._connected = False
+        self._since = clock.now()
+        self._waiting: int | None = 0
+        self._last_error: str | None = None
+        self._ticked = clock.monotonic()
+        self._beat_at = 0.0
+        self._say_at = 0.0
+        self._behind = False
+
+    @property
+    def status(self) -> BusStatus:
+        """Return where the bus stands now."""
+        with self._lock:
+            return BusStatus(
+                connected=self._connected,
+                since=self._since,
+                waiting=self._waiting,
+                last_error=self._last_error,
+                tick_age_s=self._clock.monotonic() - self._ticked,
+            )
+
+    @property
+    def tick_age_s(self) -> float:
+        """Return the seconds since the thread last showed life; a dead network is waited for 13 s at most."""
+        with self._lock:
+            return self._clock.monotonic() - self._ticked
+
+    def status_text(self) -> str:
+        """Return the bus's part of the daemon's status line."""
+        return self.status.text
+
+    def run(self, stop: StopSignal) -> None:
+        """Work until `stop` is set; returns within the blocking time of a read (2 s) plus one batch."""
+        while not stop.is_set():
+            if self._round():
+                self._backoff.reset()
+            else:
+                self._wait(stop, self._backoff.next_s())
+        self._tick()
+
+    def _round(self) -> bool:
+        """Do each step once; True where triggers could be read and stored."""
+        read = self._attempt(self._consume)
+        if isinstance(read, BusUnavailable) and read.code not in _PARTIAL:
+            self._note_lost(read)
+            return False
+        self._note_connected()
+        failures = [read, self._attempt(self._publish), self._attempt(self._beat), *self._blocked()]
+        self._note_failure(next((failure for failure in failures if failure), None))
+        return read is None
+
+    def _attempt(self, step: Callable[[], object]) -> ClmError | None:
+        self._tick()
+        try:
+            step()
+        except ClmError as exc:
+            return exc
+        finally:
+            self._tick()
+        return None
+
+    def _consume(self) -> None:
+        self._consumer.poll_once(block_ms=1 if self._behind else None)
+
+    def _publish(self) -> None:
+        self._behind = False
+        try:
+            self._behind = self._relay.drain_once() >= BATCH
+        finally:
+            self._count_waiting()
+
+    def _beat(self) -> None:
+        if self._clock.monotonic() >= self._beat_at:
+            self._heartbeat.beat()
+            self._beat_at = self._clock.monotonic() + BEAT_EVERY_S
+
+    def _blocked(self) -> list[ClmError]:
+        return list(self._consumer.blocked.values())
+
+    def _count_waiting(self) -> None:
+        try:
+            waiting = self._outbox.waiting_count()
+        except ClmError:
+            waiting = None
+        with self._lock:
+            self._waiting = waiting
+
+    def _tick(self) -> None:
+        with self._lock:
+            self._ticked = self._clock.monotonic()
+
+    def _note_connected(self) -> None:
+        if self._connected:
+            return
+        with self._lock:
+            self._connected, self._since, self._last_error = True, self._clock.now(), None
+        self._beat_at = 0.0
+        self._count_waiting()
+        log.info("bus.connected", waiting=self._waiting)
+
+    def _note_lost(self, exc: ClmError) -> None:
+        was_connected = self._connected
+        with self._lock:
+            if was_connected:
+                self._connected, self._since = False, self._clock.now()
+            self._last_error = exc.message
+        self._count_waiting()
+        self._consumer.forget()
+        self._say("bus.lost", exc, at_once=was_connected)
+
+    def _note_failure(self, exc: ClmError | None) -> None:
+        with self._lock:
+            self._last_error = exc.message if exc else None
+        if exc:
+            self._say("bus.step_failed", exc)
+
+    def _say(self, event: str, exc: ClmError, *, at_once: bool = False) -> None:
+        """Log at most one line in 30 s, whatever goes wrong how often; a loss is said at once."""
+        now = self._clock.monotonic()
+        if not at_once and now < self._say_at:
+            return
+        self._say_at = now + SAY_EVERY_S
+        log.warning(event, code=exc.code, error=exc.message, waiting=self._waiting)
+
+    def _wait(self, stop: StopSignal, seconds: float) -> None:
+        """Wait in slices, so that a long wait is no silence."""
+        end = self._clock.monotonic() + seconds
+        while (left := end - self._clock.monotonic()) > 0 and not stop.wait(min(SLICE_S, left)):
+            self._tick()
+
+
+_PARTIAL = frozenset({"REDIS_WRONGTYPE", "REDIS_OOM"})
+"""Refusals of one command or key: the connection is fine and the other steps are worth a try."""

@@ -1,0 +1,75 @@
+"""Verbs that make the model learn: run, trigger, serve."""
+
+import signal
+import threading
+
+import click
+
+from clm import logs
+from clm.cli.verbs import Answer, Say, cli, store_option, verb
+from clm.daemon.configuration import settings_for
+from clm.domain.job import EpochReport
+from clm.errors import ConfigError, DataError, Interrupted
+from clm.settings import Settings, runs_under_journal
+
+
+@verb("run")
+@click.option("--no-promote", is_flag=True, help="Judge and register, but leave the engine alone.")
+def run(settings: Settings, say: Say, no_promote: bool) -> object:
+    """Run one learning cycle now, in the foreground."""
+    from clm.daemon.foreground import run_once
+
+    try:
+        return run_once(settings, say, stop=stop_on_signals(), on_epoch=show_epoch, promote=not no_promote)
+    except Interrupted as stopped:
+        click.echo(f"clm: {stopped}", err=True)
+        return Answer({"error": {"code": stopped.code, "message": stopped.message}}, exit_code=130)
+
+
+@verb("trigger")
+@click.option("--reason", default="asked for by a person", help="Why; kept with the task.")
+def trigger(settings: Settings, say: Say, reason: str) -> object:
+    """Put a retrain into the queue; the daemon takes it from there."""
+    from clm.daemon.wiring import wire
+    from clm.domain.task import Trigger
+
+    wired = wire(settings)
+    task_id = wired.queue.submit(
+        Trigger(model="patchtst", reason=reason, requested_by="operator", source="cli"), wired.clock.now()
+    )
+    say(f"task {task_id} waits for the daemon")
+    return {"task_id": task_id}
+
+
+@cli.command()
+@store_option
+def serve(store: click.Path | None) -> None:
+    """Run the daemon in the foreground, as systemd does."""
+    from clm.daemon.serve import serve as run_daemon
+
+    logs.configure("info", journal=runs_under_journal())
+    settings = settings_for(store)  # type: ignore[arg-type]  # click.Path(path_type=Path) gives a Path
+    logs.configure(settings.log_level, journal=runs_under_journal())
+    try:
+        run_daemon(settings)
+    except DataError as error:
+        # At the start a store that is no store is a matter of settings: systemd must not try again.
+        raise ConfigError(error.code, error.message) from error
+
+
+def stop_on_signals() -> threading.Event:
+    """Return an event that SIGINT and SIGTERM set, so that a run in the foreground ends in order."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def show_epoch(epoch: EpochReport) -> None:
+    mark = " *" if epoch.best else ""
+    click.echo(
+        f"epoch {epoch.epoch:3}/{epoch.epochs}  train {epoch.train_loss:.4f}  "
+        f"validation {epoch.validation_log_loss:.4f}  AUROC {epoch.validation_auroc:.3f}  "
+        f"std {epoch.validation_p_win_std:.3f}  {epoch.seconds:.1f} s{mark}",
+        err=True,
+    )

@@ -1,0 +1,49 @@
+"""Verbs that look and change nothing: status, runs, show."""
+
+from pathlib import Path
+
+import click
+import orjson
+
+from clm.cli.verbs import Say, verb
+from clm.errors import UsageError
+from clm.settings import Settings
+
+
+@verb("status")
+def status(settings: Settings, say: Say) -> object:
+    """Say what the daemon does, who is champion, what waits."""
+    from clm.daemon.overview import overview
+
+    facts = overview(settings)
+    for name, value in facts.items():
+        say(f"{name.replace('_', ' '):18} {'-' if value is None else value}")
+    return facts
+
+
+@verb("runs")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, help="How many, newest first.")
+def runs(settings: Settings, say: Say, limit: int) -> object:
+    """List the latest runs."""
+    from clm.daemon.overview import recent_runs
+
+    rows = recent_runs(settings, limit)
+    for row in rows:
+        say(f"{row['run_id']}  {row['status']:11}  {row['decision'] or '-':8}  {row['reason']}")
+    if not rows:
+        say("no run yet; `clm run` does one now")
+    return {"runs": rows}
+
+
+@verb("show")
+@click.argument("run_id")
+def show(settings: Settings, say: Say, run_id: str) -> object:
+    """Show the proof pack of a run."""
+    directory = settings.runs_dir / Path(run_id).name
+    try:
+        proof = orjson.loads((directory / "proof.json").read_bytes())
+        text = (directory / "proof.md").read_text(encoding="utf-8")
+    except OSError as exc:
+        raise UsageError("RUN_UNKNOWN", f"{directory} has no proof pack; `clm runs` lists the runs") from exc
+    say(text)
+    return proof

@@ -1,0 +1,43 @@
+"""Verbs that make something new: store init, demo."""
+
+from pathlib import Path
+
+import click
+
+from clm.cli.learn import show_epoch, stop_on_signals
+from clm.cli.verbs import Say, cli, json_option, verb
+from clm.settings import Settings
+
+
+@cli.group()
+def store() -> None:
+    """Make a store."""
+
+
+@verb("init", group=store)
+def init(settings: Settings, say: Say) -> object:
+    """Make an empty store of the existing shape; an existing file is left alone."""
+    from clm.store.create import create_store
+
+    create_store(settings.store)
+    say(f"made {settings.store}")
+    return {"store": str(settings.store)}
+
+
+@cli.command("demo")
+@click.option(
+    "--root", type=click.Path(path_type=Path), default=Path("var"), help="Where everything is made."
+)
+@json_option
+def demo(root: Path, as_json: bool) -> None:
+    """Make a market, a store, an engine; run one learning cycle on them."""
+    from clm import logs
+    from clm.cli.verbs import emit
+    from clm.daemon.demo import run_demo
+
+    logs.configure("warning")
+    answer = run_demo(
+        root.resolve(), (lambda _line: None) if as_json else click.echo, stop_on_signals(), show_epoch
+    )
+    if as_json:
+        emit(answer)

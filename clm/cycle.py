@@ -1,0 +1,215 @@
+"""One learning cycle, top to bottom. Read this first.
+
+rows -> samples -> data set -> findings -> training -> comparison -> verdicts -> decision
+-> artefact -> promotion
+
+Whatever its end, a run leaves a proof pack, a closed row in the journal, and events.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from clm.artefacts.manifest import Artefact, Lineage, Manifest
+from clm.clock import iso
+from clm.data.audits import AuditPolicy, Severity, audit
+from clm.data.dataset import DataPolicy, Dataset, build_dataset
+from clm.data.reading import parse_samples
+from clm.decision import Decision, DecisionKind, decide, refuse
+from clm.domain.job import EpochReport, TrainingJob, TrainingResult, TrainingSpec
+from clm.domain.task import Task
+from clm.evaluation.evaluate import compare, rows_of
+from clm.evaluation.evaluation import Comparison, EvaluationPolicy
+from clm.gates.catalogue import judge
+from clm.gates.policy import GatePolicy
+from clm.ports import (
+    Brake,
+    Clock,
+    Journal,
+    Promoter,
+    PromotionOutcome,
+    PromotionState,
+    Registry,
+    SampleSource,
+    StopSignal,
+    Trainer,
+)
+from clm.record import CycleReport, RunInProgress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """What an operator decided; made of the settings."""
+
+    history_days: int
+    """0 reads all."""
+    max_rows: int
+    data: DataPolicy
+    audit: AuditPolicy
+    training: TrainingSpec
+    train_timeout_s: float
+    evaluation: EvaluationPolicy
+    gates: GatePolicy
+    promote: bool
+    """False leaves the switch to a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The adapters a cycle works with."""
+
+    clock: Clock
+    source: SampleSource
+    trainer: Trainer
+    registry: Registry
+    promoter: Promoter
+    journal: Journal
+    brake: Brake
+    runs_dir: Path
+    code_version: str
+
+
+def run_cycle(
+    world: World,
+    policies: Policies,
+    *,
+    task: Task | None,
+    reason: str,
+    stop: StopSignal,
+    on_epoch: Callable[[EpochReport], None],
+) -> CycleReport:
+    """Learn once; every decision is a value, every broken promise an exception after the run was closed."""
+    run = RunInProgress(task, reason, clock=world.clock, journal=world.journal, runs_dir=world.runs_dir)
+    try:
+        return _learn(run, world, policies, stop, on_epoch)
+    except Exception as error:
+        run.close_broken(error)
+        raise
+
+
+def _learn(
+    run: RunInProgress,
+    world: World,
+    policies: Policies,
+    stop: StopSignal,
+    on_epoch: Callable[[EpochReport], None],
+) -> CycleReport:
+    if frozen := world.brake.frozen_because():
+        return run.close(_refused(f"nothing is trained while the system is frozen: {frozen}"))
+
+    with run.phase("read"):
+        dataset = _read_dataset(world.source, policies, run.started_at)
+        findings = audit(dataset, policies.audit, run.started_at)
+    run.note(dataset=dataset, findings=findings)
+    if any(finding.severity is Severity.BLOCK for finding in findings):
+        return run.close(refuse(findings))
+
+    champion = world.promoter.champion()
+    job = TrainingJob(
+        run_id=run.run_id,
+        directory=run.directory / "job",
+        spec=policies.training,
+        context_length=dataset.context_length,
+        feature_names=dataset.table.feature_names,
+        champion=champion,
+        timeout_s=policies.train_timeout_s,
+    )
+    with run.phase("train"):
+        training = world.trainer.train(job, dataset, on_epoch, stop)
+    run.note(training=training)
+
+    with run.phase("judge"):
+        comparison = compare(
+            rows_of(dataset),
+            p_candidate_N=training.p_candidate_N,
+            p_champion_N=training.p_champion_N,
+            champion_absent_because=training.champion_absent_because,
+            p_logistic_N=training.p_logistic_N,
+            base_rate=dataset.base_rate,
+            policy=policies.evaluation,
+        )
+        verdicts = judge(comparison, policies.gates)
+        decision = decide(verdicts)
+    run.note(comparison=comparison, verdicts=verdicts)
+
+    with run.phase("register"):
+        manifest = _manifest(run, world, policies, dataset, training, comparison, decision)
+        artefact = world.registry.register(training.weights_path, manifest)
+        world.journal.record_model(
+            artefact,
+            training_samples=len(dataset.split.train),
+            seconds=training.seconds,
+            validation_accuracy=comparison.candidate.accuracy,
+        )
+    run.note(artefact=artefact)
+    if decision.kind is not DecisionKind.PROMOTE:
+        return run.close(decision, artefact)
+
+    with run.phase("promote"):
+        promotion = _promote(world, policies, artefact, run.run_id)
+    return run.close(decision, artefact, promotion)
+
+
+def _read_dataset(source: SampleSource, policies: Policies, now: datetime) -> Dataset:
+    newest = source.newest()
+    since = newest - timedelta(days=policies.history_days) if newest and policies.history_days else None
+    raw = source.read(since, policies.max_rows)
+    table = parse_samples(raw, cutoff=now, features=policies.data.features)
+    return build_dataset(table, policies.data)
+
+
+def _promote(world: World, policies: Policies, artefact: Artefact, run: str) -> PromotionOutcome:
+    """Ask the promoter, unless a person or the freeze keys have the last word."""
+    version = artefact.manifest.version
+    if not policies.promote:
+        why = f"the mode is manual; `clm promote {version}` does it"
+    elif frozen := world.brake.frozen_because():
+        why = f"nothing is promoted while the system is frozen: {frozen}"
+    else:
+        return world.promoter.promote(artefact, run)
+    return PromotionOutcome(state=PromotionState.ABORTED, version=version, reason=why, changes=())
+
+
+def _manifest(
+    run: RunInProgress,
+    world: World,
+    policies: Policies,
+    dataset: Dataset,
+    training: TrainingResult,
+    comparison: Comparison,
+    decision: Decision,
+) -> Manifest:
+    now = world.clock.now()
+    candidate = comparison.candidate
+    return Manifest(
+        version=world.registry.new_version(now),
+        sha256=training.file_sha256,
+        size_bytes=training.weights_path.stat().st_size,
+        created_at=iso(now),
+        architecture=policies.training.architecture,
+        context_length=dataset.context_length,
+        feature_names=dataset.table.feature_names,
+        decision=decision.kind.value,
+        metrics={
+            "auroc": candidate.auroc,
+            "log_loss": candidate.log_loss,
+            "accuracy": candidate.accuracy,
+            "precision": candidate.precision,
+            "recall": candidate.recall,
+            "f1": candidate.f1,
+            "ece": candidate.ece,
+        },
+        lineage=Lineage(
+            run_id=run.run_id,
+            data_fingerprint=dataset.fingerprint,
+            weights_hash=training.weights_hash,
+            code_version=world.code_version,
+            settings={"training": asdict(policies.training), "data": asdict(policies.data)},
+            seed=policies.training.seed,
+        ),
+    )
+
+
+def _refused(reason: str) -> Decision:
+    return Decision(kind=DecisionKind.REFUSED, reasons=(reason,))

@@ -1,0 +1,127 @@
+"""`clm doctor`: everything a run will need, asked before it is needed."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import redis
+
+from clm.bus.client import redacted
+from clm.daemon.lock import holder
+from clm.daemon.wiring import MODEL_KEY, engine_of, redis_client
+from clm.errors import ClmError
+from clm.promotion.env_file import EnvFile, parse
+from clm.settings import Settings
+from clm.store.contract import check_contract
+from clm.store.migrate import has_schema
+
+
+class CheckStatus(StrEnum):
+    """FAIL stops a run or a promotion; WARN does not."""
+
+    OK = "OK"
+    WARN = "WARN"
+    FAIL = "FAIL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    status: CheckStatus
+    message: str
+
+
+def examine(settings: Settings) -> tuple[Check, ...]:
+    """Look at everything; a failure hides no other."""
+    return tuple(check for name, question in CHECKS for check in _ask(name, question, settings))
+
+
+Answer = tuple[CheckStatus, str]
+
+
+def _ask(name: str, question: Callable[[Settings], Iterator[Answer]], settings: Settings) -> Iterator[Check]:
+    try:
+        for status, message in question(settings):
+            yield Check(name=name, status=status, message=message)
+    except ClmError as error:
+        yield Check(name=name, status=CheckStatus.FAIL, message=str(error))
+
+
+def _store(settings: Settings) -> Iterator[Answer]:
+    facts = check_contract(settings.store)
+    yield CheckStatus.OK, f"{settings.store} keeps the contract, journal mode {facts.journal_mode}"
+    for note in facts.notes:
+        yield CheckStatus.WARN, note
+    if not has_schema(settings.store):
+        yield CheckStatus.WARN, "our clm_* tables are not there yet; the first run makes them"
+    if not os.access(settings.store.parent, os.W_OK):
+        yield CheckStatus.FAIL, f"{settings.store.parent} is not writable: SQLite needs its journal there"
+
+
+def _directories(settings: Settings) -> Iterator[Answer]:
+    for path in (settings.state_dir, settings.models_dir):
+        there = path if path.exists() else path.parent
+        if not os.access(there, os.W_OK):
+            yield CheckStatus.FAIL, f"{there} is not writable for uid {os.getuid()}"
+            continue
+        free = shutil.disk_usage(there)
+        share = free.free / free.total
+        low = free.free < settings.min_free_mb * 1_000_000 or share < 0.05
+        yield (
+            CheckStatus.WARN if low else CheckStatus.OK,
+            f"{path}: {free.free / 1e9:.1f} GB free ({share:.0%})",
+        )
+
+
+def _env_file(settings: Settings) -> Iterator[Answer]:
+    values = parse(EnvFile(settings.engine_env_file).read().data)
+    model = values.get(MODEL_KEY)
+    if model is None:
+        yield (
+            CheckStatus.WARN,
+            f"{settings.engine_env_file} names no model; the first promotion adds the line",
+        )
+    elif not Path(model).exists():
+        yield CheckStatus.WARN, f"{settings.engine_env_file} names {model}, which does not exist"
+    else:
+        yield CheckStatus.OK, f"{settings.engine_env_file} names {model}"
+    shadow = values.get("PATCHTST_SHADOW_ONLY", "").lower()
+    if shadow != "true":
+        yield CheckStatus.WARN, "PATCHTST_SHADOW_ONLY is not true: a promoted model would vote at once"
+
+
+def _engine(settings: Settings) -> Iterator[Answer]:
+    seen = engine_of(settings).observe()
+    yield CheckStatus.OK, f"{settings.engine_unit} is {seen.status.value}, pid {seen.main_pid}"
+
+
+def _redis(settings: Settings) -> Iterator[Answer]:
+    try:
+        redis_client(settings).ping()
+    except redis.RedisError as error:
+        yield (
+            CheckStatus.WARN,
+            f"{redacted(settings.redis_url)} does not answer ({error}); events will wait in the outbox",
+        )
+    else:
+        yield CheckStatus.OK, f"{redacted(settings.redis_url)} answers"
+
+
+def _daemon(settings: Settings) -> Iterator[Answer]:
+    found = holder(settings.lock_file)
+    yield CheckStatus.OK, f"running: {found}" if found else "not running; `systemctl start quantum-clm`"
+
+
+CHECKS: tuple[tuple[str, Callable[[Settings], Iterator[Answer]]], ...] = (
+    ("store", _store),
+    ("disk", _directories),
+    ("env file", _env_file),
+    ("engine", _engine),
+    ("redis", _redis),
+    ("daemon", _daemon),
+)

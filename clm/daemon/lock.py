@@ -1,0 +1,57 @@
+"""One instance at a time: a lock on the state directory, freed by the kernel with the process."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from clm.clock import SystemClock, iso
+from clm.errors import AlreadyRunning, ConfigError
+
+
+@contextmanager
+def single_instance(path: Path) -> Iterator[None]:
+    """Hold the lock while inside.
+
+    Raises:
+        AlreadyRunning: ALREADY_RUNNING, naming the pid and start time of the other.
+        ConfigError: STATE_DIR, the directory cannot be used.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = path.open("a+", encoding="utf-8")
+    except OSError as exc:
+        raise ConfigError(
+            "STATE_DIR", f"{path.parent} cannot be used as state directory: {exc.strerror}; set CLM_STATE_DIR"
+        ) from exc
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise AlreadyRunning(
+                "ALREADY_RUNNING",
+                f"{path} is held by {_holder(path)}; use `clm trigger` to ask it for a retrain",
+            ) from exc
+        handle.seek(0)
+        handle.truncate()
+        handle.write(f"pid {os.getpid()} since {iso(SystemClock().now())}\n")
+        handle.flush()
+        yield
+
+
+def holder(path: Path) -> str | None:
+    """Return `pid N since T` of the instance that holds the lock, None where nobody does."""
+    try:
+        with path.open("r", encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return _holder(path)
+    except OSError:
+        return None
+    return None
+
+
+def _holder(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() or "another instance"

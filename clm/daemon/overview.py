@@ -1,0 +1,70 @@
+"""What `clm status` and `clm runs` read; nothing is created or changed."""
+
+from clm.clock import SystemClock, iso
+from clm.daemon.lock import holder
+from clm.daemon.wiring import MODEL_KEY
+from clm.errors import ClmError
+from clm.promotion.env_file import EnvFile, parse
+from clm.settings import Settings
+from clm.store.contract import check_contract
+from clm.store.migrate import has_schema
+from clm.store.outbox import SqliteOutbox
+from clm.store.runs import SqliteJournal
+from clm.store.tasks import SqliteTaskQueue
+
+
+def overview(settings: Settings) -> dict[str, object]:
+    """Return what the daemon does, who is champion, what waits.
+
+    Raises:
+        DataError: the store breaks its contract.
+    """
+    check_contract(settings.store)
+    clock = SystemClock()
+    known = has_schema(settings.store)
+    last = recent_runs(settings, 1)
+    return {
+        "daemon": holder(settings.lock_file) or "not running",
+        "store": str(settings.store),
+        "champion": _champion(settings),
+        "last_run": last[0] if last else None,
+        "training": _progress(settings, last),
+        "tasks_waiting": SqliteTaskQueue(settings.store, clock).pending_count() if known else 0,
+        "events_waiting": SqliteOutbox(settings.store, clock).waiting_count() if known else 0,
+    }
+
+
+def recent_runs(settings: Settings, limit: int) -> list[dict[str, object]]:
+    """Return the latest runs, newest first; none where nothing ever ran on this store."""
+    check_contract(settings.store)
+    if not has_schema(settings.store):
+        return []
+    return [
+        {
+            "run_id": run.run_id,
+            "status": run.status.value,
+            "decision": run.decision,
+            "version": run.version,
+            "reason": run.reason,
+            "started_at": iso(run.started_at),
+            "completed_at": iso(run.completed_at) if run.completed_at else None,
+            "proof": run.proof_path,
+        }
+        for run in SqliteJournal(settings.store, SystemClock()).recent_runs(limit)
+    ]
+
+
+def _champion(settings: Settings) -> str | None:
+    try:
+        return parse(EnvFile(settings.engine_env_file).read().data).get(MODEL_KEY)
+    except ClmError as error:
+        return f"unknown: {error.message}"
+
+
+def _progress(settings: Settings, last: list[dict[str, object]]) -> str | None:
+    """Return the last line of the running child's progress file."""
+    if not last or last[0]["status"] != "running":
+        return None
+    path = settings.runs_dir / str(last[0]["run_id"]) / "job" / "progress.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return lines[-1] if lines else "not begun"

@@ -1,0 +1,164 @@
+"""When the daemon retrains by itself. Jobs only hand in a task; nothing is trained on these threads."""
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
+
+import structlog
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, JobEvent
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.interval import IntervalTrigger
+from apscheduler.util import astimezone
+
+from clm.clock import iso
+from clm.errors import ConfigError
+from clm.ports import Clock
+from clm.settings.cron import parse_cron
+
+log = structlog.get_logger()
+
+TICK_S = 5.0
+FIRST_RETRY_S = 30.0
+LONGEST_RETRY_S = 900.0
+_RETRAIN, _AGAIN, _TICK = "retrain", "retrain-again", "tick"
+
+
+class Schedule:
+    """Hands in a task each interval, or as a cron expression says; remembers across restarts.
+
+    Memory job store on purpose: one in a database is pickle, and a locked one ends the thread (D3, D7).
+    What has to last is one date, kept by the two callables.
+    """
+
+    def __init__(
+        self,
+        submit: Callable[[str], None],
+        clock: Clock,
+        *,
+        interval_h: float,
+        cron: str,
+        load_last_fired: Callable[[], datetime | None],
+        save_last_fired: Callable[[datetime], None],
+        zone: str = "UTC",
+        tick_s: float = TICK_S,
+        first_retry_s: float = FIRST_RETRY_S,
+    ) -> None:
+        """A cron expression takes the place of the interval; with neither there is no schedule.
+
+        Raises:
+            ConfigError: CRON_INVALID, TIMEZONE_INVALID.
+        """
+        self._submit = submit
+        self._clock = clock
+        self._zone = _zone(zone)
+        self._trigger, self._name = _trigger(interval_h, cron, self._zone, clock.now())
+        self._load_last_fired = load_last_fired
+        self._save_last_fired = save_last_fired
+        self._tick_s = tick_s
+        self._first_retry_s = first_retry_s
+        self._retry_s = first_retry_s
+        self._catch_up_from: datetime | None = None
+        self._ticked = clock.monotonic()
+        self._lock = threading.Lock()
+        self.overlaps = 0
+        """Times a job came due while its last run was still on; no work hangs on it."""
+        self._scheduler = BackgroundScheduler(
+            timezone=self._zone,
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+        self._scheduler.add_listener(self._on_error, EVENT_JOB_ERROR)
+        self._scheduler.add_listener(self._on_overlap, EVENT_JOB_MAX_INSTANCES)
+
+    @property
+    def tick_age_s(self) -> float:
+        """Return the seconds since the scheduler's thread last showed life."""
+        return self._clock.monotonic() - self._ticked
+
+    def next_due(self) -> datetime | None:
+        """Return when the next task is handed in, None without a schedule."""
+        job = self._scheduler.get_job(_RETRAIN)
+        due: datetime | None = job.next_run_time if job else None
+        return due
+
+    def start(self) -> None:
+        """Begin; a due time that was missed while the daemon was away gives exactly one task now."""
+        self._tick()
+        self._scheduler.add_job(
+            self._tick, IntervalTrigger(seconds=self._tick_s, timezone=self._zone), id=_TICK
+        )
+        if self._trigger:
+            due = self._first_due(self._trigger)
+            self._scheduler.add_job(self._fire, self._trigger, id=_RETRAIN, next_run_time=due)
+            log.info(
+                "schedule.started", rule=self._name, next_due=iso(due), catch_up=bool(self._catch_up_from)
+            )
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """End without waiting for a job that is being handed in."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def _first_due(self, trigger: BaseTrigger) -> datetime:
+        now = self._clock.now().astimezone(self._zone)
+        last_fired = self._load_last_fired()
+        if last_fired is None or last_fired > now:
+            # The first start, or a clock that ran ahead: count from here, across restarts too.
+            self._save_last_fired(now)
+            last_fired = now
+        due = _next_after(trigger, last_fired.astimezone(self._zone))
+        if due <= now:
+            self._catch_up_from = due
+            return now
+        return due
+
+    def _fire(self) -> None:
+        reason = f"schedule: {self._name}"
+        if self._catch_up_from:
+            reason += f", catch_up of {iso(self._catch_up_from)}"
+        fired_at = self._clock.now()
+        self._submit(reason)
+        self._save_last_fired(fired_at)
+        self._catch_up_from = None
+        self._retry_s = self._first_retry_s
+        log.info("schedule.fired", reason=reason)
+
+    def _tick(self) -> None:
+        self._ticked = self._clock.monotonic()
+
+    def _on_error(self, event: JobEvent) -> None:
+        """Keep the schedule and hand the task in again soon: an interval is too long to wait for a lock."""
+        log.error("schedule.job_failed", job=event.job_id, error=repr(event.exception), retry_s=self._retry_s)
+        if event.job_id == _TICK or not self._scheduler.running:
+            return
+        with self._lock:
+            again = self._clock.now() + timedelta(seconds=self._retry_s)
+            self._retry_s = min(LONGEST_RETRY_S, self._retry_s * 2)
+        self._scheduler.add_job(self._fire, "date", run_date=again, id=_AGAIN, replace_existing=True)
+
+    def _on_overlap(self, event: JobEvent) -> None:
+        self.overlaps += 1
+        log.warning("schedule.overlapped", job=event.job_id, count=self.overlaps)
+
+
+def _zone(name: str) -> tzinfo:
+    try:
+        zone: tzinfo = astimezone(name)
+    except (ValueError, OSError, LookupError) as exc:
+        raise ConfigError("TIMEZONE_INVALID", f"{name!r} is no time zone; write UTC or Europe/Oslo") from exc
+    return zone
+
+
+def _trigger(interval_h: float, cron: str, zone: tzinfo, now: datetime) -> tuple[BaseTrigger | None, str]:
+    if cron.strip():
+        return parse_cron(cron, zone, now=now), f"cron {' '.join(cron.split())}"
+    if interval_h > 0:
+        return IntervalTrigger(seconds=interval_h * 3600, timezone=zone), f"every {interval_h:g} h"
+    return None, ""
+
+
+def _next_after(trigger: BaseTrigger, moment: datetime) -> datetime:
+    """Return the first due time later than `moment`."""
+    due: datetime = trigger.get_next_fire_time(moment, moment)
+    return due

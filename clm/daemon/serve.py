@@ -1,0 +1,64 @@
+"""How the daemon starts: lock, store, adapters, threads; READY comes last."""
+
+import socket
+import threading
+from pathlib import Path
+
+from clm.bus.inbox import TriggerConsumer, consumer_name
+from clm.bus.relay import Heartbeat
+from clm.bus.service import BusWorker
+from clm.daemon.lock import single_instance
+from clm.daemon.schedule import Schedule
+from clm.daemon.service import Service
+from clm.daemon.wiring import brake_of, redis_client, relay_of, wire
+from clm.domain.task import Trigger
+from clm.settings import Settings
+from clm.store.schedule import SqliteScheduleState
+
+SCHEDULE = "retrain"
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM.
+
+    Raises:
+        AlreadyRunning: another instance holds the state directory.
+        DataError: the store breaks its contract.
+        ConfigError: settings, password file, state directory.
+    """
+    with single_instance(settings.lock_file):
+        stop = threading.Event()
+        wired = wire(settings, stop=stop)
+        client = redis_client(settings)
+        state = SqliteScheduleState(settings.store, wired.clock)
+
+        def submit(reason: str) -> None:
+            scheduled = Trigger(
+                model="patchtst", reason=reason, requested_by="quantum-clm", source="schedule"
+            )
+            wired.queue.submit(scheduled, wired.clock.now())
+
+        schedule = Schedule(
+            interval_h=settings.retrain_interval_h,
+            cron=settings.retrain_cron,
+            submit=submit,
+            load_last_fired=lambda: state.last_fired(SCHEDULE),
+            save_last_fired=lambda moment: state.save_last_fired(SCHEDULE, moment),
+            clock=wired.clock,
+        )
+        bus = BusWorker(
+            consumer=TriggerConsumer(client, wired.queue, wired.clock, consumer=consumer_name(_machine_id())),
+            relay=relay_of(client, wired.outbox),
+            heartbeat=Heartbeat(client, wired.clock),
+            outbox=wired.outbox,
+            clock=wired.clock,
+        )
+        Service(wired, bus=bus, schedule=schedule, brake=brake_of(settings), stop=stop).run()
+
+
+def _machine_id() -> str:
+    """Return what stays the same over restarts of this machine; a container may have no machine-id."""
+    try:
+        return Path("/etc/machine-id").read_text(encoding="utf-8").strip() or socket.gethostname()
+    except OSError:
+        return socket.gethostname()

@@ -1,0 +1,249 @@
+"""The daemon: signals, one cycle at a time, and the proof of life for systemd.
+
+Three threads beside this one: the bus (reads triggers, publishes events), the schedule (inserts
+tasks), and, while there is work, the learner. The main thread alone pings the watchdog, and only
+while the others show signs of life: a daemon that hangs is restarted, not admired.
+"""
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from types import FrameType
+
+import structlog
+
+from clm.bus.service import BusWorker
+from clm.cycle import run_cycle
+from clm.daemon.notify import Notifier
+from clm.daemon.schedule import Schedule
+from clm.daemon.wiring import Wired
+from clm.domain.job import EpochReport
+from clm.domain.task import Task
+from clm.errors import ClmError, Interrupted
+from clm.ports import Brake
+from clm.record import CycleReport
+
+log = structlog.get_logger()
+
+TICK_S = 1.0
+MAX_TICK_AGE_S = 30.0
+"""A thread that has been silent for longer no longer counts as alive (half of WatchdogSec)."""
+LOOK_S = 2.0
+"""How often the queue is looked at for tasks that another process put there."""
+RETRY_S = 60.0
+"""Wait before a broken task is tried again; doubled with each break in a row."""
+MAX_RETRY_S = 1800.0
+
+
+class Service:
+    """Runs until SIGTERM or SIGINT; every piece of work it leaves unfinished goes back to the queue."""
+
+    def __init__(
+        self, wired: Wired, *, bus: BusWorker, schedule: Schedule, brake: Brake, stop: threading.Event
+    ) -> None:
+        self._wired = wired
+        self._clock = wired.clock
+        self._bus = bus
+        self._schedule = schedule
+        self._brake = brake
+        self._notify = Notifier()
+        self._stop = stop
+        self._learner: threading.Thread | None = None
+        self._doing = "recovering"
+        self._breaks = 0
+        self._not_before = 0.0
+        self._settlement: Callable[[], None] | None = None
+        self._look_at = 0.0
+        self._frozen: str | None = None
+
+    def run(self) -> None:
+        """Serve until told to stop, then end the child, the threads and the open connections in order."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        for interrupted in self._wired.queue.recover(self._clock.now()):
+            log.warning("run.interrupted", run_id=interrupted)
+        bus = threading.Thread(target=self._bus.run, args=(self._stop,), name="bus", daemon=True)
+        bus.start()
+        self._schedule.start()
+        self._begin(self._recover_promotion)
+        self._notify.ready()
+        log.info("daemon.started", store=str(self._wired.settings.store), next_retrain=self._next_due())
+        try:
+            while not self._stop.wait(TICK_S):
+                self._tend()
+        finally:
+            self._end(bus)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        log.info("daemon.stopping", signal=signal.Signals(number).name)
+        self._stop.set()
+
+    def _end(self, bus: threading.Thread) -> None:
+        self._notify.stopping()
+        self._notify.extend_timeout(60)
+        self._stop.set()
+        self._schedule.stop()
+        if self._learner:
+            self._learner.join(timeout=45)
+        bus.join(timeout=5)
+        log.info("daemon.stopped", doing=self._doing if self._busy() else "nothing")
+
+    def _tend(self) -> None:
+        if self._alive():
+            self._notify.watchdog()
+        if not self._busy():
+            self._start_next()
+        self._notify.status(self.status_text())
+
+    def _alive(self) -> bool:
+        ages = {"bus": self._bus.tick_age_s, "schedule": self._schedule.tick_age_s}
+        late = {name: age for name, age in ages.items() if age > MAX_TICK_AGE_S}
+        if late:
+            log.error("daemon.thread_silent", **late)
+        return not late
+
+    def _busy(self) -> bool:
+        return self._learner is not None and self._learner.is_alive()
+
+    def _begin(self, work: Callable[..., None], *args: object) -> None:
+        self._learner = threading.Thread(target=work, args=args, name="learner", daemon=True)
+        self._learner.start()
+
+    def _start_next(self) -> None:
+        self._doing = "idle"
+        now = self._clock.monotonic()
+        if now < max(self._not_before, self._look_at):
+            return
+        self._look_at = now + LOOK_S
+        self._settle()
+        try:
+            if self._settlement or not self._wired.queue.pending_count() or self._is_frozen():
+                return
+            task = self._wired.queue.claim(self._clock.now())
+        except ClmError as error:
+            self._back_off(error)
+            return
+        if task:
+            self._begin(self._learn, task)
+
+    def _is_frozen(self) -> bool:
+        reason = self._brake.frozen_because()
+        if reason and reason != self._frozen:
+            log.warning("daemon.frozen", reason=reason)
+        if self._frozen and not reason:
+            log.info("daemon.thawed")
+        self._frozen = reason
+        return reason is not None
+
+    def _recover_promotion(self) -> None:
+        try:
+            outcome = self._wired.promoter.recover()
+        except ClmError as error:
+            log.error("promotion.recovery_failed", code=error.code, error=error.message)
+            return
+        if outcome:
+            log.warning(
+                "promotion.recovered",
+                state=outcome.state.value,
+                version=outcome.version,
+                reason=outcome.reason,
+            )
+
+    def _learn(self, task: Task) -> None:
+        """Run one cycle for a task; how the task ends is settled even where the store is busy."""
+        log.info("cycle.started", task_id=task.task_id, reason=task.trigger.reason, attempt=task.attempts)
+        self._doing = f"reading for task {task.task_id}"
+        self._settlement = self._outcome_of(task)
+        self._settle()
+
+    def _outcome_of(self, task: Task) -> Callable[[], None]:
+        """Run the cycle and return how the task is to be settled."""
+        queue, now = self._wired.queue, self._clock.now
+        try:
+            report = run_cycle(
+                self._wired.world,
+                self._wired.policies,
+                task=task,
+                reason=task.trigger.reason,
+                stop=self._stop,
+                on_epoch=self._on_epoch,
+            )
+        except Interrupted as error:
+            reason = error.message
+            log.warning("cycle.interrupted", task_id=task.task_id, reason=reason)
+            return lambda: queue.release(task.task_id, now(), reason)
+        except ClmError as error:
+            return self._broken(task, error)
+        except Exception as error:  # the one place: a bug ends a cycle, never the daemon
+            log.exception("cycle.crashed", task_id=task.task_id)
+            return self._broken(task, ClmError("BUG", f"{type(error).__name__}: {error}"))
+        self._breaks = 0
+        self._tell(task, report)
+        return lambda: queue.complete(task.task_id, now(), report.decision.kind.value)
+
+    def _broken(self, task: Task, error: ClmError) -> Callable[[], None]:
+        queue, now, reason = self._wired.queue, self._clock.now, str(error)
+        final = task.attempts >= self._wired.settings.max_attempts and not error.transient
+        log.error("cycle.failed", task_id=task.task_id, code=error.code, error=error.message, final=final)
+        self._back_off(error)
+        if final:
+            return lambda: queue.fail(task.task_id, now(), reason)
+        return lambda: queue.release(task.task_id, now(), reason)
+
+    def _settle(self) -> None:
+        """Write how the last task ended; tried again with the next tick where the store refuses."""
+        if self._settlement is None:
+            return
+        try:
+            self._settlement()
+        except ClmError as error:
+            self._back_off(error)
+        else:
+            self._settlement = None
+
+    def _back_off(self, error: ClmError) -> None:
+        self._breaks += 1
+        wait_s = min(RETRY_S * 2 ** (self._breaks - 1), MAX_RETRY_S)
+        self._not_before = self._clock.monotonic() + wait_s
+        log.info("daemon.waiting", seconds=wait_s, code=error.code)
+
+    def _tell(self, task: Task, report: CycleReport) -> None:
+        for verdict in report.pack.verdicts:
+            log.info("gate.answered", gate=verdict.name, status=verdict.status.value, reason=verdict.reason)
+        log.info(
+            "cycle.completed",
+            task_id=task.task_id,
+            run_id=report.run_id,
+            decision=report.decision.kind.value,
+            version=report.version,
+            promotion=report.promotion.state.value if report.promotion else None,
+            reason=report.decision.reasons[0],
+            proof=str(report.proof_dir / "proof.md"),
+        )
+
+    def _on_epoch(self, epoch: EpochReport) -> None:
+        self._doing = (
+            f"training, epoch {epoch.epoch} of {epoch.epochs}, "
+            f"validation log loss {epoch.validation_log_loss:.4f}, AUROC {epoch.validation_auroc:.3f}, "
+            f"std of P(WIN) {epoch.validation_p_win_std:.3f}"
+        )
+        log.info(
+            "training.epoch_completed",
+            epoch=f"{epoch.epoch}/{epoch.epochs}",
+            train_loss=epoch.train_loss,
+            validation_log_loss=epoch.validation_log_loss,
+            auroc=epoch.validation_auroc,
+            p_win_std=epoch.validation_p_win_std,
+            best=epoch.best,
+            seconds=epoch.seconds,
+        )
+
+    def _next_due(self) -> str:
+        due: datetime | None = self._schedule.next_due()
+        return f"{due:%Y-%m-%d %H:%M} UTC" if due else "none"
+
+    def status_text(self) -> str:
+        """Return one line for `systemctl status`."""
+        doing = f"frozen: {self._frozen}" if self._frozen and not self._busy() else self._doing
+        return f"{doing}; next retrain {self._next_due()}; {self._bus.status_text()}"

@@ -1,0 +1,180 @@
+"""The composition root: settings in, adapters out. The only place that knows every part."""
+
+import shlex
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+import clm
+from clm.artefacts.registry import DirectoryRegistry
+from clm.bus.brake import RedisBrake
+from clm.bus.client import connect
+from clm.bus.relay import OutboxRelay
+from clm.clock import SystemClock
+from clm.cycle import Policies, World
+from clm.daemon.trainer import SubprocessTrainer
+from clm.data.audits import AuditPolicy
+from clm.data.dataset import DataPolicy
+from clm.errors import Interrupted
+from clm.ports import Engine, Outbox, StopSignal
+from clm.promotion.engine_process import ProcessEngine
+from clm.promotion.engine_systemd import SystemdEngine
+from clm.promotion.env_file import EnvFile
+from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
+from clm.settings import Settings, inherited_environment, redis_password
+from clm.store.contract import check_contract
+from clm.store.migrate import migrate
+from clm.store.outbox import SqliteOutbox
+from clm.store.promotions import SqlitePromotionLog
+from clm.store.runs import SqliteJournal
+from clm.store.samples import SqliteSampleSource
+from clm.store.tasks import SqliteTaskQueue
+
+CONTEXT_LENGTH = 128
+MAX_FEATURES = 8
+"""Of the served architecture; clm.models has the rest, which the daemon does not import."""
+MODEL_KEY = "PATCHTST_MODEL_PATH"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wired:
+    """Everything the daemon or a verb works with."""
+
+    settings: Settings
+    clock: SystemClock
+    queue: SqliteTaskQueue
+    outbox: SqliteOutbox
+    journal: SqliteJournal
+    registry: DirectoryRegistry
+    promoter: EnvFilePromoter
+    world: World
+    policies: Policies
+
+
+class StoppableClock(SystemClock):
+    """A clock whose sleep ends with Interrupted when the daemon is to stop."""
+
+    def __init__(self, stop: StopSignal) -> None:
+        self._stop = stop
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, or raise Interrupted."""
+        if self._stop.wait(seconds):
+            raise Interrupted("STOPPING", "the daemon is to stop; what is open is resumed at the next start")
+
+
+def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = True) -> Wired:
+    """Check the store's contract, bring our tables up to date, and connect the parts.
+
+    Raises:
+        DataError: the store breaks its contract.
+        ConfigError: SCHEMA_NEWER, STATE_DIR.
+    """
+    check_contract(settings.store)
+    migrate(settings.store)
+    clock = StoppableClock(stop or threading.Event())
+    registry = DirectoryRegistry(settings.artefacts_dir)
+    journal = SqliteJournal(settings.store, clock)
+    promoter = EnvFilePromoter(
+        registry=registry,
+        models_dir=settings.models_dir,
+        env_file=EnvFile(settings.engine_env_file),
+        key=MODEL_KEY,
+        engine=engine_of(settings),
+        log=SqlitePromotionLog(settings.store, clock),
+        clock=clock,
+        policy=promotion_policy(settings),
+    )
+    world = World(
+        clock=clock,
+        source=SqliteSampleSource(settings.store),
+        trainer=SubprocessTrainer(
+            python=settings.python or Path(sys.executable),
+            environment=inherited_environment(),
+            grace_s=settings.stop_grace_s,
+        ),
+        registry=registry,
+        promoter=promoter,
+        journal=journal,
+        brake=brake_of(settings),
+        runs_dir=settings.runs_dir,
+        code_version=clm.__version__,
+    )
+    return Wired(
+        settings=settings,
+        clock=clock,
+        queue=SqliteTaskQueue(settings.store, clock),
+        outbox=SqliteOutbox(settings.store, clock),
+        journal=journal,
+        registry=registry,
+        promoter=promoter,
+        world=world,
+        policies=policies(settings, promote=promote),
+    )
+
+
+def policies(settings: Settings, *, promote: bool = True) -> Policies:
+    """Return what the operator decided, in the words of the cycle."""
+    return Policies(
+        history_days=settings.history_days,
+        max_rows=settings.max_rows,
+        data=DataPolicy(
+            context_length=CONTEXT_LENGTH,
+            target=settings.target,
+            features=settings.features,
+            split=settings.split_policy(),
+        ),
+        audit=AuditPolicy(
+            min_samples=settings.min_samples,
+            max_bad_share=settings.max_bad_share,
+            max_staleness_days=settings.max_staleness_days,
+            max_features=MAX_FEATURES,
+        ),
+        training=settings.training_spec(),
+        train_timeout_s=settings.train_timeout_s,
+        evaluation=settings.evaluation_policy(),
+        gates=settings.gate_policy(),
+        promote=promote and settings.promotion_mode == "auto",
+    )
+
+
+def promotion_policy(settings: Settings) -> PromotionPolicy:
+    """Return the waits and bounds of a promotion."""
+    return PromotionPolicy(
+        active_timeout_s=settings.active_timeout_s,
+        stable_s=settings.stable_s,
+        min_free_bytes=settings.min_free_mb * 1_000_000,
+        health_url=settings.engine_health_url or None,
+    )
+
+
+def engine_of(settings: Settings) -> Engine:
+    """Return the adapter for whoever runs the engine."""
+    if settings.engine_control == "systemd":
+        return SystemdEngine(settings.engine_unit)
+    return ProcessEngine(
+        command=shlex.split(settings.engine_command),
+        env_file=settings.engine_env_file,
+        pid_file=settings.state_dir / "engine.pid",
+        log_file=settings.state_dir / "engine.log",
+        environment=inherited_environment(),
+    )
+
+
+def brake_of(settings: Settings) -> RedisBrake:
+    """Return the freeze keys, asked with little patience: the daemon's main thread waits for the answer."""
+    return RedisBrake(connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0))
+
+
+def relay_of(client: redis.Redis, outbox: Outbox) -> OutboxRelay:
+    """Return the publisher of this machine's events."""
+    return OutboxRelay(client, outbox, host=socket.gethostname())
+
+
+def redis_client(settings: Settings) -> redis.Redis:
+    """Return a client; nothing is connected before the first command."""
+    return connect(settings.redis_url, redis_password(settings))

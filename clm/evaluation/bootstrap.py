@@ -1,0 +1,174 @@
+"""Block bootstrap over time: how far a figure would move in another stretch of the same market.
+
+Rows of one label horizon fall into one bucket, all symbols together, since a market moves together
+and overlapping trades share their outcome. Whole buckets are drawn by the stationary bootstrap
+(Politis & Romano 1994): runs of neighbours of geometric length, `policy.block_h` on average.
+
+Intervals are two-sided at `policy.confidence`: at 0.95 the low end is the 2.5 % quantile, stricter
+than a one-sided 95 % bound. Few blocks make percentile intervals too narrow (on simulated noise over
+four days the low end passed 0.5 in 5 to 11 % of cases), so the quantiles are moved out as for a t
+interval of as many blocks: the expanded percentile interval of Hesterberg (2015, The American
+Statistician 69:4). That brought it to 1 to 4 %.
+
+Legend: N rows, K buckets, R replicates.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+
+from clm.clock import HOUR
+from clm.domain.sample import Floats, Ints
+from clm.evaluation.evaluation import EvaluationPolicy, Interval
+from clm.evaluation.metrics import auroc
+from clm.evaluation.predictions import TestRows
+
+MIN_BUCKETS = 5
+MIN_BLOCKS = 3.0
+"""With less of either there is nothing to draw from: the bounds are NaN, and NaN never passes."""
+
+_HORIZON_QUANTILE = 0.95
+_CELLS = 1_000_000
+"""Replicates x rows held at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """How the rows lie in time."""
+
+    bucket_N: Ints
+    n_buckets: int
+    mean_run: float
+    """Buckets in a block of mean length; at least one, so a block never falls short of the horizon."""
+
+    @property
+    def n_blocks(self) -> float:
+        """How many blocks of mean length the rows span: the independent evidence there is."""
+        return self.n_buckets / self.mean_run
+
+    @property
+    def suffice(self) -> bool:
+        """True where drawing them again says something."""
+        return self.n_buckets >= MIN_BUCKETS and self.n_blocks >= MIN_BLOCKS
+
+
+def blocks_of(rows: TestRows, policy: EvaluationPolicy) -> Blocks:
+    """Put rows into buckets as long as 95 % of the trades took, at least an hour; gaps are closed up."""
+    if len(rows) == 0:
+        return Blocks(bucket_N=np.zeros(0, dtype=np.int64), n_buckets=0, mean_run=1.0)
+    horizon = float(np.quantile(rows.resolved_at_N - rows.decided_at_N, _HORIZON_QUANTILE))
+    width = max(HOUR, round(horizon))
+    first = int(rows.decided_at_N.min())
+    found, bucket_N = np.unique((rows.decided_at_N - first) // width, return_inverse=True)
+    return Blocks(
+        bucket_N=bucket_N.astype(np.int64),
+        n_buckets=len(found),
+        mean_run=max(1.0, policy.block_h * HOUR / width),
+    )
+
+
+def auroc_interval(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Interval:
+    """Return AUROC with its bounds; a sample of one class counts as 0 below and as 1 above."""
+    value, blocks = auroc(rows.label_N, p_win_N), blocks_of(rows, policy)
+    if not (np.isfinite(value) and blocks.suffice):
+        return _interval(value, float("nan"), float("nan"), blocks, policy)
+    replicates = auroc_replicates(rows, p_win_N, policy)
+    unknown = np.isnan(replicates)
+    low, high = _levels(policy.confidence, blocks.n_blocks)
+    return _interval(
+        value,
+        float(np.quantile(np.where(unknown, 0.0, replicates), low)),
+        float(np.quantile(np.where(unknown, 1.0, replicates), high)),
+        blocks,
+        policy,
+    )
+
+
+def mean_difference_interval(rows: TestRows, difference_N: Floats, policy: EvaluationPolicy) -> Interval:
+    """Return the mean of paired differences with its bounds; exactly 0, 0, 0 where no row differs."""
+    value, blocks = float(difference_N.sum()) / (len(rows) or float("nan")), blocks_of(rows, policy)
+    if len(rows) and not np.any(difference_N):
+        return _interval(0.0, 0.0, 0.0, blocks, policy)
+    if not (np.isfinite(value) and blocks.suffice):
+        return _interval(value, float("nan"), float("nan"), blocks, policy)
+    replicates = mean_replicates(rows, difference_N, policy)
+    low, high = np.quantile(replicates, _levels(policy.confidence, blocks.n_blocks))
+    return _interval(value, float(low), float(high), blocks, policy)
+
+
+def auroc_replicates(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Floats:
+    """Return AUROC of each bootstrap sample, NaN for a sample of one class.
+
+    Scores are sorted once; a sample is then no more than a weight per row. There must be rows.
+    """
+    blocks = blocks_of(rows, policy)
+    order_N = np.argsort(p_win_N, kind="stable")
+    sorted_N, is_win_N = p_win_N[order_N], (rows.label_N[order_N] == 1).astype(np.float64)
+    bucket_N = blocks.bucket_N[order_N]
+    ties = np.flatnonzero(np.concatenate(([True], sorted_N[1:] != sorted_N[:-1])))
+    found = []
+    for count_RK in _samples(blocks, policy, cells=len(rows)):
+        weight_RN = count_RK[:, bucket_N]
+        win_RN = np.add.reduceat(weight_RN * is_win_N, ties, axis=1)
+        loss_RN = np.add.reduceat(weight_RN, ties, axis=1) - win_RN
+        beaten_RN = np.cumsum(loss_RN, axis=1) - 0.5 * loss_RN
+        won_R = np.einsum("rn,rn->r", win_RN, beaten_RN)
+        pairs_R = win_RN.sum(axis=1) * loss_RN.sum(axis=1)
+        found.append(np.divide(won_R, pairs_R, out=np.full(len(won_R), np.nan), where=pairs_R > 0))
+    return np.concatenate(found)
+
+
+def mean_replicates(rows: TestRows, values_N: Floats, policy: EvaluationPolicy) -> Floats:
+    """Return the mean over the rows of each bootstrap sample; there must be rows."""
+    blocks = blocks_of(rows, policy)
+    total_K = np.bincount(blocks.bucket_N, weights=values_N)
+    size_K = np.bincount(blocks.bucket_N).astype(np.float64)
+    samples = _samples(blocks, policy, cells=blocks.n_buckets)
+    return np.concatenate([(count_RK @ total_K) / (count_RK @ size_K) for count_RK in samples])
+
+
+def _samples(blocks: Blocks, policy: EvaluationPolicy, *, cells: int) -> Iterator[Floats]:
+    """Yield how often each sample holds each bucket, as many samples at a time as memory allows."""
+    random = np.random.default_rng(policy.seed)
+    n, place_K = blocks.n_buckets, np.arange(blocks.n_buckets)
+    at_once = max(1, _CELLS // max(cells, n))
+    for done in range(0, policy.bootstrap_replicates, at_once):
+        r = min(at_once, policy.bootstrap_replicates - done)
+        # A run ends with probability 1 / mean length, which makes its length geometric.
+        starts_RK = random.random((r, n)) < 1.0 / blocks.mean_run
+        start_RK = random.integers(0, n, (r, n))
+        begun_RK = np.maximum.accumulate(np.where(starts_RK, place_K, 0), axis=1)
+        drawn_RK = (np.take_along_axis(start_RK, begun_RK, axis=1) + place_K - begun_RK) % n
+        cell_RK = drawn_RK + n * np.arange(r)[:, None]
+        yield np.bincount(cell_RK.ravel(), minlength=r * n).reshape(r, n).astype(np.float64)
+
+
+def _levels(confidence: float, n_blocks: float) -> tuple[float, float]:
+    """Return the quantile levels of the two ends, moved out as for a t interval of `n_blocks`."""
+    normal = NormalDist()
+    z = -normal.inv_cdf((1.0 - confidence) / 2.0)
+    tail = normal.cdf(-sqrt(n_blocks / (n_blocks - 1.0)) * _t_from_z(z, n_blocks - 1.0))
+    return tail, 1.0 - tail
+
+
+def _t_from_z(z: float, freedom: float) -> float:
+    """Return Student's quantile at the normal quantile `z` (Abramowitz & Stegun 26.7.5)."""
+    return (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
+
+
+def _interval(value: float, low: float, high: float, blocks: Blocks, policy: EvaluationPolicy) -> Interval:
+    return Interval(
+        value=value,
+        low=low,
+        high=high,
+        n_blocks=int(blocks.n_blocks),
+        confidence=policy.confidence,
+    )

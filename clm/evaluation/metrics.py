@@ -1,0 +1,140 @@
+"""The figures of one predictor from labels and P(WIN); numpy alone.
+
+`label_N` holds 1 and 0, `p_win_N` probabilities. A figure that the rows do not determine (no rows,
+one class only, a P(WIN) that is NaN or outside 0..1) is NaN, never an exception and never 0.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from clm.domain.sample import Bytes8, Floats
+from clm.evaluation.evaluation import ConfidenceStatistics
+from clm.evaluation.predictions import actions
+
+CLIP = 1e-12
+"""P(WIN) is kept this far from 0 and 1 in the log loss.
+
+One confident error then costs 27.6 nats, not infinity, and still outweighs hundreds of good answers.
+"""
+
+ECE_BINS = 10
+
+
+def usable(p_win_N: Floats) -> bool:
+    """Say whether there is at least one row and every P(WIN) is a probability."""
+    return len(p_win_N) > 0 and bool(np.all((p_win_N >= 0.0) & (p_win_N <= 1.0)))
+
+
+def confusion(label_N: Bytes8, p_win_N: Floats) -> Mapping[str, int]:
+    """Count right and wrong answers at P(WIN) >= 0.5; empty where P(WIN) is not usable."""
+    if not usable(p_win_N):
+        return {}
+    said, is_win = p_win_N >= 0.5, label_N == 1
+    return {
+        "true_positive": int(np.sum(said & is_win)),
+        "false_positive": int(np.sum(said & ~is_win)),
+        "true_negative": int(np.sum(~said & ~is_win)),
+        "false_negative": int(np.sum(~said & is_win)),
+    }
+
+
+def accuracy(counts: Mapping[str, int]) -> float:
+    """Return the share of right answers."""
+    return _ratio(_count(counts, "true_positive", "true_negative"), sum(counts.values()))
+
+
+def precision(counts: Mapping[str, int]) -> float:
+    """Return the share of WIN among the rows called WIN."""
+    return _ratio(_count(counts, "true_positive"), _count(counts, "true_positive", "false_positive"))
+
+
+def recall(counts: Mapping[str, int]) -> float:
+    """Return the share of the WIN rows that were called WIN."""
+    return _ratio(_count(counts, "true_positive"), _count(counts, "true_positive", "false_negative"))
+
+
+def f1(counts: Mapping[str, int]) -> float:
+    """Return the harmonic mean of precision and recall; reported, never a criterion."""
+    right = 2 * _count(counts, "true_positive")
+    return _ratio(right, right + _count(counts, "false_positive", "false_negative"))
+
+
+def auroc(label_N: Bytes8, p_win_N: Floats) -> float:
+    """Return the probability that a WIN row scores above a LOSS row, ties counting half."""
+    n_win = int(np.sum(label_N == 1))
+    n_loss = len(label_N) - n_win
+    if not usable(p_win_N) or n_win == 0 or n_loss == 0:
+        return float("nan")
+    _, group_N, size_G = np.unique(p_win_N, return_inverse=True, return_counts=True)
+    rank_G = np.cumsum(size_G) - (size_G - 1) / 2.0
+    rank_sum = float(rank_G[group_N][label_N == 1].sum())
+    return (rank_sum - n_win * (n_win + 1) / 2.0) / (n_win * n_loss)
+
+
+def log_loss_rows(label_N: Bytes8, p_win_N: Floats) -> Floats:
+    """Return each row's cross-entropy in nats; NaN where P(WIN) is no probability."""
+    p_N = np.where((p_win_N >= 0.0) & (p_win_N <= 1.0), np.clip(p_win_N, CLIP, 1.0 - CLIP), np.nan)
+    loss_N: Floats = -np.log(np.where(label_N == 1, p_N, 1.0 - p_N))
+    return loss_N
+
+
+def log_loss(label_N: Bytes8, p_win_N: Floats) -> float:
+    """Return the mean cross-entropy in nats."""
+    return _mean(log_loss_rows(label_N, p_win_N))
+
+
+def brier(label_N: Bytes8, p_win_N: Floats) -> float:
+    """Return the mean squared distance between P(WIN) and the label."""
+    return _mean((p_win_N - label_N) ** 2) if usable(p_win_N) else float("nan")
+
+
+def ece(label_N: Bytes8, p_win_N: Floats, bins: int = ECE_BINS) -> float:
+    """Return the expected calibration error over equal-mass bins; equal scores share a bin."""
+    if not usable(p_win_N):
+        return float("nan")
+    inner = np.quantile(p_win_N, np.linspace(0.0, 1.0, bins + 1)[1:-1])
+    bin_N = np.searchsorted(inner, p_win_N)
+    excess_B = np.bincount(bin_N, weights=p_win_N - label_N, minlength=bins)
+    return float(np.abs(excess_B).sum() / len(p_win_N))
+
+
+def action_shares(p_win_N: Floats) -> Mapping[str, float]:
+    """Return the shares of BUY, SELL and HOLD as the engine would read them."""
+    if not usable(p_win_N):
+        return dict.fromkeys(("BUY", "SELL", "HOLD"), float("nan"))
+    action_N = actions(p_win_N)
+    return {name: float(np.mean(action_N == code)) for name, code in (("BUY", 1), ("SELL", -1), ("HOLD", 0))}
+
+
+def confidence_statistics(p_win_N: Floats) -> ConfidenceStatistics:
+    """Return the distribution of P(WIN); all NaN where one of them is no probability."""
+    if not usable(p_win_N):
+        nan = float("nan")
+        return ConfidenceStatistics(
+            mean=nan, std=nan, min=nan, p10=nan, p50=nan, p90=nan, max=nan, p10_p90=nan, unique_values=0
+        )
+    low, p10, p50, p90, high = (float(q) for q in np.quantile(p_win_N, (0.0, 0.1, 0.5, 0.9, 1.0)))
+    return ConfidenceStatistics(
+        mean=float(p_win_N.mean()),
+        std=float(p_win_N.std()),
+        min=low,
+        p10=p10,
+        p50=p50,
+        p90=p90,
+        max=high,
+        p10_p90=p90 - p10,
+        unique_values=len(np.unique(p_win_N)),
+    )
+
+
+def _count(counts: Mapping[str, int], *names: str) -> int:
+    return sum(counts.get(name, 0) for name in names)
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def _mean(values_N: Floats) -> float:
+    return float(values_N.mean()) if len(values_N) else float("nan")

@@ -1,0 +1,32 @@
+"""All gates in the order of docs/gates.md; a new one is a function and a line in GATES."""
+
+from collections.abc import Callable
+
+from clm.evaluation.evaluation import Comparison
+from clm.gates.champion import beats_champion
+from clm.gates.deferred import agreement, budget, calibration, outcome_calibration, parity, worst_slice
+from clm.gates.distribution import action_diversity, confidence_spread
+from clm.gates.policy import GatePolicy
+from clm.gates.skill import skill
+from clm.gates.verdict import GateVerdict
+
+Gate = Callable[[Comparison, GatePolicy], GateVerdict]
+"""Pure; its function name is the verdict's name. NaN never passes."""
+
+GATES: tuple[Gate, ...] = (
+    action_diversity,
+    confidence_spread,
+    agreement,
+    outcome_calibration,
+    skill,
+    beats_champion,
+    calibration,
+    worst_slice,
+    parity,
+    budget,
+)
+
+
+def judge(comparison: Comparison, policy: GatePolicy) -> tuple[GateVerdict, ...]:
+    """Ask every gate and keep every answer; a failure hides no other."""
+    return tuple(gate(comparison, policy) for gate in GATES)

@@ -1,0 +1,83 @@
+"""Gates whose evidence is not gathered yet; each says what it waits for."""
+
+import math
+
+from clm.evaluation.evaluation import Comparison
+from clm.gates.policy import GatePolicy
+from clm.gates.verdict import GateStatus, GateVerdict
+
+
+def agreement(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
+    """Defer: how often the model agrees with the ensemble shows only while it serves in shadow."""
+    return _deferred(
+        "agreement",
+        reason="Agreement with the ensemble is not known before the model has served in shadow.",
+        waits_for="At least 200 shadow events with the ensemble's action beside the model's.",
+    )
+
+
+def outcome_calibration(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
+    """Defer: whether confidence is borne out shows only in outcomes of shadow predictions."""
+    return _deferred(
+        "outcome_calibration",
+        reason="No outcome of a shadow prediction is known, so hit rates by confidence cannot be counted.",
+        waits_for="One-hour outcomes of shadow predictions in at least 3 confidence buckets.",
+    )
+
+
+def calibration(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
+    """Defer: the error is measured, and the gate on it is not in use."""
+    error = comparison.candidate.ece
+    return _deferred(
+        "calibration",
+        reason=f"Expected calibration error {error:.3f} on the test rows: reported, not judged.",
+        waits_for="The gate in use, and an error of at most 0.08.",
+        observed=error,
+    )
+
+
+def worst_slice(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
+    """Defer: AUROC by symbol is measured, its uncertainty is not."""
+    known = {s: a for s, a in comparison.candidate.auroc_by_symbol.items() if not math.isnan(a)}
+    if not known:
+        return _deferred(
+            "worst_slice",
+            reason="No symbol has test rows of both classes, and no interval by symbol is computed.",
+            waits_for="An interval of AUROC for each symbol.",
+        )
+    worst = min(known, key=lambda symbol: known[symbol])
+    return _deferred(
+        "worst_slice",
+        reason=f"Lowest AUROC is {known[worst]:.3f} ({worst}), without an interval: reported, not judged.",
+        waits_for="An interval of AUROC for each symbol.",
+        observed=known[worst],
+    )
+
+
+def parity(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
+    """Defer: no fresh process has reproduced stored predictions from the file."""
+    return _deferred(
+        "parity",
+        reason="No fresh process has loaded the file as the engine does and repeated the predictions.",
+        waits_for="64 stored predictions reproduced from raw rows to 1e-5.",
+    )
+
+
+def budget(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
+    """Defer: size and latency of the served file are not part of a comparison."""
+    return _deferred(
+        "budget",
+        reason="File size and the time of one prediction are not measured here.",
+        waits_for="File size and the 99th percentile of prediction time on one core.",
+    )
+
+
+def _deferred(name: str, *, reason: str, waits_for: str, observed: float | None = None) -> GateVerdict:
+    return GateVerdict(
+        name=name,
+        status=GateStatus.DEFER,
+        observed=observed,
+        threshold=None,
+        reason=reason,
+        would_pass=waits_for,
+    )

@@ -1,0 +1,47 @@
+"""The gate that noise cannot pass: does the model know anything about the outcome?"""
+
+from clm.evaluation.evaluation import Comparison, Interval
+from clm.gates.policy import GatePolicy
+from clm.gates.verdict import GateStatus, GateVerdict
+
+
+def skill(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
+    """Pass when AUROC is above 0.5 beyond chance and the log loss holds against both baselines."""
+    interval, loss = comparison.auroc_interval, comparison.candidate.log_loss
+    base, logistic = comparison.base_rate.log_loss, comparison.logistic.log_loss
+    margin = policy.logistic_margin
+    ranks = interval.low > 0.5
+    informs = loss < base
+    keeps_up = loss <= logistic + margin
+    passes = ranks and informs and keeps_up
+    reason = (
+        f"{auroc_in_words(interval)}, {'lies' if ranks else 'does not lie'} above 0.5; "
+        f"log loss {loss:.4f} {'is' if informs else 'is not'} below the base rate's {base:.4f} and "
+        f"{'stays' if keeps_up else 'does not stay'} within {margin:g} of logistic regression's "
+        f"{logistic:.4f}: {'skill' if passes else 'no skill'} is shown."
+    )
+    missing = (
+        (ranks, f"a lower end of the AUROC interval above 0.5 (it is {interval.low:.3f})"),
+        (informs, f"a log loss below {base:.4f}"),
+        (keeps_up, f"a log loss of at most {logistic + margin:.4f}"),
+    )
+    return GateVerdict(
+        name="skill",
+        status=GateStatus.PASS if passes else GateStatus.FAIL,
+        observed=interval.low,
+        threshold=0.5,
+        reason=reason,
+        would_pass="" if passes else f"It takes {' and '.join(bar for held, bar in missing if not held)}.",
+    )
+
+
+def auroc_in_words(interval: Interval) -> str:
+    """Return for example "AUROC 0.420, 95 % interval 0.37 to 0.48"."""
+    if not interval.low <= interval.high:
+        return (
+            f"AUROC {interval.value:.3f}, no interval ({interval.n_blocks} blocks of time in the test rows)"
+        )
+    return (
+        f"AUROC {interval.value:.3f}, {interval.confidence * 100:g} % interval "
+        f"{interval.low:.2f} to {interval.high:.2f}"
+    )

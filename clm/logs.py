@@ -1,0 +1,59 @@
+"""One line an event: a dotted past-tense name and fields, for the journal and for terminals."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import Processor
+
+_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""sd-daemon(3): a line that starts with <N> gets that priority in the journal."""
+
+
+def configure(level: str = "info", *, journal: bool = False, stream: TextIO | None = None) -> None:
+    """Send events to `stream` (stderr), one line each; `journal` adds priorities and leaves out the time."""
+    steps: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level]
+    if not journal:
+        steps.append(structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=True, key="time"))
+    steps.append(structlog.processors.format_exc_info)
+    structlog.configure(
+        processors=[*steps, _JournalLine() if journal else _TerminalLine()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries that use the standard logger (APScheduler, alembic) stay silent below a warning.
+    logging.basicConfig(level=logging.WARNING, stream=stream or sys.stderr, format="%(name)s: %(message)s")
+
+
+class _JournalLine:
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        priority = _PRIORITY.get(str(event.pop("level", "info")), 6)
+        return f"<{priority}>{fields_line(event)}"
+
+
+class _TerminalLine:
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        level = str(event.pop("level", "info"))
+        time = event.pop("time", "")
+        return f"{time} {level:7} {fields_line(event)}"
+
+
+def fields_line(event: MutableMapping[str, Any]) -> str:
+    """Return `event.name key=value ...`, one line whatever the values hold."""
+    name = plain(event.pop("event", ""))
+    return " ".join([name, *(f"{key}={_value(value)}" for key, value in event.items())])
+
+
+def plain(value: object) -> str:
+    """Return text without control characters: what strangers send must not forge a line (faults L10, C16)."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = plain(value)
+    return f'"{text}"' if not text or " " in text or '"' in text else text

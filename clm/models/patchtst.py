@@ -1,0 +1,84 @@
+"""The architecture the engine serves: a transformer over patches of one window.
+
+Shapes: B batch, L context_length, C features, P patches, S patch_length, D d_model.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+POSITION_STD = 0.5
+"""Spread of the position code at the start.
+
+The mean over patches forgets their order; with the customary 0.02 a short training does not learn to tell
+the newest patch, which says most, from the oldest.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchTSTConfig:
+    """Sizes of the network; the defaults are the engine's and give 612,481 parameters."""
+
+    context_length: int = 128
+    n_features: int = 8
+    patch_length: int = 16
+    d_model: int = 128
+    n_heads: int = 4
+    n_layers: int = 3
+    d_feedforward: int = 512
+    dropout: float = 0.0
+    """Only in training; the served network is in eval mode."""
+
+    @property
+    def n_patches(self) -> int:
+        """Patches of one window; they do not overlap."""
+        return self.context_length // self.patch_length
+
+
+class PatchTST(nn.Module):
+    """P(WIN) as a logit from a window (B, L, C); names and shapes of its tensors are the engine's."""
+
+    def __init__(self, config: PatchTSTConfig) -> None:
+        super().__init__()
+        if config.context_length % config.patch_length:
+            raise ValueError(
+                f"a window of {config.context_length} steps has no whole number of patches of "
+                f"{config.patch_length}: choose a context length that is a multiple of it"
+            )
+        self.config = config
+        self.patch_embedding = nn.Linear(config.patch_length * config.n_features, config.d_model)
+        self.pos_encoding = nn.Parameter(POSITION_STD * torch.randn(1, config.n_patches, config.d_model))
+        self.dropout = nn.Dropout(config.dropout)
+        layer = nn.TransformerEncoderLayer(
+            d_model=config.d_model,
+            nhead=config.n_heads,
+            dim_feedforward=config.d_feedforward,
+            dropout=config.dropout,
+            activation="relu",
+            norm_first=False,
+            batch_first=True,
+        )
+        self.transformer = nn.TransformerEncoder(layer, config.n_layers, enable_nested_tensor=False)
+        for block in self.transformer.layers:
+            # TransformerEncoder clones one layer: without this all would start with the same weights.
+            _draw(block)
+        self.output_proj = nn.Linear(config.d_model, 1)
+
+    def forward(self, x_BLC: Tensor) -> Tensor:
+        """Return one logit a window, shape (B,)."""
+        x_BPF = x_BLC.reshape(x_BLC.shape[0], self.config.n_patches, -1)  # F = S * C, step by step
+        h_BPD = self.dropout(self.patch_embedding(x_BPF) + self.pos_encoding)
+        h_BPD = self.transformer(h_BPD)
+        h_BD = h_BPD.mean(dim=1)
+        logit_B1: Tensor = self.output_proj(h_BD)
+        return logit_B1.squeeze(-1)
+
+
+def _draw(block: nn.Module) -> None:
+    """Draw the matrices of one encoder layer anew; norms keep their starting values."""
+    for name, parameter in block.named_parameters():
+        if parameter.dim() == 2:
+            nn.init.xavier_uniform_(parameter)
+        elif not name.startswith("norm"):
+            nn.init.zeros_(parameter)

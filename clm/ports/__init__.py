@@ -1,0 +1,38 @@
+"""What the core needs of the world; adapters in store, bus, promotion and daemon fulfil these."""
+
+from clm.ports.delivery import Outbox, OutboxRow, TaskQueue
+from clm.ports.learning import Brake, Journal, Registry, RunRecord, RunStatus, SampleSource, Trainer
+from clm.ports.promotion import (
+    Engine,
+    EngineObservation,
+    EngineStatus,
+    Promoter,
+    PromotionLog,
+    PromotionOutcome,
+    PromotionRecord,
+    PromotionState,
+)
+from clm.ports.time import Clock, StopSignal
+
+__all__ = [
+    "Brake",
+    "Clock",
+    "Engine",
+    "EngineObservation",
+    "EngineStatus",
+    "Journal",
+    "Outbox",
+    "OutboxRow",
+    "Promoter",
+    "PromotionLog",
+    "PromotionOutcome",
+    "PromotionRecord",
+    "PromotionState",
+    "Registry",
+    "RunRecord",
+    "RunStatus",
+    "SampleSource",
+    "StopSignal",
+    "TaskQueue",
+    "Trainer",
+]

@@ -1,0 +1,63 @@
+"""What asks for cycles, and what tells of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from clm.domain.task import Delivery, Task, Trigger
+from clm.events import Event
+
+
+class TaskQueue(Protocol):
+    """The queue in front of the cycle; a trigger is in it durably before it is acknowledged."""
+
+    def submit(self, trigger: Trigger, now: datetime) -> int:
+        """Insert a task, or return the open one with the same dedupe key."""
+        ...
+
+    def accept(self, deliveries: Sequence[tuple[Delivery, Trigger]], now: datetime) -> list[int]:
+        """Insert inbox rows and tasks of a batch in one transaction; a delivery seen before adds nothing."""
+        ...
+
+    def bury(self, delivery: Delivery, reason: str, now: datetime) -> None:
+        """Note a delivery that can never be a task as dead."""
+        ...
+
+    def claim(self, now: datetime) -> Task | None:
+        """Take the oldest pending task and mark it running, attempts + 1."""
+        ...
+
+    def complete(self, task_id: int, now: datetime, outcome: str) -> None: ...
+    def release(self, task_id: int, now: datetime, reason: str) -> None:
+        """Put a running task back to pending."""
+        ...
+
+    def fail(self, task_id: int, now: datetime, reason: str) -> None: ...
+    def recover(self, now: datetime) -> list[str]:
+        """At start: running tasks back to pending, running runs to interrupted; return those run ids."""
+        ...
+
+    def pending_count(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxRow:
+    """An event that waits to be published; `seq` orders events, times do not."""
+
+    seq: int
+    event_id: str
+    event_type: str
+    payload_json: str
+    created_at: str
+    trace_id: str
+    correlation_id: str
+
+
+class Outbox(Protocol):
+    """Events written with the state they tell of."""
+
+    def append(self, events: Sequence[Event], trace_id: str) -> None: ...
+    def unpublished(self, limit: int) -> list[OutboxRow]: ...
+    def mark_published(self, seqs: Sequence[int]) -> None: ...
+    def waiting_count(self) -> int: ...

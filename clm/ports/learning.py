@@ -1,0 +1,142 @@
+"""What a cycle learns from, and where it is recorded."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from clm.artefacts.manifest import Artefact, Manifest
+from clm.data.dataset import Dataset
+from clm.data.reading import RawSamples
+from clm.domain.job import EpochReport, TrainingJob, TrainingResult
+from clm.domain.task import Task
+from clm.events import Event
+from clm.ports.time import StopSignal
+
+
+class SampleSource(Protocol):
+    """Where samples come from."""
+
+    def read(self, since: datetime | None, max_rows: int) -> RawSamples:
+        """Return the rows decided at or after `since` in one short read; the connection is closed after.
+
+        Raises:
+            DataError: STORE_MISSING, STORE_EMPTY, STORE_CORRUPT, SCHEMA, DATA_TOO_BIG.
+            StoreBusy: the lock was held for too long.
+        """
+        ...
+
+    def newest(self) -> datetime | None:
+        """Return when the newest sample was decided, None for an empty table."""
+        ...
+
+
+class Trainer(Protocol):
+    """Trains in a child process."""
+
+    def train(
+        self,
+        job: TrainingJob,
+        dataset: Dataset,
+        on_epoch: Callable[[EpochReport], None],
+        stop: StopSignal,
+    ) -> TrainingResult:
+        """Train and return the checked result.
+
+        Raises:
+            TrainingError: CHILD_KILLED, CHILD_OOM, CHILD_TIMEOUT, CHILD_FAILED, NAN_LOSS, RESULT_INVALID.
+            Interrupted: `stop` was set; the child is gone.
+        """
+        ...
+
+
+class Registry(Protocol):
+    """Keeps every trained model, rejected ones too, outside the engine's models directory."""
+
+    def new_version(self, now: datetime) -> str:
+        """Return a version name that is not taken; the next free second on a clash."""
+        ...
+
+    def register(self, weights_path: Path, manifest: Manifest) -> Artefact:
+        """Copy the file durably into a directory of its own, with its manifest."""
+        ...
+
+    def get(self, version: str) -> Artefact:
+        """Return a registered artefact, its hash checked.
+
+        Raises:
+            ArtefactError: ARTEFACT_MISSING, ARTEFACT_TORN.
+        """
+        ...
+
+
+class RunStatus(StrEnum):
+    """How a run ended; `model_training_runs.status` holds running, completed or failed."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """A row of clm_runs."""
+
+    run_id: str
+    status: RunStatus
+    decision: str | None
+    version: str | None
+    reason: str
+    started_at: datetime
+    completed_at: datetime | None
+    trigger_reason: str
+    proof_path: str | None
+    notes: Mapping[str, object] = field(default_factory=dict)
+
+
+class Journal(Protocol):
+    """The durable record of runs; each write commits the row and its events together."""
+
+    def start_run(
+        self,
+        run_id: str,
+        task: Task | None,
+        started_at: datetime,
+        trigger_reason: str,
+        events: Sequence[Event],
+    ) -> None: ...
+    def record_model(
+        self, artefact: Artefact, *, training_samples: int, seconds: float, validation_accuracy: float | None
+    ) -> None:
+        """Insert the candidate into ai_model_versions, not active."""
+        ...
+
+    def finish_run(
+        self,
+        run_id: str,
+        *,
+        status: RunStatus,
+        completed_at: datetime,
+        decision: str | None,
+        version: str | None,
+        reason: str,
+        facts: Mapping[str, object],
+        proof_path: Path | None,
+        events: Sequence[Event],
+    ) -> None:
+        """Close the run; `facts` may hold symbol_count, sample_count, feature_count, metrics."""
+        ...
+
+    def run(self, run_id: str) -> RunRecord | None: ...
+    def recent_runs(self, limit: int) -> list[RunRecord]: ...
+
+
+class Brake(Protocol):
+    """The trading system's freeze keys."""
+
+    def frozen_because(self) -> str | None:
+        """Return why nothing may be trained or promoted now, None when it may or cannot be known."""
+        ...

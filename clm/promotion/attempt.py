@@ -1,0 +1,240 @@
+"""One promotion under way: its record, and the redoable steps that are taken for it."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from clm.artefacts.files import Owner, create_durably, remove_durably, sha256_of
+from clm.artefacts.manifest import Artefact
+from clm.clock import iso
+from clm.errors import ArtefactError, PromotionError
+from clm.events import Event, ModelPromoted, PerformanceAlert, RollbackInitiated
+from clm.ports import EngineStatus, PromotionOutcome, PromotionRecord, PromotionState
+from clm.promotion.env_file import value_of, with_value, without_value
+from clm.promotion.plan import Observed, Target
+from clm.promotion.policy import Workplace
+from clm.promotion.verification import Effect, Verification, verify
+
+log = structlog.get_logger(__name__)
+
+_RUNNING = {EngineStatus.ACTIVE, EngineStatus.ACTIVATING}
+
+
+class Attempt:
+    """Knows how far one promotion is; every change of state is durable before the next visible step."""
+
+    def __init__(self, work: Workplace, record: PromotionRecord) -> None:
+        self.work = work
+        self.record = record
+        self.changes: list[str] = []
+        self.restarted = False
+        self.confirmed = False
+        self.pid: int | None = None
+        self._counted = False
+
+    # What is observed
+
+    def env_value(self) -> str | None:
+        """Return the path that the environment file names now."""
+        return value_of(self.work.env_file.read().data, self.work.key)
+
+    def names_candidate(self) -> bool:
+        """Return whether the environment file names the new model."""
+        return self.env_value() == str(self.record.candidate_path)
+
+    def names_previous(self) -> bool:
+        """Return whether the environment file names what it named before."""
+        return self.env_value() == _text(self.record.previous_path)
+
+    def candidate_is_whole(self) -> bool:
+        """Return whether the new file lies in its place, byte for byte."""
+        return _is_whole(self.record.candidate_path, self.record.candidate_sha256)
+
+    def observed(self, target: Target) -> Observed:
+        """Return where everything stands with regard to a target."""
+        running, path = self._engine_now()
+        return Observed(
+            installed=target.model_path is None or _is_whole(target.model_path, self._hash_of(target)),
+            env_value=self.env_value(),
+            engine_running=running,
+            engine_path=path,
+            restarted=self.restarted,
+            confirmed=self.confirmed,
+        )
+
+    def _engine_now(self) -> tuple[bool, str | None]:
+        try:
+            seen = self.work.engine.observe()
+        except PromotionError as error:
+            # The file can and must go back even while nobody can say what the engine does.
+            return True, f"unknown: {error.message}"
+        return seen.status in _RUNNING, seen.model_path
+
+    def _hash_of(self, target: Target) -> str | None:
+        is_candidate = target.model_path == self.record.candidate_path
+        return self.record.candidate_sha256 if is_candidate else self.record.previous_sha256
+
+    # What is done
+
+    def advance(
+        self,
+        state: PromotionState,
+        reason: str = "",
+        *,
+        attempts: int | None = None,
+        events: Sequence[Event] = (),
+    ) -> None:
+        """Store the next state with its events, then go on."""
+        self.record = self.work.log.advance(
+            self.record.promotion_id, state, reason=reason, attempts=attempts, events=events
+        )
+        log.info("promotion.advanced", version=self.record.version, state=state.value, reason=reason)
+        self.work.checkpoint(state.value.lower())
+
+    def install(self, source: Path) -> None:
+        """Copy the model durably under its own name, readable for the engine's group."""
+        group = self.work.models_dir.stat().st_gid
+        path = self.record.candidate_path
+        written = create_durably(path, source, mode=0o640, owner=Owner(gid=group))
+        if written != self.record.candidate_sha256:
+            raise ArtefactError(
+                "ARTEFACT_TORN", f"{source} changed while it was copied: sha256 is {written} now"
+            )
+        self._changed(f"installed {path}", "installed")
+
+    def point(self, model_path: Path | None) -> None:
+        """Rewrite the one value; a second try when somebody changed another line at that moment."""
+        expected = self.env_value()
+        try:
+            self._rewrite(model_path)
+        except PromotionError as exc:
+            if exc.code != "ENV_CHANGED" or self.env_value() != expected:
+                raise
+            self._rewrite(model_path)
+        named = model_path or "no model"
+        self._changed(f"{self.work.env_file.path}: {self.work.key} names {named}", "pointed")
+
+    def _rewrite(self, model_path: Path | None) -> None:
+        snapshot = self.work.env_file.read()
+        if model_path is None:
+            changed = without_value(snapshot.data, self.work.key, self.record.env_sha256_before)
+        else:
+            changed = with_value(snapshot.data, self.work.key, str(model_path))
+        self.work.checkpoint("rewriting")
+        self.work.env_file.replace(snapshot, changed)
+
+    def restart(self) -> None:
+        """Restart the engine on what the environment file says."""
+        self.work.engine.restart()
+        self.restarted = True
+        self._changed("restarted the engine", "restarted")
+
+    def count(self) -> None:
+        """Note one more verification before it begins: a machine that dies in it has had its attempt."""
+        if not self._counted:
+            self._counted = True
+            self.advance(PromotionState.RESTARTING, attempts=self.record.attempts + 1)
+
+    def confirm(self, model_path: Path | None) -> Verification:
+        """Watch the effect and remember it."""
+        seen = verify(self.work, model_path)
+        self.confirmed = seen.effect is Effect.CONFIRMED
+        self.pid = seen.pid
+        self.work.checkpoint("verified")
+        return seen
+
+    def discard_candidate(self) -> None:
+        """Remove the new file, if it is ours and nobody is pointed to it; a failure is told, no more.
+
+        It must not stay: one generation of the engine loads the newest file, whatever the
+        environment says. Nothing is lost, the registry keeps the artefact.
+        """
+        path = self.record.candidate_path
+        try:
+            if not path.is_symlink() and self.candidate_is_whole() and not self.names_candidate():
+                remove_durably(path)
+                self._changed(f"removed {path}", "discarded")
+        except (PromotionError, ArtefactError) as error:
+            # The way back must go on: the model that serves matters more than a file too many.
+            log.warning("promotion.file_left", path=str(path), code=error.code, error=error.message)
+            self.changes.append(f"left {path} behind ({error})")
+
+    def _changed(self, sentence: str, checkpoint: str) -> None:
+        self.changes.append(sentence)
+        self.work.checkpoint(checkpoint)
+
+    # How it ends
+
+    def outcome(
+        self, state: PromotionState, reason: str, *, events: Sequence[Event] = ()
+    ) -> PromotionOutcome:
+        """Store the last state and return the outcome."""
+        self.advance(state, reason, events=events)
+        return PromotionOutcome(
+            state=state,
+            version=self.record.version,
+            reason=reason,
+            changes=tuple(self.changes),
+            engine_pid=self.pid,
+        )
+
+    def promoted(self) -> ModelPromoted:
+        """Return the event of success with the figures the model was judged by."""
+        artefact = self._artefact()
+        metrics = artefact.manifest.metrics if artefact else {}
+        return ModelPromoted(
+            model_name="patchtst",
+            old_version=self._previous_version(),
+            new_version=self.record.version,
+            accuracy=metrics.get("accuracy", math.nan),
+            precision=metrics.get("precision", math.nan),
+            recall=metrics.get("recall", math.nan),
+            f1_score=metrics.get("f1", math.nan),
+            promoted_at=self.work.clock.now().timestamp(),
+            promoted_by="quantum-clm",
+            metadata={
+                "run_id": self.record.run_id,
+                "model_path": str(self.record.candidate_path),
+                "sha256": self.record.candidate_sha256,
+            },
+        )
+
+    def rollback_initiated(self, reason: str) -> RollbackInitiated:
+        """Return the event of going back."""
+        return RollbackInitiated(
+            model_id=self.record.version,
+            reason=reason,
+            timestamp=iso(self.work.clock.now()),
+            metadata={"run_id": self.record.run_id, "back_to": self._previous_version()},
+        )
+
+    def alert(self, severity: str, message: str) -> PerformanceAlert:
+        """Return an event for the operator."""
+        return PerformanceAlert(
+            model_id=self.record.version,
+            severity=severity,
+            message=message,
+            timestamp=iso(self.work.clock.now()),
+            metadata={"run_id": self.record.run_id},
+        )
+
+    def _previous_version(self) -> str:
+        return self.record.previous_path.stem if self.record.previous_path else "none"
+
+    def _artefact(self) -> Artefact | None:
+        try:
+            return self.work.registry.get(self.record.version)
+        except ArtefactError as error:
+            # The engine serves the model already; a lost manifest is no reason to take it away again.
+            log.warning("promotion.manifest_unreadable", code=error.code, error=error.message)
+            return None
+
+
+def _is_whole(path: Path, sha256: str | None) -> bool:
+    return path.is_file() and sha256_of(path) == sha256
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

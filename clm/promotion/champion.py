@@ -1,0 +1,50 @@
+"""The model the engine's environment file names, which is the champion whatever anybody remembers."""
+
+import structlog
+
+from clm.artefacts.files import sha256_of
+from clm.domain.ids import VERSION_PATTERN
+from clm.domain.job import ChampionRef
+from clm.errors import ArtefactError, PromotionError
+from clm.promotion.policy import Workplace
+from clm.promotion.preflight import previous_path
+
+log = structlog.get_logger(__name__)
+
+
+def champion_of(work: Workplace) -> ChampionRef | None:
+    """Return the champion; where there is none, or no telling, the log says why."""
+    try:
+        return _named(work)
+    except (PromotionError, ArtefactError) as error:
+        log.warning("promotion.champion_absent", code=error.code, reason=error.message)
+        return None
+
+
+def _named(work: Workplace) -> ChampionRef:
+    path = previous_path(work, work.env_file.read())
+    if path is None:
+        raise PromotionError(
+            "CHAMPION_UNNAMED", f"{work.env_file.path} sets no {work.key}: there is none yet"
+        )
+    if not path.is_file():
+        raise PromotionError("CHAMPION_MISSING", f"{work.env_file.path} names {path}, which does not exist")
+    known = work.log.known_sha256(path)
+    sha256 = known or sha256_of(path)
+    return ChampionRef(
+        version=path.stem,
+        path=path,
+        sha256=sha256,
+        feature_names=_feature_names(work, path.stem, sha256),
+        adopted=known is None,
+    )
+
+
+def _feature_names(work: Workplace, version: str, sha256: str) -> tuple[str, ...]:
+    if not VERSION_PATTERN.fullmatch(version):
+        return ()
+    try:
+        manifest = work.registry.get(version).manifest
+    except ArtefactError:
+        return ()
+    return manifest.feature_names if manifest.sha256 == sha256 else ()

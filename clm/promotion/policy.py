@@ -1,0 +1,53 @@
+"""The numbers of a promotion, and everything it works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clm.ports import Clock, Engine, PromotionLog, Registry
+from clm.promotion.engine_health import Health
+from clm.promotion.env_file import EnvFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionPolicy:
+    """How long the engine may take, and what must be there before anything is touched."""
+
+    active_timeout_s: float = 150.0
+    """From the restart until it is active, on the right file and healthy."""
+    stable_s: float = 60.0
+    """How long it must stay so, under one invocation and without a new restart."""
+    max_attempts: int = 2
+    """Verifications of one candidate, interrupted ones included; restarts of a rollback."""
+    poll_s: float = 0.5
+    identity_grace_s: float = 5.0
+    """How long an active engine may show another model path: between fork and exec it does."""
+    stopped_timeout_s: float = 600.0
+    """How long we wait for an engine that somebody stopped; it is not started against their will."""
+    min_free_bytes: int = 200_000_000
+    """Free space needed beside three times the model's size."""
+    health_url: str | None = None
+    """Endpoint asked before and during the verification; None asks nothing."""
+    engine_may_be_down: bool = False
+    """Whether a promotion may begin while the engine does not run, and start it (development)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """The server as a promotion sees it."""
+
+    registry: Registry
+    models_dir: Path
+    env_file: EnvFile
+    key: str
+    engine: Engine
+    log: PromotionLog
+    clock: Clock
+    policy: PromotionPolicy
+    health: Health | None
+    checkpoint: Callable[[str], None]
+    """Told the name of each point that was passed; tests end the process there."""
+
+    def path_of(self, version: str) -> Path:
+        """Return where a version lies once it is promoted."""
+        return self.models_dir / f"{version}.pth"

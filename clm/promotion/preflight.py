@@ -1,0 +1,138 @@
+"""Everything that can be known to go wrong is found before anything is touched."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from clm.artefacts.files import sha256_of
+from clm.artefacts.manifest import Artefact
+from clm.artefacts.registry import check_whole
+from clm.errors import PromotionError
+from clm.ports import EngineStatus
+from clm.promotion.env_file import EnvSnapshot, value_of, with_value, without_value
+from clm.promotion.policy import Workplace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """What a promotion starts from."""
+
+    candidate_path: Path
+    previous_path: Path | None
+    previous_sha256: str | None
+    env_sha256: str
+    engine_was_running: bool
+
+
+def preflight(work: Workplace, artefact: Artefact) -> Preflight:
+    """Return where the server stands when a promotion can begin, and can be taken back.
+
+    Raises:
+        PromotionError, ArtefactError: the first thing that stands in the way.
+    """
+    manifest = artefact.manifest
+    check_whole(artefact.model_path, sha256=manifest.sha256, size_bytes=manifest.size_bytes)
+    candidate = work.path_of(manifest.version)
+    snapshot = work.env_file.read()
+    previous = previous_path(work, snapshot)
+    if previous == candidate:
+        raise PromotionError(
+            "ALREADY_NAMED", f"{work.env_file.path} names {candidate} already; nothing is to be done"
+        )
+    _refuse_irreversible(work, snapshot, candidate, previous)
+    work.env_file.refuse_unreplaceable(snapshot)
+    previous_sha256 = None if previous is None else _verified_hash(work, previous)
+    _refuse_unusable_directory(work, candidate, artefact)
+    return Preflight(
+        candidate_path=candidate,
+        previous_path=previous,
+        previous_sha256=previous_sha256,
+        env_sha256=snapshot.sha256,
+        engine_was_running=_baseline(work, previous),
+    )
+
+
+def previous_path(work: Workplace, snapshot: EnvSnapshot) -> Path | None:
+    """Return the model that this environment file names."""
+    value = value_of(snapshot.data, work.key)
+    return None if value is None else Path(value)
+
+
+def _refuse_irreversible(
+    work: Workplace, snapshot: EnvSnapshot, candidate: Path, previous: Path | None
+) -> None:
+    changed = with_value(snapshot.data, work.key, str(candidate))
+    if previous is None:
+        back = without_value(changed, work.key, snapshot.sha256)
+    else:
+        back = with_value(changed, work.key, str(previous))
+    if back != snapshot.data:
+        raise PromotionError(
+            "ENV_UNSAFE",
+            f"{work.env_file.path}: {work.key} is written so that a change could not be taken back "
+            "byte for byte; write it plain or in one pair of quotes",
+        )
+
+
+def _verified_hash(work: Workplace, previous: Path) -> str:
+    """Return the hash of the model to go back to; without one there is no way back, so no way on."""
+    if not previous.is_file():
+        raise PromotionError(
+            "CHAMPION_MISSING",
+            f"{work.env_file.path} names {previous}, which does not exist: there would be no way back; "
+            f"restore it or correct {work.key}",
+        )
+    found, known = sha256_of(previous), work.log.known_sha256(previous)
+    if known is not None and found != known:
+        raise PromotionError(
+            "CHAMPION_CHANGED",
+            f"{previous} has sha256 {found}, recorded is {known}: restore it first",
+        )
+    return found
+
+
+def _refuse_unusable_directory(work: Workplace, candidate: Path, artefact: Artefact) -> None:
+    if work.models_dir.resolve() == work.env_file.path.resolve().parent:
+        raise PromotionError(
+            "SAME_DIRECTORY", f"{work.models_dir} also holds {work.env_file.path}: separate them"
+        )
+    if not os.access(work.models_dir, os.W_OK | os.X_OK):
+        raise PromotionError("MODELS_NOT_WRITABLE", f"{work.models_dir}: this user may not write there")
+    size, free = artefact.manifest.size_bytes, shutil.disk_usage(work.models_dir).free
+    needed = max(3 * size, work.policy.min_free_bytes)
+    if not free >= needed:
+        raise PromotionError(
+            "DISK_FULL", f"{work.models_dir}: need {needed / 1e6:.0f} MB, have {free / 1e6:.0f} MB; free some"
+        )
+    if candidate.is_symlink() or (candidate.exists() and sha256_of(candidate) != artefact.manifest.sha256):
+        raise PromotionError(
+            "FILE_TAKEN", f"{candidate} exists already and is another file; it was not overwritten"
+        )
+
+
+def _baseline(work: Workplace, previous: Path | None) -> bool:
+    """Return whether the engine serves now; an engine in trouble before proves nothing afterwards."""
+    seen = work.engine.observe()
+    if seen.status is not EngineStatus.ACTIVE:
+        down = seen.status in {EngineStatus.INACTIVE, EngineStatus.FAILED}
+        if work.policy.engine_may_be_down and down:
+            return False
+        raise PromotionError(
+            "ENGINE_NOT_ACTIVE",
+            f"the engine is {seen.status.value} ({seen.detail}): bring it up on its present model first",
+        )
+    if seen.model_path != (None if previous is None else str(previous)):
+        raise PromotionError(
+            "ENGINE_MISMATCH",
+            f"the engine (pid {seen.main_pid}) runs with {seen.model_path or 'no model path'} while "
+            f"{work.env_file.path} names {previous or 'none'} {seen.detail}: restart it or correct the file",
+        )
+    if work.health is not None:
+        answer = work.health()
+        if not answer.healthy:
+            raise PromotionError(
+                "ENGINE_UNHEALTHY",
+                f"the engine is unhealthy before any change ({answer.detail}); nothing was begun",
+            )
+    return True

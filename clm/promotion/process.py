@@ -1,0 +1,54 @@
+"""A process as /proc shows it."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessIdentity:
+    """A process that cannot be mistaken for a later one of the same number."""
+
+    pid: int
+    started: str
+    """Boot id and start time in clock ticks: a reused pid has another."""
+
+    @property
+    def name(self) -> str:
+        """Return one word that changes with every start."""
+        return f"{self.pid}:{self.started}"
+
+
+def identity_of(pid: int) -> ProcessIdentity | None:
+    """Return who runs under this pid now, None for nobody and for a zombie."""
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()  # the name before it may hold blanks and brackets
+    if fields[0] in {"Z", "X"}:
+        return None
+    return ProcessIdentity(pid=pid, started=f"{boot}:{fields[19]}")
+
+
+def variable_of(pid: int, key: str) -> tuple[str | None, str]:
+    """Return a variable of a process's environment and, where there is none, why."""
+    try:
+        environ = (_PROC / str(pid) / "environ").read_bytes()
+    except OSError as exc:
+        return None, f"the environment of pid {pid} cannot be read: {exc.strerror}"
+    for entry in environ.split(b"\0"):
+        name, _, value = entry.partition(b"=")
+        if name == key.encode():
+            return value.decode(errors="replace"), ""
+    return None, f"{key} is not set for pid {pid}"
+
+
+def reap(pid: int) -> None:
+    """Take a dead child of ours off the process table; a process of somebody else is left alone."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)

@@ -1,0 +1,234 @@
+"""Brings an artefact to the engine and proves it, or brings the previous one back.
+
+    PREPARED -> STAGED -> SWITCHING -> RESTARTING -> COMMITTED
+        \\________\\__________\\-> ABORTED                         nothing was switched
+                                \\________\\-> ROLLING_BACK -> ROLLED_BACK | ROLLBACK_FAILED
+    any, when a person changed the model line meanwhile -> SUPERSEDED
+
+Each state is durable before its visible step. The environment file is the truth: recovery asks it.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import structlog
+
+from clm.artefacts.files import sweep_temporaries, sync_directory, translated
+from clm.artefacts.manifest import Artefact
+from clm.domain.job import ChampionRef
+from clm.errors import ArtefactError, PromotionError
+from clm.ports import Clock, Engine, PromotionLog, PromotionOutcome, PromotionState, Registry
+from clm.promotion.attempt import Attempt
+from clm.promotion.champion import champion_of
+from clm.promotion.endings import (
+    NotTaken,
+    Stopped,
+    Superseded,
+    abort,
+    give_up,
+    hands_off,
+    no_telling,
+    roll_back,
+    stand_down,
+)
+from clm.promotion.engine_health import HttpHealth
+from clm.promotion.env_file import EnvFile
+from clm.promotion.plan import Step, Target, next_step
+from clm.promotion.policy import PromotionPolicy, Workplace
+from clm.promotion.preflight import Preflight, preflight
+from clm.promotion.verification import Effect
+
+__all__ = ["EnvFilePromoter", "PromotionPolicy"]
+
+log = structlog.get_logger(__name__)
+
+
+class EnvFilePromoter:
+    """Promotes by rewriting one value of the engine's environment file and restarting the engine."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        models_dir: Path,
+        env_file: EnvFile,
+        engine: Engine,
+        log: PromotionLog,
+        clock: Clock,
+        policy: PromotionPolicy,
+        key: str = "PATCHTST_MODEL_PATH",
+        checkpoint: Callable[[str], None] = lambda _point: None,
+    ) -> None:
+        health = HttpHealth(policy.health_url, clock=clock) if policy.health_url else None
+        self._work = Workplace(
+            registry=registry,
+            models_dir=Path(os.path.abspath(models_dir)),  # noqa: PTH100  no link is resolved: operators name paths
+            env_file=env_file,
+            key=key,
+            engine=engine,
+            log=log,
+            clock=clock,
+            policy=policy,
+            health=health,
+            checkpoint=checkpoint,
+        )
+
+    def champion(self) -> ChampionRef | None:
+        """Return the model that the environment file names; without one the log says why."""
+        return champion_of(self._work)
+
+    def promote(self, artefact: Artefact, run_id: str) -> PromotionOutcome:
+        """Promote and verify by effect; every failure after the switch ends with the previous model."""
+        version = artefact.manifest.version
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(_alone_in(self._work.models_dir))
+                start = preflight(self._work, artefact)
+                attempt = self._begin(start, artefact, run_id)
+            except (PromotionError, ArtefactError) as error:
+                log.warning("promotion.not_begun", version=version, code=error.code, reason=error.message)
+                return PromotionOutcome(
+                    state=PromotionState.ABORTED, version=version, reason=str(error), changes=()
+                )
+            return self._forward(attempt, artefact.model_path, start.engine_was_running)
+
+    def recover(self) -> PromotionOutcome | None:
+        """Bring an interrupted promotion to its end, whatever it was doing; None where there was none.
+
+        Raises:
+            PromotionError, ArtefactError: PROMOTION_BUSY while another process is at it, ENV_UNREADABLE,
+                ENGINE_UNREACHABLE, IO_ERROR where the server cannot be asked; the promotion stays open.
+        """
+        if self._work.log.open_promotion() is None:
+            with contextlib.suppress(PromotionError), _alone_in(self._work.models_dir):
+                self._sweep()
+            return None
+        with _alone_in(self._work.models_dir):
+            self._sweep()
+            record = self._work.log.open_promotion()
+            if record is None:
+                return None
+            log.warning("promotion.found_open", version=record.version, state=record.state.value)
+            return self._resume(Attempt(self._work, record))
+
+    # Forward
+
+    def _begin(self, start: Preflight, artefact: Artefact, run_id: str) -> Attempt:
+        record = self._work.log.begin(
+            run_id=run_id,
+            version=artefact.manifest.version,
+            candidate_path=start.candidate_path,
+            candidate_sha256=artefact.manifest.sha256,
+            previous_path=start.previous_path,
+            previous_sha256=start.previous_sha256,
+            env_sha256_before=start.env_sha256,
+        )
+        self._work.checkpoint("prepared")
+        return Attempt(self._work, record)
+
+    def _forward(self, attempt: Attempt, source: Path | None, was_running: bool) -> PromotionOutcome:
+        """Take every step to the candidate; on the first that fails, take every step back."""
+        target = Target(model_path=attempt.record.candidate_path)
+        try:
+            while step := next_step(attempt.observed(target), target):
+                self._step_forward(attempt, step, source)
+            reason = f"the engine (pid {attempt.pid}) runs on {attempt.record.candidate_path}"
+            return attempt.outcome(PromotionState.COMMITTED, reason, events=[attempt.promoted()])
+        except Superseded as why:
+            return hands_off(attempt, str(why))
+        except Stopped as why:
+            return stand_down(attempt, str(why))
+        except (NotTaken, PromotionError, ArtefactError) as error:
+            return give_up(attempt, str(error), was_running)
+
+    def _step_forward(self, attempt: Attempt, step: Step, source: Path | None) -> None:
+        state, record = attempt.record.state, attempt.record
+        if step is Step.INSTALL:
+            if state is not PromotionState.PREPARED or source is None:
+                raise NotTaken(f"{record.candidate_path} was removed or changed meanwhile")
+            attempt.install(source)
+            return
+        if state is PromotionState.PREPARED:
+            attempt.advance(PromotionState.STAGED)
+        if step is Step.POINT:
+            self._point_forward(attempt)
+        elif step is Step.RESTART:
+            attempt.count()
+            attempt.restart()
+        else:
+            attempt.count()
+            seen = attempt.confirm(record.candidate_path)
+            if seen.effect is Effect.STOPPED:
+                raise Stopped(seen.reason)
+            if seen.effect is not Effect.CONFIRMED:
+                raise NotTaken(seen.reason)
+
+    def _point_forward(self, attempt: Attempt) -> None:
+        if not attempt.names_previous():
+            raise Superseded(f"somebody pointed the engine to {attempt.env_value() or 'no model'} meanwhile")
+        if attempt.record.state is PromotionState.RESTARTING:
+            raise NotTaken("somebody put the previous model back meanwhile")
+        attempt.advance(PromotionState.SWITCHING)
+        if not attempt.candidate_is_whole():
+            raise NotTaken(f"{attempt.record.candidate_path} was removed or changed meanwhile")
+        attempt.point(attempt.record.candidate_path)
+
+    # Recovery
+
+    def _resume(self, attempt: Attempt) -> PromotionOutcome:
+        """Go on from what the environment file says, not from what was meant."""
+        record = attempt.record
+        interrupted = f"interrupted while {record.state.value}"
+        self._work.engine.observe()
+        try:
+            candidate, previous = attempt.names_candidate(), attempt.names_previous()
+        except PromotionError as error:
+            return no_telling(attempt, interrupted, error)
+        with translated("cannot make the last switch durable"):
+            # Its rename may have been done but not yet be on the disk when we died.
+            sync_directory(self._work.env_file.path.resolve().parent)
+        if record.state in {PromotionState.PREPARED, PromotionState.STAGED} and not candidate:
+            return abort(attempt, f"{interrupted}; nothing was switched")
+        if not candidate and not previous:
+            return hands_off(
+                attempt, f"{interrupted}; the engine was pointed to {attempt.env_value() or 'no model'} since"
+            )
+        exhausted = record.attempts >= self._work.policy.max_attempts
+        if previous or exhausted or record.state is PromotionState.ROLLING_BACK:
+            reason = record.reason or interrupted
+            return roll_back(attempt, reason, must_serve=record.previous_path is not None)
+        return self._forward(attempt, None, was_running=record.previous_path is not None)
+
+    def _sweep(self) -> None:
+        """Remove what killed writers left; where that fails nothing depends on it."""
+        try:
+            removed = sweep_temporaries(self._work.models_dir) + self._work.env_file.sweep()
+        except (PromotionError, ArtefactError) as error:
+            log.warning("promotion.not_swept", code=error.code, error=error.message)
+        else:
+            if removed:
+                log.info("promotion.swept", names=", ".join(removed))
+
+
+@contextlib.contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Hold the models directory's lock; the kernel frees it when we die."""
+    try:
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as exc:
+        raise PromotionError(
+            "MODELS_MISSING", f"{directory} cannot be opened: {exc.strerror}; create it"
+        ) from exc
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise PromotionError(
+                "PROMOTION_BUSY", f"another promotion into {directory} is under way"
+            ) from exc
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,126 @@
+"""Whether the engine took a model: proven by what it does, not by what was asked of it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from clm.errors import PromotionError
+from clm.ports import EngineObservation, EngineStatus
+from clm.promotion.policy import Workplace
+
+
+class Effect(StrEnum):
+    """How a verification ended."""
+
+    CONFIRMED = "CONFIRMED"
+    NOT_TAKEN = "NOT_TAKEN"
+    STOPPED = "STOPPED"
+    """Somebody stopped the engine and did not start it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """The effect that was seen, and the reason in words."""
+
+    effect: Effect
+    reason: str
+    pid: int | None = None
+
+
+def verify(work: Workplace, model_path: Path | None) -> Verification:
+    """Watch the engine until it has been stable on `model_path`, or until it is clear that it will not be."""
+    watch = _Watch(work, model_path)
+    while True:
+        ended = watch.look()
+        if ended is not None:
+            return ended
+        work.clock.sleep(work.policy.poll_s)
+
+
+class _Watch:
+    """What was seen so far."""
+
+    def __init__(self, work: Workplace, model_path: Path | None) -> None:
+        self._work = work
+        self._wanted = None if model_path is None else str(model_path)
+        self._began = work.clock.monotonic()
+        self._first: EngineObservation | None = None
+        self._somebody_restarted = False
+        self._good_since: float | None = None
+        self._elsewhere_since: float | None = None
+        self._stopped_since: float | None = None
+
+    def look(self) -> Verification | None:
+        """Look once; None while it is too early to say."""
+        now = self._work.clock.monotonic()
+        try:
+            seen = self._work.engine.observe()
+        except PromotionError as exc:
+            return self._not_good(now, exc.message)
+        if seen.status is EngineStatus.FAILED:
+            return None
+        if seen.status is EngineStatus.INACTIVE:
+            return self._wait_for_the_operator(now, seen)
+        self._stopped_since = None
+        restarted = self._notice_restarts(seen)
+        if restarted is not None:
+            return restarted
+        if seen.status is EngineStatus.ACTIVATING:
+            return self._not_good(now, f"the engine does not become active: {seen.detail}")
+        if seen.model_path != self._wanted:
+            return self._elsewhere(now, seen)
+        self._elsewhere_since = None
+        return self._judge_health(now, seen)
+
+    def _notice_restarts(self, seen: EngineObservation) -> Verification | None:
+        first = self._first
+        if first is not None and seen.restarts > first.restarts:
+            return _not_taken(
+                f"the engine crashed and was started anew (restarts: {seen.restarts}), {seen.detail}"
+            )
+        if first is None or seen.invocation_id != first.invocation_id:
+            if first is not None and self._somebody_restarted:
+                return _not_taken("the engine was restarted again and again while it was being verified")
+            # Once is an operator at work: his start is as good as ours, the clock of stability begins anew.
+            self._somebody_restarted = first is not None
+            self._first = seen
+            self._good_since = None
+        return None
+
+    def _wait_for_the_operator(self, now: float, seen: EngineObservation) -> Verification | None:
+        self._good_since = None
+        self._stopped_since = now if self._stopped_since is None else self._stopped_since
+        if now - self._stopped_since >= self._work.policy.stopped_timeout_s:
+            return Verification(
+                effect=Effect.STOPPED, reason=f"the engine was stopped meanwhile: {seen.detail}"
+            )
+        return None
+
+    def _elsewhere(self, now: float, seen: EngineObservation) -> Verification | None:
+        self._good_since = None
+        self._elsewhere_since = now if self._elsewhere_since is None else self._elsewhere_since
+        if now - self._elsewhere_since >= self._work.policy.identity_grace_s:
+            has = seen.model_path or f"no model path ({seen.detail})"
+            return _not_taken(f"pid {seen.main_pid} runs with {has} instead of {self._wanted or 'none'}")
+        return None
+
+    def _judge_health(self, now: float, seen: EngineObservation) -> Verification | None:
+        if self._work.health is not None:
+            answer = self._work.health()
+            if not answer.healthy:
+                return self._not_good(now, f"the health endpoint says: {answer.detail}")
+        self._good_since = now if self._good_since is None else self._good_since
+        if now - self._good_since >= self._work.policy.stable_s:
+            reason = f"stable for {self._work.policy.stable_s:g} s as pid {seen.main_pid}"
+            return Verification(effect=Effect.CONFIRMED, reason=reason, pid=seen.main_pid)
+        return None
+
+    def _not_good(self, now: float, reason: str) -> Verification | None:
+        self._good_since = None
+        if now - self._began >= self._work.policy.active_timeout_s:
+            return _not_taken(f"{reason} (waited {self._work.policy.active_timeout_s:g} s)")
+        return None
+
+
+def _not_taken(reason: str) -> Verification:
+    return Verification(effect=Effect.NOT_TAKEN, reason=reason)

@@ -1,0 +1,53 @@
+"""proof.md from the document of a proof pack."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import jinja2
+
+from clm.report.plain import Plain
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def render(document: Mapping[str, Plain]) -> str:
+    """Return the document as Markdown tables."""
+    return _TEMPLATES.get_template("proof.md.j2").render(document)
+
+
+def cell(value: object) -> str:
+    """Return text that stays in its table cell and is neither markup nor a control character.
+
+    Symbols, messages and errors come from strangers' rows.
+    """
+    text = _UNSEEN.sub(" ", str(value))
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a figure, counts as they are; a dash where it is unknown."""
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share as per cent; a dash where it is unknown."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def moment(value: str | None) -> str:
+    """Return RFC 3339 text to the second; a dash where it is unknown."""
+    return "–" if value is None else f"{value[:19].replace('T', ' ')} UTC"
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=False,  # noqa: S701  # Markdown, not HTML; what strangers wrote passes `cell`
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_TEMPLATES.filters.update(cell=cell, number=number, percent=percent, moment=moment)

@@ -1,0 +1,109 @@
+"""What a run leaves behind, whatever its end: proof.json for machines, proof.md for people."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from clm.artefacts.manifest import Artefact
+from clm.data.audits import Finding
+from clm.data.dataset import Dataset
+from clm.decision import Decision
+from clm.domain.job import TrainingResult
+from clm.evaluation.evaluation import Comparison
+from clm.gates.verdict import GateVerdict
+from clm.report.markdown import render
+from clm.report.plain import Plain, plain
+from clm.report.sections import (
+    artefact_section,
+    data_section,
+    findings_section,
+    gate_rows,
+    metrics_side_by_side,
+    splits_section,
+    training_section,
+)
+from clm.report.summary import summarise
+
+__all__ = [
+    "ProofPack",
+    "as_document",
+    "as_json",
+    "as_markdown",
+    "gate_rows",
+    "metrics_side_by_side",
+    "summary_sentence",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofPack:
+    """The facts of one run; what a run that ended early never had is None or empty."""
+
+    run_id: str
+    started_at: str
+    trigger: str
+    """Why the run was made."""
+    completed_at: str | None = None
+    status: str = "running"
+    """running, completed, failed or interrupted."""
+    dataset: Dataset | None = None
+    findings: Sequence[Finding] = ()
+    training: TrainingResult | None = None
+    comparison: Comparison | None = None
+    verdicts: Sequence[GateVerdict] = ()
+    decision: Decision | None = None
+    artefact: Artefact | None = None
+    promotion: Mapping[str, object] | None = None
+    """state, version, reason, changes: how the promotion ended and what it changed on the server."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """By phase, with `total`."""
+    error: str | None = None
+    """The one line of what broke."""
+
+
+def summary_sentence(pack: ProofPack) -> str:
+    """Return the run in one sentence: what was decided, on what evidence, and what becomes of the engine."""
+    return summarise(
+        decision=pack.decision,
+        version=pack.artefact.manifest.version if pack.artefact else None,
+        comparison=pack.comparison,
+        verdicts=pack.verdicts,
+        promotion=pack.promotion,
+        status=pack.status,
+        error=pack.error,
+    )
+
+
+def as_document(pack: ProofPack) -> dict[str, Plain]:
+    """Return the whole pack as plain values; the keys are the same for every run."""
+    return {
+        "run_id": pack.run_id,
+        "started_at": pack.started_at,
+        "completed_at": pack.completed_at,
+        "status": pack.status,
+        "summary": summary_sentence(pack),
+        "trigger": pack.trigger,
+        "data": data_section(pack.dataset) if pack.dataset else None,
+        "splits": splits_section(pack.dataset) if pack.dataset else None,
+        "findings": findings_section(pack.findings),
+        "training": training_section(pack.training) if pack.training else None,
+        "metrics": metrics_side_by_side(pack.comparison),
+        "gates": [*gate_rows(pack.verdicts)],
+        "decision": pack.decision.kind.value if pack.decision else None,
+        "reasons": list(pack.decision.reasons) if pack.decision else [],
+        "artefact": artefact_section(pack.artefact) if pack.artefact else None,
+        "promotion": plain(pack.promotion),
+        "seconds": plain(pack.seconds),
+        "error": pack.error,
+    }
+
+
+def as_json(pack: ProofPack) -> bytes:
+    """Return proof.json: keys sorted, NaN as null, the same bytes for the same pack."""
+    return orjson.dumps(as_document(pack), option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2) + b"\n"
+
+
+def as_markdown(pack: ProofPack) -> str:
+    """Return proof.md."""
+    return render(as_document(pack))

@@ -1,0 +1,137 @@
+"""The parts of a proof pack as plain values; each is pure and knows one kind of domain value."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from clm.artefacts.manifest import Artefact
+from clm.clock import from_micros, iso
+from clm.data.audits import Finding
+from clm.data.dataset import Dataset
+from clm.domain.job import TrainingResult
+from clm.domain.sample import Ints
+from clm.evaluation.evaluation import Comparison
+from clm.gates.verdict import GateVerdict
+from clm.report.plain import Plain, plain, plain_record
+
+_TARGET_NOTES = {
+    "win": "The target is whether the recorded trade won, on either side; actions are nevertheless read "
+    "from it as directions, so a winning SELL teaches BUY.",
+    "direction": "The target is the direction the market took (side x outcome).",
+}
+
+
+def data_section(dataset: Dataset) -> dict[str, Plain]:
+    """Return what was read, what was not used and why, and what was left to learn from."""
+    table, decided_R = dataset.table, dataset.table.decided_at_R
+    per_symbol = np.bincount(table.symbol_R, minlength=len(table.symbols))
+    return {
+        "rows_read": table.rows_read,
+        "rejected": plain(table.rejected),
+        "samples": len(table),
+        "without_label": plain(table.unlabelled),
+        "windows": len(dataset.label_N),
+        "without_window": plain(dataset.dropped),
+        "symbols": {name: int(count) for name, count in zip(table.symbols, per_symbol, strict=True)},
+        "features": plain(table.feature_names),
+        "context_length": dataset.context_length,
+        "target": dataset.target,
+        "target_note": _TARGET_NOTES.get(dataset.target, ""),
+        "base_rate": plain(dataset.base_rate),
+        "first": iso(from_micros(decided_R.min())) if len(table) else None,
+        "last": iso(from_micros(decided_R.max())) if len(table) else None,
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def splits_section(dataset: Dataset) -> dict[str, Plain]:
+    """Return dates, counts and the share of label 1 of each part."""
+    split = dataset.split
+    return {
+        "train": _part(dataset, split.train),
+        "validation": _part(dataset, split.validation),
+        "test": _part(dataset, split.test),
+        "purged": split.purged,
+        "embargoed": split.embargoed,
+    }
+
+
+def findings_section(findings: Sequence[Finding]) -> list[Plain]:
+    """Return the findings in their order."""
+    return [plain(finding) for finding in findings]
+
+
+def training_section(training: TrainingResult) -> dict[str, Plain]:
+    """Return the epochs and what identifies the trained file."""
+    return {
+        "epochs": [plain(epoch) for epoch in training.epochs],
+        "best_epoch": training.best_epoch,
+        "stopped_because": training.stopped_because,
+        "n_parameters": training.n_parameters,
+        "seconds": plain(training.seconds),
+        "file_sha256": training.file_sha256,
+        "weights_hash": training.weights_hash,
+        "notes": plain(training.notes),
+    }
+
+
+def metrics_side_by_side(comparison: Comparison | None) -> dict[str, Plain]:
+    """Return every figure of candidate, champion and baselines; empty where nothing was measured."""
+    if comparison is None:
+        return {}
+    return {
+        "candidate": {
+            **plain_record(comparison.candidate),
+            "auroc_interval": plain(comparison.auroc_interval),
+        },
+        "champion": plain(comparison.champion),
+        "champion_absent_because": comparison.champion_absent_because,
+        "baselines": {
+            "base_rate": plain_record(comparison.base_rate),
+            "logistic": plain_record(comparison.logistic),
+        },
+        "log_loss_minus_champion": plain(comparison.log_loss_minus_champion),
+        "net_return_minus_champion": plain(comparison.net_return_minus_champion),
+    }
+
+
+def gate_rows(verdicts: Sequence[GateVerdict]) -> list[dict[str, Plain]]:
+    """Return name, status, observed, threshold, reason, would_pass of each gate, in order."""
+    return [
+        {
+            "name": verdict.name,
+            "status": verdict.status.value,
+            "observed": plain(verdict.observed),
+            "threshold": plain(verdict.threshold),
+            "reason": verdict.reason,
+            "would_pass": verdict.would_pass,
+        }
+        for verdict in verdicts
+    ]
+
+
+def artefact_section(artefact: Artefact) -> dict[str, Plain]:
+    """Return where the model lies and the manifest that identifies it."""
+    manifest = artefact.manifest
+    return {
+        "version": manifest.version,
+        "model_path": plain(artefact.model_path),
+        "sha256": manifest.sha256,
+        "size_bytes": manifest.size_bytes,
+        "created_at": manifest.created_at,
+        "architecture": manifest.architecture,
+        "context_length": manifest.context_length,
+        "feature_names": plain(manifest.feature_names),
+        "lineage": plain(manifest.lineage),
+        "notes": plain(manifest.notes),
+    }
+
+
+def _part(dataset: Dataset, part: Ints) -> dict[str, Plain]:
+    decided_N = dataset.table.decided_at_R[dataset.row_N[part]]
+    return {
+        "windows": len(part),
+        "first": iso(from_micros(decided_N.min())) if len(part) else None,
+        "last": iso(from_micros(decided_N.max())) if len(part) else None,
+        "share_of_label_1": float(dataset.label_N[part].mean()) if len(part) else None,
+    }

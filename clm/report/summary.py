@@ -1,0 +1,63 @@
+"""One run in one sentence."""
+
+from collections.abc import Mapping, Sequence
+
+from clm.decision import Decision, DecisionKind
+from clm.evaluation.evaluation import Comparison
+from clm.gates.verdict import GateStatus, GateVerdict
+
+
+def summarise(
+    *,
+    decision: Decision | None,
+    version: str | None,
+    comparison: Comparison | None,
+    verdicts: Sequence[GateVerdict],
+    promotion: Mapping[str, object] | None,
+    status: str,
+    error: str | None,
+) -> str:
+    """Return what was decided, on what evidence, and what becomes of the engine."""
+    if decision is None:
+        return f"{status.upper()}: {error or 'no decision yet'}"
+    if decision.kind is DecisionKind.REFUSED:
+        return f"REFUSED before training: {decision.reasons[0]}"
+    head = f"{decision.kind.value} {version or 'the candidate'}"
+    if comparison is not None:
+        head += f": {_evidence(comparison)}"
+    return f"{head}, {_finding(decision, verdicts)}; {_consequence(decision, comparison, promotion)}."
+
+
+def _evidence(comparison: Comparison) -> str:
+    interval = comparison.auroc_interval
+    if not interval.low <= interval.high:
+        return f"AUROC {interval.value:.3f} without an interval"
+    return (
+        f"AUROC {interval.value:.3f} ({interval.confidence * 100:g} % {interval.low:.2f}–{interval.high:.2f})"
+    )
+
+
+def _finding(decision: Decision, verdicts: Sequence[GateVerdict]) -> str:
+    match decision.kind:
+        case DecisionKind.REJECT:
+            failed = [verdict.name for verdict in verdicts if verdict.status is GateStatus.FAIL]
+            others = ", ".join(name for name in failed if name != "skill")
+            words = ["no skill"] if "skill" in failed else []
+            return " and ".join([*words, *([f"fails {others}"] if others else [])])
+        case DecisionKind.HOLD:
+            return "nothing gained"
+        case _:
+            return "all that could be judged passes"
+
+
+def _consequence(
+    decision: Decision, comparison: Comparison | None, promotion: Mapping[str, object] | None
+) -> str:
+    if decision.kind is DecisionKind.PROMOTE and promotion is not None:
+        state = str(promotion.get("state", "unknown"))
+        if state == "COMMITTED":
+            return "the engine runs on it"
+        return f"the promotion ended {state}: {str(promotion.get('reason', '')).rstrip('.')}"
+    if comparison is not None and comparison.champion is not None:
+        return "the champion stays"
+    return "the engine keeps what it has"

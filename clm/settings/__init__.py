@@ -1,0 +1,24 @@
+"""Every setting, read once at the start; the only readers of the environment."""
+
+from clm.settings.environment import (
+    CONFIG_FILE,
+    config_file,
+    inherited_environment,
+    redis_password,
+    runs_under_journal,
+)
+from clm.settings.example import example_env
+from clm.settings.fields import Settings, below
+from clm.settings.load import load_settings
+
+__all__ = [
+    "CONFIG_FILE",
+    "Settings",
+    "below",
+    "config_file",
+    "example_env",
+    "inherited_environment",
+    "load_settings",
+    "redis_password",
+    "runs_under_journal",
+]

@@ -1,0 +1,272 @@
+"""Every setting.
+
+The docstring below each field is the operator's documentation: `etc/quantum/clm.env` is made of
+them (`clm check-config --example`), and a test holds the file against the code.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from clm.data.splits import SplitPolicy
+from clm.domain.job import TrainingSpec
+from clm.evaluation.evaluation import EvaluationPolicy
+from clm.gates.policy import GatePolicy
+from clm.settings.cron import crontab
+
+PREFIX = "CLM_"
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Settings(BaseSettings):
+    """All settings of quantum-clm with their defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+    )
+
+    # Where things lie
+    root: Path | None = None
+    """Directory below which every default path lies, for development and tests; empty for the server."""
+    store: Path = Path("/opt/quantum/data/quantum_trader.db")
+    """SQLite store with ai_training_samples; never created by the daemon."""
+    state_dir: Path = Path("/var/lib/quantum-clm")
+    """Runs with their proof packs, artefacts, the lock."""
+    models_dir: Path = Path("/opt/quantum/ai_engine/models")
+    """Where the engine looks for models; only promoted ones are put here."""
+    engine_env_file: Path = Path("/etc/quantum/ai-engine.env")
+    """Environment file of the engine; one value in it is rewritten, every other byte stays."""
+    python: Path | None = None
+    """Python that runs the training child; empty takes the daemon's own."""
+
+    # When to train
+    retrain_interval_h: Annotated[float, Field(ge=0, le=24 * 366)] = 24.0
+    """Hours between scheduled retrains; 0 for none; otherwise at least 0.1."""
+    retrain_cron: str = ""
+    """Cron expression (five fields, UTC) used instead of the interval when set."""
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 2
+    """Tries of one task when its cycle breaks (a killed child, a busy store); a rejection is no break."""
+
+    # Data
+    history_days: Annotated[int, Field(ge=0, le=36500)] = 730
+    """Days of samples before the newest one that are read; 0 reads all."""
+    max_rows: Annotated[int, Field(ge=1000, le=100_000_000)] = 2_000_000
+    """Rows above which a store is refused before it fills the memory."""
+    min_samples: Annotated[int, Field(ge=50, le=100_000_000)] = 1000
+    """Labelled windows below which nothing is trained."""
+    max_staleness_days: Annotated[float, Field(gt=0, le=36500)] = 14.0
+    """Age of the newest sample above which a warning is given."""
+    max_bad_share: Share = 0.05
+    """Share of unreadable rows above which nothing is trained."""
+    features: Annotated[tuple[str, ...], NoDecode] = ()
+    """Feature names to use, comma-separated, in this order; empty takes those of the newest sample."""
+    target: Literal["win", "direction"] = "win"
+    """What P(WIN) means: `win` as recorded, or `direction` (side x outcome)."""
+    train_share: Share = 0.70
+    """Share of the windows, by time, that trains."""
+    validation_share: Share = 0.15
+    """Share that chooses the epoch and the calibration; the rest is the test."""
+    embargo_h: Annotated[float, Field(ge=0, le=24 * 30)] = 1.0
+    """Hours left out after each boundary, beside the purge by label interval."""
+
+    # Training
+    architecture: Literal["engine"] = "engine"
+    """Architecture of the model; `engine` is the one that the engine loads."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 12
+    """Epochs at most."""
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
+    """Windows a step."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    """Peak learning rate of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
+    """Decoupled weight decay, matrices only."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Dropout while training."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """0.1 means targets 0.05 and 0.95."""
+    class_weights: bool = True
+    """Weigh classes by their inverse share in the training part."""
+    patience: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Epochs without a better validation log loss before training stops."""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
+    """Seed of everything random; the same seed and store give the same weights."""
+    train_threads: Annotated[int, Field(ge=1, le=256)] = 1
+    """Threads of the training child; one leaves the engine its core."""
+    train_timeout_s: Annotated[float, Field(ge=1, le=7 * 86400)] = 3600.0
+    """Wall time after which the child is ended."""
+
+    # Evaluation
+    bootstrap_replicates: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    """Block-bootstrap replicates of every interval."""
+    bootstrap_confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """Coverage of the intervals."""
+    block_h: Annotated[float, Field(gt=0, le=24 * 60)] = 24.0
+    """Mean length of a bootstrap block in hours."""
+    fee_bps: Annotated[float, Field(ge=0, le=1000)] = 4.0
+    """Fee of one side of a trade in basis points."""
+    slippage_bps: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    """Slippage of one side of a trade in basis points."""
+
+    # Gates
+    max_action_share: Share = 0.70
+    """Gate 1: no action may have a larger share."""
+    min_action_share: Share = 0.10
+    """Gate 1: at least two actions must have a larger share."""
+    min_confidence_std: Share = 0.05
+    """Gate 2: standard deviation of P(WIN)."""
+    min_confidence_range: Share = 0.12
+    """Gate 2: P10-P90 distance of P(WIN)."""
+    collapsed_std: Share = 0.02
+    """Gate 2: below this the model is called collapsed."""
+    collapsed_range: Share = 0.05
+    """Gate 2: below this the model is called collapsed."""
+    logistic_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Gate 5: nats of log loss by which the model may be worse than logistic regression."""
+    champion_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Gate 6: nats of log loss by which the interval's upper end may be worse than the champion."""
+    allow_first_champion: bool = True
+    """Gate 6: whether a model may go in where no champion can be scored."""
+
+    # Promotion
+    promotion_mode: Literal["auto", "manual"] = "auto"
+    """`auto` promotes what passes; `manual` registers it and leaves the switch to a person."""
+    engine_control: Literal["systemd", "process"] = "systemd"
+    """Who runs the engine: a systemd unit, or a process of ours (development)."""
+    engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = "quantum-ai-engine.service"
+    """Unit that serves the model."""
+    engine_command: str = ""
+    """Command line of the engine when engine_control is `process`."""
+    engine_health_url: str = ""
+    """Asked before and after a promotion, such as http://127.0.0.1:8001/health/live; empty for none."""
+    active_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 150.0
+    """Seconds the engine may take to become active after a restart."""
+    stable_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """Seconds it must stay so, without a new restart, before the promotion is committed."""
+    min_free_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 200
+    """Free megabytes below which nothing is promoted."""
+
+    # Bus
+    redis_url: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://")] = "redis://localhost:6379/0"
+    """Redis of the trading system; without it events wait in the outbox."""
+    redis_password_file: Path | None = None
+    """File with the password; empty takes the systemd credential `redis-password` where there is one."""
+
+    # Daemon
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is logged."""
+    stop_grace_s: Annotated[float, Field(ge=0.1, le=60)] = 10.0
+    """Seconds the training child gets between SIGTERM and SIGKILL."""
+
+    @field_validator("root", "python", "redis_password_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("retrain_interval_h")
+    @classmethod
+    def _no_retrain_storm(cls, value: float) -> float:
+        if value and value < 0.1:
+            raise ValueError("must be 0 (off) or at least 0.1 hours")
+        return value
+
+    @field_validator("retrain_cron")
+    @classmethod
+    def _readable_cron(cls, value: str) -> str:
+        if value:
+            crontab(value)
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _below_root(cls, values: dict[str, Any]) -> dict[str, Any]:
+        root = values.get("root")
+        if not root:
+            return values
+        for name in ("store", "state_dir", "models_dir", "engine_env_file"):
+            if name not in values:
+                values[name] = below(Path(str(root)), cls.model_fields[name].default)
+        return values
+
+    @model_validator(mode="after")
+    def _parts_leave_a_test(self) -> Self:
+        if self.train_share + self.validation_share >= 0.95:
+            raise ValueError("CLM_TRAIN_SHARE + CLM_VALIDATION_SHARE must leave at least 0.05 for the test")
+        if self.engine_control == "process" and not self.engine_command:
+            raise ValueError("CLM_ENGINE_CONTROL=process needs CLM_ENGINE_COMMAND")
+        return self
+
+    @property
+    def runs_dir(self) -> Path:
+        """One directory a run."""
+        return self.state_dir / "runs"
+
+    @property
+    def artefacts_dir(self) -> Path:
+        """One directory a model, rejected ones too."""
+        return self.state_dir / "artefacts"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one instance that works on this state directory."""
+        return self.state_dir / "lock"
+
+    def training_spec(self) -> TrainingSpec:
+        """Return the hyperparameters."""
+        return TrainingSpec(
+            architecture=self.architecture,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            dropout=self.dropout,
+            label_smoothing=self.label_smoothing,
+            class_weights=self.class_weights,
+            patience=self.patience,
+            seed=self.seed,
+            threads=self.train_threads,
+        )
+
+    def evaluation_policy(self) -> EvaluationPolicy:
+        """Return how figures are measured."""
+        return EvaluationPolicy(
+            bootstrap_replicates=self.bootstrap_replicates,
+            confidence=self.bootstrap_confidence,
+            block_h=self.block_h,
+            seed=self.seed,
+            fee_bps=self.fee_bps,
+            slippage_bps=self.slippage_bps,
+        )
+
+    def gate_policy(self) -> GatePolicy:
+        """Return the bars of the gates."""
+        return GatePolicy(
+            max_action_share=self.max_action_share,
+            min_action_share=self.min_action_share,
+            min_confidence_std=self.min_confidence_std,
+            min_confidence_range=self.min_confidence_range,
+            collapsed_std=self.collapsed_std,
+            collapsed_range=self.collapsed_range,
+            logistic_margin=self.logistic_margin,
+            champion_margin=self.champion_margin,
+            allow_first_champion=self.allow_first_champion,
+        )
+
+    def split_policy(self) -> SplitPolicy:
+        """Return how time is cut."""
+        return SplitPolicy(
+            train_share=self.train_share, validation_share=self.validation_share, embargo_h=self.embargo_h
+        )
+
+
+def below(root: Path, path: Path) -> Path:
+    """Return `path` as seen below `root`."""
+    return root / path.relative_to("/")

@@ -1,0 +1,79 @@
+"""A store made from nothing: for development, demonstrations and tests."""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from clm.clock import SystemClock
+from clm.errors import DataError
+from clm.store.existing import SAMPLE_COLUMNS, ddl
+from clm.store.failures import translated
+from clm.store.tables import SAMPLES
+from clm.store.transactions import Store
+
+
+def create_store(path: Path) -> None:
+    """Make an empty store of the existing shape; it is there whole, durably, or not at all.
+
+    Raises:
+        DataError: STORE_EXISTS; STORE_NO_DIRECTORY; DISK_FULL, STORE_IO, STORE_READ_ONLY.
+    """
+    if path.exists() or path.is_symlink():
+        raise DataError("STORE_EXISTS", f"{path} exists; it is not touched, choose another path")
+    if not path.parent.is_dir():
+        raise DataError("STORE_NO_DIRECTORY", f"{path.parent} is not a directory; make it first")
+    unfinished = path.with_name(f".{path.name}.clm-{os.getpid()}.tmp")
+    try:
+        # Ours alone, never through a link that somebody left there; 0 bytes are a new database to SQLite.
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640))
+    except OSError as exc:
+        raise DataError("STORE_READ_ONLY", f"{path} cannot be made: {exc.strerror}") from exc
+    try:
+        with translated(path), closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous=EXTRA")
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in ddl():
+                connection.execute(statement)
+            connection.execute("COMMIT")
+        _give_name(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def insert_samples(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
+    """Insert samples in one transaction and return how many; a row may name any of the 24 columns.
+
+    Raises:
+        DataError: the store cannot be written, or a row names an unknown column or lacks a demanded one.
+        StoreBusy: STORE_BUSY.
+    """
+    inserted = 0
+    with Store(path, SystemClock()).writing() as connection:
+        for row in rows:
+            if unknown := row.keys() - SAMPLE_COLUMNS.keys():
+                raise DataError("SCHEMA", f"{SAMPLES} has no column {', '.join(sorted(unknown))}")
+            names = ", ".join(row)
+            marks = ", ".join("?" * len(row))
+            connection.exec_driver_sql(
+                f"INSERT INTO {SAMPLES} ({names}) VALUES ({marks})",  # noqa: S608  # names of our own list
+                tuple(row.values()),
+            )
+            inserted += 1
+    return inserted
+
+
+def _give_name(unfinished: Path, path: Path) -> None:
+    # A link, not a rename: whoever made the path meanwhile keeps his file.
+    try:
+        os.link(unfinished, path)
+    except FileExistsError as exc:
+        raise DataError("STORE_EXISTS", f"{path} was made by somebody else meanwhile; not touched") from exc
+    except OSError as exc:
+        raise DataError("STORE_IO", f"{path} could not be made: {exc.strerror}") from exc
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,66 @@
+"""Our tables brought to the form that this program knows; alembic is loaded only where there is work."""
+
+from pathlib import Path
+
+from sqlalchemy.engine import Connection
+
+from clm.clock import SystemClock
+from clm.errors import ConfigError
+from clm.ports import Clock
+from clm.store.schema import schema_version
+from clm.store.tables import VERSION_TABLE
+from clm.store.transactions import BUSY_LIMIT_S, Store
+
+REVISIONS = ("0001",)
+"""All that this program knows, oldest first; a test compares them with the files in migrations/versions."""
+
+
+def has_schema(path: Path) -> bool:
+    """Return whether our tables are there, in whatever form; nothing is written.
+
+    Raises:
+        DataError: the store cannot be read.
+        StoreBusy: STORE_BUSY.
+    """
+    with Store(path, SystemClock()).reading() as connection:
+        return schema_version(connection) is not None
+
+
+def migrate(path: Path, *, clock: Clock | None = None, busy_limit_s: float = BUSY_LIMIT_S) -> None:
+    """Bring our tables to the newest form in one transaction; one query where they are in it.
+
+    Raises:
+        ConfigError: SCHEMA_NEWER, the store was used by a newer program; nothing is written.
+        DataError: the store cannot be read or written.
+        StoreBusy: STORE_BUSY.
+    """
+    store = Store(path, clock or SystemClock(), busy_limit_s=busy_limit_s)
+    with store.reading() as connection:
+        if _is_current(path, connection):
+            return
+    with store.writing() as connection:
+        # Alembic looks again under the lock: another process may have done it while we waited.
+        _upgrade(connection)
+
+
+def _is_current(path: Path, connection: Connection) -> bool:
+    version = schema_version(connection)
+    if version is not None and version not in REVISIONS:
+        raise ConfigError(
+            "SCHEMA_NEWER",
+            f"the clm_* tables in {path} are at revision {version}, this program knows {REVISIONS[-1]}; "
+            "install the program that made them, or a newer one",
+        )
+    return version == REVISIONS[-1]
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    # The option is read with % interpolation.
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    config.attributes["version_table"] = VERSION_TABLE
+    command.upgrade(config, REVISIONS[-1])

@@ -1,0 +1,17 @@
+"""Run by alembic for a migration, on the connection and in the transaction that `migrate` has opened.
+
+Logging is left as it is: whoever runs the migration has set it up.
+"""
+
+from alembic import context
+
+from clm.store.tables import METADATA
+
+_attributes = context.config.attributes
+context.configure(
+    connection=_attributes["connection"],
+    version_table=_attributes["version_table"],
+    target_metadata=METADATA,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,100 @@
+"""Rows of clm_models within a transaction of the caller, and their mirror in ai_model_versions."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.engine import Connection
+
+from clm.artefacts.manifest import Artefact
+from clm.clock import iso
+from clm.store.json_text import to_text
+from clm.store.neighbours import ai_model_versions, mirror_activation, mirror_new_named, neighbour_text
+from clm.store.tables import models
+
+
+def model_is_known(connection: Connection, version: str) -> bool:
+    """Return whether the version has a row."""
+    return connection.execute(select(models.c.version).where(models.c.version == version)).first() is not None
+
+
+def add_model(
+    connection: Connection,
+    artefact: Artefact,
+    *,
+    training_samples: int,
+    seconds: float,
+    validation_accuracy: float | None,
+    now: datetime,
+) -> None:
+    """Insert a trained model, not active."""
+    manifest = artefact.manifest
+    connection.execute(
+        insert(models).values(
+            version=manifest.version,
+            sha256=manifest.sha256,
+            file_path=str(artefact.model_path),
+            architecture=manifest.architecture,
+            run_id=manifest.lineage.run_id,
+            trained_at=iso(now),
+            training_samples=training_samples,
+            training_duration_seconds=seconds,
+            validation_accuracy=validation_accuracy,
+            is_active=0,
+        )
+    )
+    row = connection.execute(select(models).where(models.c.version == manifest.version)).one()
+    _mirror(connection, row)
+
+
+def activate_model(
+    connection: Connection, *, version: str, path: str, sha256: str, run_id: str, now: datetime
+) -> None:
+    """Make a model the one active one, at `path`.
+
+    One that was never recorded gets a row here: the engine runs on it, and the record has to say so.
+    """
+    # First the old, then the new: at no statement are two active.
+    connection.execute(
+        update(models)
+        .where(models.c.is_active == 1, models.c.version != version)
+        .values(is_active=0, replaced_at=iso(now))
+    )
+    active = {"is_active": 1, "replaced_at": None, "file_path": path}
+    known = {"version": version, "sha256": sha256, "run_id": run_id}
+    row = connection.execute(
+        upsert(models)
+        .values(**known, **active)
+        .on_conflict_do_update(index_elements=[models.c.version], set_=active)
+        .returning(models)
+    ).one()
+    neighbour_id = row.neighbour_id
+    # A neighbour that demands what nobody recorded is told nothing rather than something made up.
+    if neighbour_id is None and row.training_samples is not None:
+        neighbour_id = _mirror(connection, row)
+    mirror_activation(connection, neighbour_id, path, now)
+
+
+def _mirror(connection: Connection, row: Row[Any]) -> int | None:
+    """Insert the model into ai_model_versions and keep the id it got there."""
+    neighbour_id = mirror_new_named(
+        connection,
+        ai_model_versions,
+        "version_id",
+        {
+            "version_id": row.version,
+            "model_type": row.architecture,
+            "file_path": row.file_path,
+            "trained_at": neighbour_text(datetime.fromisoformat(row.trained_at)),
+            "training_samples": row.training_samples,
+            "training_duration_seconds": row.training_duration_seconds,
+            "validation_accuracy": row.validation_accuracy,
+            "is_active": 0,
+            "notes": to_text({"run_id": row.run_id, "sha256": row.sha256}),
+        },
+    )
+    connection.execute(
+        update(models).where(models.c.version == row.version).values(neighbour_id=neighbour_id)
+    )
+    return neighbour_id

@@ -1,0 +1,99 @@
+"""Events as rows: written with the state they tell of, published by whoever can reach the bus."""
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.engine import Connection
+
+from clm.clock import iso
+from clm.events import Event
+from clm.ports import Clock, OutboxRow
+from clm.store.json_text import to_text
+from clm.store.schema import has_table
+from clm.store.tables import outbox
+from clm.store.transactions import BUSY_LIMIT_S, Store
+
+_CHUNK = 500
+"""Numbers in one IN list; SQLite has a limit, and old ones a low one."""
+
+
+def insert_events(
+    connection: Connection, events: Sequence[Event], *, trace_id: str, correlation_id: str, now: datetime
+) -> None:
+    """Insert the events in the transaction of the caller; each gets an id of its own and the next seq."""
+    if not events:
+        return
+    connection.execute(
+        insert(outbox),
+        [
+            {
+                "event_id": uuid.uuid4().hex,
+                "event_type": event.event_type,
+                "payload": to_text(event.payload()),
+                "trace_id": trace_id,
+                "correlation_id": correlation_id,
+                "created_at": iso(now),
+            }
+            for event in events
+        ],
+    )
+
+
+class SqliteOutbox:
+    """Fulfils ports.Outbox."""
+
+    def __init__(self, path: Path, clock: Clock, *, busy_limit_s: float = BUSY_LIMIT_S) -> None:
+        self._store = Store(path, clock, busy_limit_s=busy_limit_s)
+        self._clock = clock
+
+    def append(self, events: Sequence[Event], trace_id: str) -> None:
+        """Insert events that tell of no state in the store."""
+        with self._store.writing() as connection:
+            insert_events(
+                connection, events, trace_id=trace_id, correlation_id=trace_id, now=self._clock.now()
+            )
+
+    def unpublished(self, limit: int) -> list[OutboxRow]:
+        """Return the oldest waiting events by seq; none where our tables have not been made."""
+        waiting = select(outbox).where(outbox.c.published_at.is_(None)).order_by(outbox.c.seq).limit(limit)
+        with self._store.reading() as connection:
+            if not has_table(connection, outbox.name):
+                return []
+            rows = connection.execute(waiting).all()
+        return [
+            OutboxRow(
+                seq=row.seq,
+                event_id=row.event_id,
+                event_type=row.event_type,
+                payload_json=row.payload,
+                created_at=row.created_at,
+                trace_id=row.trace_id,
+                correlation_id=row.correlation_id,
+            )
+            for row in rows
+        ]
+
+    def mark_published(self, seqs: Sequence[int]) -> None:
+        """Note that these events reached the bus; an event noted before keeps its first time."""
+        if not seqs:
+            return
+        rest = iter(seqs)
+        with self._store.writing() as connection:
+            while chunk := list(islice(rest, _CHUNK)):
+                connection.execute(
+                    update(outbox)
+                    .where(outbox.c.seq.in_(chunk), outbox.c.published_at.is_(None))
+                    .values(published_at=iso(self._clock.now()))
+                )
+
+    def waiting_count(self) -> int:
+        """Return how many events wait."""
+        with self._store.reading() as connection:
+            if not has_table(connection, outbox.name):
+                return 0
+            waiting = select(func.count()).select_from(outbox).where(outbox.c.published_at.is_(None))
+            return int(connection.execute(waiting).scalar_one())

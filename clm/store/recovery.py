@@ -1,0 +1,104 @@
+"""What a crash left running, put in order at the next start."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, exists, select
+from sqlalchemy.engine import Connection
+
+from clm.clock import iso
+from clm.events import Event, RetrainingCompleted, RetrainingFailed
+from clm.ports import PromotionState, RunStatus
+from clm.store.outbox import insert_events
+from clm.store.run_rows import close_run
+from clm.store.tables import promotions, runs, tasks
+from clm.store.task_rows import COMPLETED, RUNNING, put_back, set_status
+
+CUT_OFF = "the daemon was killed or crashed while this run was on; its task goes back to the queue"
+PROMOTED = "the promotion was committed; the daemon was killed before it could say so"
+
+
+def recover(connection: Connection, now: datetime) -> list[str]:
+    """Put running tasks back, close running runs, and return the ids of those that are interrupted.
+
+    A run whose promotion was committed is completed, not interrupted: it brought a model about.
+    """
+    interrupted: list[str] = []
+    for run in connection.execute(_left_running()).all():
+        if run.promoted:
+            _complete(connection, run, now)
+        else:
+            _interrupt(connection, run, now)
+            interrupted.append(run.run_id)
+    for task_id in connection.execute(select(tasks.c.id).where(tasks.c.status == RUNNING)).scalars().all():
+        put_back(connection, task_id, now, CUT_OFF)
+    return interrupted
+
+
+def _left_running() -> Any:
+    committed = exists().where(
+        promotions.c.run_id == runs.c.run_id, promotions.c.state == PromotionState.COMMITTED.value
+    )
+    columns = (runs, committed.label("promoted"))
+    return select(*columns).where(runs.c.status == RunStatus.RUNNING.value).order_by(runs.c.started_at)
+
+
+def _interrupt(connection: Connection, run: Row[Any], now: datetime) -> None:
+    failed = RetrainingFailed(
+        model=run.model, timestamp=iso(now), job_id=run.run_id, error=CUT_OFF, code="INTERRUPTED"
+    )
+    _close(connection, run, now, status=RunStatus.INTERRUPTED, reason=f"INTERRUPTED: {CUT_OFF}", event=failed)
+
+
+def _complete(connection: Connection, run: Row[Any], now: datetime) -> None:
+    version, path = connection.execute(
+        select(promotions.c.version, promotions.c.candidate_path).where(
+            promotions.c.run_id == run.run_id, promotions.c.state == PromotionState.COMMITTED.value
+        )
+    ).one()
+    completed = RetrainingCompleted(
+        model=run.model,
+        timestamp=iso(now),
+        job_id=run.run_id,
+        model_path=path,
+        duration_seconds=(now - datetime.fromisoformat(run.started_at)).total_seconds(),
+        status="promoted",
+        reason=PROMOTED,
+    )
+    _close(
+        connection,
+        run,
+        now,
+        status=RunStatus.COMPLETED,
+        reason=PROMOTED,
+        event=completed,
+        decision="PROMOTE",
+        version=version,
+    )
+    if run.task_id is not None:
+        set_status(connection, run.task_id, now, status=COMPLETED, outcome="PROMOTE")
+
+
+def _close(
+    connection: Connection,
+    run: Row[Any],
+    now: datetime,
+    *,
+    status: RunStatus,
+    reason: str,
+    event: Event,
+    decision: str | None = None,
+    version: str | None = None,
+) -> None:
+    close_run(
+        connection,
+        run.run_id,
+        status=status,
+        completed_at=now,
+        decision=decision or run.decision,
+        version=version or run.version,
+        reason=reason,
+        facts={},
+        proof_path=run.proof_path,
+    )
+    insert_events(connection, [event], trace_id=run.run_id, correlation_id=run.correlation_id, now=now)

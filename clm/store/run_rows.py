@@ -1,0 +1,94 @@
+"""Rows of clm_runs within a transaction of the caller, and their mirror in model_training_runs."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.engine import Connection
+
+from clm.clock import iso
+from clm.domain.task import Task
+from clm.ports import RunStatus
+from clm.store.json_text import to_text
+from clm.store.neighbours import mirror_change, mirror_new_named, model_training_runs, neighbour_text
+from clm.store.tables import runs
+
+MODEL = "patchtst"
+"""What a run without a task trains."""
+
+
+def open_run(
+    connection: Connection, run_id: str, task: Task | None, started_at: datetime, trigger_reason: str
+) -> None:
+    """Insert a running run; its id must be new."""
+    mirrored = {"version": run_id, "status": "running", "started_at": neighbour_text(started_at)}
+    connection.execute(
+        insert(runs).values(
+            run_id=run_id,
+            task_id=task.task_id if task else None,
+            correlation_id=_correlation_id(run_id, task),
+            model=task.trigger.model if task else MODEL,
+            status=RunStatus.RUNNING.value,
+            reason="",
+            trigger_reason=trigger_reason,
+            started_at=iso(started_at),
+            facts="{}",
+            neighbour_id=mirror_new_named(connection, model_training_runs, "version", mirrored),
+        )
+    )
+
+
+def close_run(
+    connection: Connection,
+    run_id: str,
+    *,
+    status: RunStatus,
+    completed_at: datetime,
+    decision: str | None,
+    version: str | None,
+    reason: str,
+    facts: Mapping[str, object],
+    proof_path: str | None,
+) -> bool:
+    """Write how a run ended; return whether there is such a run."""
+    result = connection.execute(
+        update(runs)
+        .where(runs.c.run_id == run_id)
+        .values(
+            status=status.value,
+            decision=decision,
+            version=version,
+            reason=reason,
+            completed_at=iso(completed_at),
+            proof_path=proof_path,
+            facts=to_text(facts),
+        )
+        .returning(runs.c.neighbour_id)
+    ).first()
+    if result is None:
+        return False
+    # The neighbours know running, completed and failed; `notes` says which failure it was.
+    told = status if status in (RunStatus.RUNNING, RunStatus.COMPLETED) else RunStatus.FAILED
+    mirrored: dict[str, object] = {
+        "status": told.value,
+        "completed_at": neighbour_text(completed_at),
+        "metrics": to_text(facts.get("metrics", {})),
+        "notes": f"{decision}: {reason}" if decision else reason,
+    }
+    # Facts that are not there stay as they are, NULL: unknown is not zero.
+    mirrored |= {name: facts[name] for name in _FACT_COLUMNS if facts.get(name) is not None}
+    mirror_change(connection, model_training_runs, result.neighbour_id, mirrored)
+    return True
+
+
+_FACT_COLUMNS = ("dataset_path", "symbol_count", "sample_count", "feature_count", "model_path")
+
+
+def correlation_of(connection: Connection, run_id: str) -> str:
+    """Return what ties the events of a run to what asked for it; the run's id where nothing is known."""
+    query = select(runs.c.correlation_id).where(runs.c.run_id == run_id)
+    return connection.execute(query).scalar() or run_id
+
+
+def _correlation_id(run_id: str, task: Task | None) -> str:
+    return (task.trigger.details.get("correlation_id") if task else None) or run_id

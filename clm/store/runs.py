@@ -1,0 +1,149 @@
+"""The journal of runs and models; each write commits the row, its mirror and its events together."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.engine import Connection
+
+from clm.artefacts.manifest import Artefact
+from clm.domain.task import Task
+from clm.errors import DataError
+from clm.events import Event
+from clm.ports import Clock, RunRecord, RunStatus
+from clm.store.json_text import from_text
+from clm.store.model_rows import add_model, model_is_known
+from clm.store.outbox import insert_events
+from clm.store.run_rows import close_run, correlation_of, open_run
+from clm.store.schema import has_table
+from clm.store.tables import runs
+from clm.store.transactions import BUSY_LIMIT_S, Store
+
+
+class SqliteJournal:
+    """Fulfils ports.Journal."""
+
+    def __init__(self, path: Path, clock: Clock, *, busy_limit_s: float = BUSY_LIMIT_S) -> None:
+        self._store = Store(path, clock, busy_limit_s=busy_limit_s)
+        self._clock = clock
+
+    def start_run(
+        self,
+        run_id: str,
+        task: Task | None,
+        started_at: datetime,
+        trigger_reason: str,
+        events: Sequence[Event],
+    ) -> None:
+        """Insert a running run.
+
+        Raises:
+            DataError: RUN_EXISTS; the run there is left as it is.
+        """
+        with self._store.writing() as connection:
+            if connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id)).first():
+                raise DataError(
+                    "RUN_EXISTS", f"run {run_id} is in {self._store.path} already; take another id"
+                )
+            open_run(connection, run_id, task, started_at, trigger_reason)
+            self._tell(connection, run_id, events)
+
+    def record_model(
+        self, artefact: Artefact, *, training_samples: int, seconds: float, validation_accuracy: float | None
+    ) -> None:
+        """Insert the candidate, not active.
+
+        Raises:
+            DataError: MODEL_EXISTS; the model there is left as it is.
+        """
+        version = artefact.manifest.version
+        with self._store.writing() as connection:
+            if model_is_known(connection, version):
+                raise DataError(
+                    "MODEL_EXISTS", f"{version} is in {self._store.path} already; nothing overwritten"
+                )
+            add_model(
+                connection,
+                artefact,
+                training_samples=training_samples,
+                seconds=seconds,
+                validation_accuracy=validation_accuracy,
+                now=self._clock.now(),
+            )
+
+    def finish_run(
+        self,
+        run_id: str,
+        *,
+        status: RunStatus,
+        completed_at: datetime,
+        decision: str | None,
+        version: str | None,
+        reason: str,
+        facts: Mapping[str, object],
+        proof_path: Path | None,
+        events: Sequence[Event],
+    ) -> None:
+        """Close the run; `facts` are kept, those the neighbours know are mirrored.
+
+        Raises:
+            DataError: RUN_UNKNOWN.
+        """
+        with self._store.writing() as connection:
+            closed = close_run(
+                connection,
+                run_id,
+                status=status,
+                completed_at=completed_at,
+                decision=decision,
+                version=version,
+                reason=reason,
+                facts=facts,
+                proof_path=str(proof_path) if proof_path else None,
+            )
+            if not closed:
+                raise DataError("RUN_UNKNOWN", f"run {run_id} is not in {self._store.path}; was it restored?")
+            self._tell(connection, run_id, events)
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """Return a run, None where it is not known."""
+        with self._store.reading() as connection:
+            if not has_table(connection, runs.name):
+                return None
+            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
+        return _record(row) if row else None
+
+    def recent_runs(self, limit: int) -> list[RunRecord]:
+        """Return the latest runs, newest first; none where our tables have not been made."""
+        latest = select(runs).order_by(runs.c.started_at.desc(), runs.c.run_id.desc()).limit(limit)
+        with self._store.reading() as connection:
+            if not has_table(connection, runs.name):
+                return []
+            rows = connection.execute(latest).all()
+        return [_record(row) for row in rows]
+
+    def _tell(self, connection: Connection, run_id: str, events: Sequence[Event]) -> None:
+        insert_events(
+            connection,
+            events,
+            trace_id=run_id,
+            correlation_id=correlation_of(connection, run_id),
+            now=self._clock.now(),
+        )
+
+
+def _record(row: Row[Any]) -> RunRecord:
+    return RunRecord(
+        run_id=row.run_id,
+        status=RunStatus(row.status),
+        decision=row.decision,
+        version=row.version,
+        reason=row.reason,
+        started_at=datetime.fromisoformat(row.started_at),
+        completed_at=datetime.fromisoformat(row.completed_at) if row.completed_at else None,
+        trigger_reason=row.trigger_reason,
+        proof_path=row.proof_path,
+        notes=from_text(row.facts),
+    )

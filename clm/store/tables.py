@@ -1,0 +1,182 @@
+"""Tables of the store: ours in full, those of the neighbours as far as we touch them.
+
+Times of our tables are RFC 3339 text in UTC to the microsecond (`clm.clock.iso`): they sort as text,
+and an operator reads them with nothing but `sqlite3`. Times in the neighbours' tables are naive UTC
+text, as the neighbours write them.
+"""
+
+from sqlalchemy import (
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    column,
+    table,
+    text,
+)
+
+from clm.data.reading import RAW_COLUMNS
+
+SAMPLES = "ai_training_samples"
+SECRETS = "settings"
+"""The neighbours' table of API keys: never read, the connection refuses it."""
+VERSION_TABLE = "clm_alembic_version"
+
+samples = table(SAMPLES, *(column(name) for name in RAW_COLUMNS))
+
+METADATA = MetaData()
+
+tasks = Table(
+    "clm_tasks",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("dedupe_key", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("source", String, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("status", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("triggers", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("updated_at", String, nullable=False),
+    Column("completed_at", String),
+    Column("neighbour_id", Integer),
+    sqlite_autoincrement=True,
+)
+"""`triggers` counts the wishes that became this one task; `neighbour_id` is its row in training_tasks."""
+
+Index(
+    "ux_clm_tasks_one_pending",
+    tasks.c.dedupe_key,
+    unique=True,
+    sqlite_where=text("status = 'pending'"),
+    postgresql_where=text("status = 'pending'"),
+)
+
+inbox = Table(
+    "clm_inbox",
+    METADATA,
+    Column("stream", String, nullable=False),
+    Column("entry_id", String, nullable=False),
+    Column("payload_sha256", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("task_id", Integer),
+    Column("reason", Text, nullable=False),
+    Column("received_at", String, nullable=False),
+    PrimaryKeyConstraint("stream", "entry_id", "payload_sha256"),
+)
+
+outbox = Table(
+    "clm_outbox",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    Column("event_id", String, nullable=False, unique=True),
+    Column("event_type", String, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("trace_id", String, nullable=False),
+    Column("correlation_id", String, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("published_at", String),
+    sqlite_autoincrement=True,
+)
+
+Index(
+    "ix_clm_outbox_waiting",
+    outbox.c.seq,
+    sqlite_where=text("published_at IS NULL"),
+    postgresql_where=text("published_at IS NULL"),
+)
+
+runs = Table(
+    "clm_runs",
+    METADATA,
+    Column("run_id", String, primary_key=True),
+    Column("task_id", Integer),
+    Column("correlation_id", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("decision", String),
+    Column("version", String),
+    Column("reason", Text, nullable=False),
+    Column("trigger_reason", Text, nullable=False),
+    Column("started_at", String, nullable=False),
+    Column("completed_at", String),
+    Column("proof_path", Text),
+    Column("facts", Text, nullable=False),
+    Column("neighbour_id", Integer),
+)
+
+Index("ix_clm_runs_started_at", runs.c.started_at)
+
+models = Table(
+    "clm_models",
+    METADATA,
+    Column("version", String, primary_key=True),
+    Column("sha256", String, nullable=False),
+    Column("file_path", Text, nullable=False),
+    Column("architecture", String),
+    Column("run_id", String, nullable=False),
+    Column("trained_at", String),
+    Column("training_samples", Integer),
+    Column("training_duration_seconds", Float),
+    Column("validation_accuracy", Float),
+    Column("is_active", Integer, nullable=False),
+    Column("replaced_at", String),
+    Column("neighbour_id", Integer),
+)
+"""What only a training knows is NULL for a model that was promoted and never recorded as trained."""
+
+Index(
+    "ux_clm_models_one_active",
+    models.c.is_active,
+    unique=True,
+    sqlite_where=text("is_active = 1"),
+    postgresql_where=text("is_active = 1"),
+)
+
+promotions = Table(
+    "clm_promotions",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("candidate_path", Text, nullable=False),
+    Column("candidate_sha256", String, nullable=False),
+    Column("previous_path", Text),
+    Column("previous_sha256", String),
+    Column("env_sha256_before", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("is_open", Integer),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("updated_at", String, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""`is_open` is 1 while something is still to be done, else NULL; it says what `state` says, for the index."""
+
+Index(
+    "ux_clm_promotions_one_open",
+    promotions.c.is_open,
+    unique=True,
+    sqlite_where=text("is_open = 1"),
+    postgresql_where=text("is_open = 1"),
+)
+
+Index("ix_clm_promotions_candidate_path", promotions.c.candidate_path)
+
+schedule = Table(
+    "clm_schedule",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("next_due", String),
+    Column("last_fired", String),
+)

@@ -1,0 +1,136 @@
+"""Rows of the queue within a transaction of the caller, and their mirror in training_tasks."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.engine import Connection
+
+from clm.clock import iso
+from clm.domain.task import Task, Trigger
+from clm.store.json_text import from_text, to_text
+from clm.store.neighbours import mirror_change, mirror_new, neighbour_text, training_tasks
+from clm.store.tables import inbox, tasks
+
+PENDING, RUNNING, COMPLETED, FAILED, COALESCED = "pending", "running", "completed", "failed", "coalesced"
+
+
+def add_or_join(connection: Connection, trigger: Trigger, now: datetime, *, count: int = 1) -> int:
+    """Return the pending task that stands for the trigger, a new one where there is none.
+
+    `count` triggers of the same key are counted; what the first of them says is kept.
+    A running task does not stand for it: the trigger may ask for rows that its run no longer sees.
+    """
+    if (waiting := _pending(connection, trigger.dedupe_key)) is not None:
+        connection.execute(
+            update(tasks)
+            .where(tasks.c.id == waiting)
+            .values(triggers=tasks.c.triggers + count, updated_at=iso(now))
+        )
+        return waiting
+    details = {str(key): str(value) for key, value in trigger.details.items()}
+    result = connection.execute(
+        insert(tasks)
+        .values(
+            dedupe_key=trigger.dedupe_key,
+            model=trigger.model,
+            reason=trigger.reason,
+            requested_by=trigger.requested_by,
+            source=trigger.source,
+            details=to_text(details),
+            status=PENDING,
+            attempts=0,
+            triggers=count,
+            outcome="",
+            created_at=iso(now),
+            updated_at=iso(now),
+            neighbour_id=mirror_new(connection, training_tasks, _mirrored(trigger, details, now)),
+        )
+        .returning(tasks.c.id)
+    )
+    return int(result.scalar_one())
+
+
+def set_status(
+    connection: Connection, task_id: int, now: datetime, *, status: str, outcome: str, started: bool = False
+) -> None:
+    """Change a task and its mirror; a status that is an end gets its time."""
+    ended = status not in (PENDING, RUNNING)
+    result = connection.execute(
+        update(tasks)
+        .where(tasks.c.id == task_id)
+        .values(
+            status=status,
+            outcome=outcome,
+            attempts=tasks.c.attempts + int(started),
+            updated_at=iso(now),
+            completed_at=iso(now) if ended else None,
+        )
+        .returning(tasks.c.neighbour_id)
+    )
+    mirror_change(
+        connection,
+        training_tasks,
+        result.scalar_one(),
+        {
+            # To the neighbours a coalesced task is one that is done.
+            "status": COMPLETED if status == COALESCED else status,
+            "completed_at": neighbour_text(now) if ended else None,
+        },
+    )
+
+
+def put_back(connection: Connection, task_id: int, now: datetime, reason: str) -> None:
+    """Make a running task pending again; one that came meanwhile for the same model is coalesced into it.
+
+    The older one stays, as its count of attempts must not be lost.
+    """
+    key = connection.execute(select(tasks.c.dedupe_key).where(tasks.c.id == task_id)).scalar_one()
+    if (newer := _pending(connection, key)) is not None:
+        set_status(connection, newer, now, status=COALESCED, outcome=f"coalesced into task {task_id}")
+        merged = select(tasks.c.triggers).where(tasks.c.id == newer).scalar_subquery()
+        connection.execute(
+            update(tasks).where(tasks.c.id == task_id).values(triggers=tasks.c.triggers + merged)
+        )
+        connection.execute(update(inbox).where(inbox.c.task_id == newer).values(task_id=task_id))
+    set_status(connection, task_id, now, status=PENDING, outcome=reason)
+
+
+def as_task(row: Row[Any]) -> Task:
+    """Return the task of a row of clm_tasks."""
+    return Task(
+        task_id=row.id,
+        trigger=Trigger(
+            model=row.model,
+            reason=row.reason,
+            requested_by=row.requested_by,
+            source=row.source,
+            details={key: str(value) for key, value in from_text(row.details).items()},
+        ),
+        attempts=row.attempts,
+        created_at=datetime.fromisoformat(row.created_at),
+    )
+
+
+def _pending(connection: Connection, dedupe_key: str) -> int | None:
+    query = select(tasks.c.id).where(tasks.c.dedupe_key == dedupe_key, tasks.c.status == PENDING)
+    return connection.execute(query).scalar()
+
+
+def _mirrored(trigger: Trigger, details: dict[str, str], now: datetime) -> dict[str, object]:
+    limit = details.get("limit", "")
+    return {
+        "symbols": details.get("symbols", "ALL"),
+        "limit": int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 10 else 0,
+        "status": PENDING,
+        "created_at": neighbour_text(now),
+        "details": to_text(
+            {
+                "model": trigger.model,
+                "reason": trigger.reason,
+                "requested_by": trigger.requested_by,
+                "source": trigger.source,
+                **{f"details.{key}": value for key, value in details.items()},
+            }
+        ),
+    }

@@ -1,0 +1,185 @@
+"""The queue of wishes for a cycle: in the store durably before they are acknowledged."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.engine import Connection
+
+from clm.clock import iso
+from clm.domain.task import Delivery, Task, Trigger
+from clm.errors import DataError
+from clm.ports import Clock
+from clm.store.recovery import recover
+from clm.store.schema import has_table
+from clm.store.tables import inbox, tasks
+from clm.store.task_rows import (
+    COMPLETED,
+    FAILED,
+    PENDING,
+    RUNNING,
+    add_or_join,
+    as_task,
+    put_back,
+    set_status,
+)
+from clm.store.transactions import BUSY_LIMIT_S, Store
+
+ACCEPTED, DEAD = "accepted", "dead"
+_CHUNK = 500
+"""Values in one IN list; SQLite has a limit, and old ones a low one."""
+
+
+class SqliteTaskQueue:
+    """Fulfils ports.TaskQueue."""
+
+    def __init__(self, path: Path, clock: Clock, *, busy_limit_s: float = BUSY_LIMIT_S) -> None:
+        self._store = Store(path, clock, busy_limit_s=busy_limit_s)
+
+    def submit(self, trigger: Trigger, now: datetime) -> int:
+        """Insert a task, or return the pending one with the same dedupe key."""
+        with self._store.writing() as connection:
+            return add_or_join(connection, trigger, now)
+
+    def accept(self, deliveries: Sequence[tuple[Delivery, Trigger]], now: datetime) -> list[int]:
+        """Insert inbox rows and tasks of a batch in one transaction; a delivery seen before adds nothing.
+
+        Returns the tasks that stand for the deliveries, in their order; a delivery that was noted as dead
+        before has none and is left out.
+        """
+        if not deliveries:
+            return []
+        with self._store.writing() as connection:
+            known = _known(connection, [delivery for delivery, _ in deliveries])
+            fresh = {delivery: trigger for delivery, trigger in deliveries if delivery not in known}
+            # Whole batches, not single rows: a storm of triggers is answered in seconds.
+            for of_one_task in _by_key(fresh).values():
+                trigger = fresh[of_one_task[0]]
+                task_id = add_or_join(connection, trigger, now, count=len(of_one_task))
+                _note(connection, of_one_task, now, state=ACCEPTED, task_id=task_id)
+                known |= dict.fromkeys(of_one_task, task_id)
+        accepted = [known[delivery] for delivery, _ in deliveries]
+        return [task_id for task_id in accepted if task_id is not None]
+
+    def bury(self, delivery: Delivery, reason: str, now: datetime) -> None:
+        """Note a delivery that can never be a task as dead; one seen before stays what it is."""
+        with self._store.writing() as connection:
+            _note(connection, [delivery], now, state=DEAD, reason=reason)
+
+    def claim(self, now: datetime) -> Task | None:
+        """Take the oldest pending task and mark it running, attempts + 1."""
+        # The write lock of a store that others write is not taken only to find nothing.
+        if not self.pending_count():
+            return None
+        oldest = select(tasks.c.id).where(tasks.c.status == PENDING).order_by(tasks.c.id).limit(1)
+        with self._store.writing() as connection:
+            task_id = connection.execute(oldest).scalar()
+            if task_id is None:
+                return None
+            set_status(connection, task_id, now, status=RUNNING, outcome="", started=True)
+            return as_task(connection.execute(select(tasks).where(tasks.c.id == task_id)).one())
+
+    def complete(self, task_id: int, now: datetime, outcome: str) -> None:
+        """Close a running task.
+
+        Raises:
+            DataError: TASK_NOT_RUNNING.
+        """
+        with self._store.writing() as connection:
+            self._demand_running(connection, task_id)
+            set_status(connection, task_id, now, status=COMPLETED, outcome=outcome)
+
+    def release(self, task_id: int, now: datetime, reason: str) -> None:
+        """Put a running task back to pending; one that came meanwhile for the same model joins it.
+
+        Raises:
+            DataError: TASK_NOT_RUNNING.
+        """
+        with self._store.writing() as connection:
+            self._demand_running(connection, task_id)
+            put_back(connection, task_id, now, reason)
+
+    def fail(self, task_id: int, now: datetime, reason: str) -> None:
+        """Close a running task that will not be tried again.
+
+        Raises:
+            DataError: TASK_NOT_RUNNING.
+        """
+        with self._store.writing() as connection:
+            self._demand_running(connection, task_id)
+            set_status(connection, task_id, now, status=FAILED, outcome=reason)
+
+    def recover(self, now: datetime) -> list[str]:
+        """At start: running tasks back to pending, running runs to interrupted; return those run ids."""
+        with self._store.writing() as connection:
+            return recover(connection, now)
+
+    def pending_count(self) -> int:
+        """Return how many tasks wait; 0 where our tables have not been made."""
+        with self._store.reading() as connection:
+            if not has_table(connection, tasks.name):
+                return 0
+            pending = select(func.count()).select_from(tasks).where(tasks.c.status == PENDING)
+            return int(connection.execute(pending).scalar_one())
+
+    def _demand_running(self, connection: Connection, task_id: int) -> None:
+        status = connection.execute(select(tasks.c.status).where(tasks.c.id == task_id)).scalar()
+        if status != RUNNING:
+            raise DataError(
+                "TASK_NOT_RUNNING",
+                f"task {task_id} in {self._store.path} is {status or 'unknown'}, not running; "
+                "somebody else has closed it or put it back",
+            )
+
+
+def _known(connection: Connection, deliveries: Sequence[Delivery]) -> dict[Delivery, int | None]:
+    """Return those of the deliveries that are in the inbox, with their tasks."""
+    ids: dict[str, list[str]] = {}
+    for delivery in deliveries:
+        ids.setdefault(delivery.stream, []).append(delivery.entry_id)
+    found: dict[Delivery, int | None] = {}
+    for stream, entry_ids in ids.items():
+        for start in range(0, len(entry_ids), _CHUNK):
+            chunk = entry_ids[start : start + _CHUNK]
+            query = select(inbox).where(inbox.c.stream == stream, inbox.c.entry_id.in_(chunk))
+            for row in connection.execute(query):
+                delivery = Delivery(stream=stream, entry_id=row.entry_id, payload_sha256=row.payload_sha256)
+                found[delivery] = row.task_id
+    return {delivery: found[delivery] for delivery in deliveries if delivery in found}
+
+
+def _by_key(fresh: Mapping[Delivery, Trigger]) -> dict[str, list[Delivery]]:
+    """Return the deliveries of each future task, in the order in which they came."""
+    groups: dict[str, list[Delivery]] = {}
+    for delivery, trigger in fresh.items():
+        groups.setdefault(trigger.dedupe_key, []).append(delivery)
+    return groups
+
+
+def _note(
+    connection: Connection,
+    deliveries: Sequence[Delivery],
+    now: datetime,
+    *,
+    state: str,
+    task_id: int | None = None,
+    reason: str = "",
+) -> None:
+    """Insert inbox rows; a delivery that has one keeps it."""
+    connection.execute(
+        insert(inbox).on_conflict_do_nothing(),
+        [
+            {
+                "stream": delivery.stream,
+                "entry_id": delivery.entry_id,
+                "payload_sha256": delivery.payload_sha256,
+                "state": state,
+                "task_id": task_id,
+                "reason": reason,
+                "received_at": iso(now),
+            }
+            for delivery in deliveries
+        ],
+    )

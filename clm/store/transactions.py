@@ -1,0 +1,129 @@
+"""Reading and writing one store: short transactions, patience with other writers, no retry on a sick one."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
+
+from clm.errors import StoreBusy
+from clm.ports import Clock
+from clm.store.engine import BUSY_TIMEOUT_S, open_store
+from clm.store.failures import error_name, translated
+
+T = TypeVar("T")
+
+BUSY_LIMIT_S = 60.0
+"""How long an adapter waits for a lock before it says StoreBusy."""
+_FIRST_WAIT_S = 0.05
+_LONGEST_WAIT_S = 2.0
+
+
+class Store:
+    """One store file; every adapter reads and writes through a value of its own."""
+
+    def __init__(self, path: Path, clock: Clock, *, busy_limit_s: float = BUSY_LIMIT_S) -> None:
+        self.path = path
+        self._clock = clock
+        self._busy_limit_s = busy_limit_s
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give one snapshot; the shared lock is held from the beginning to the end of the block.
+
+        Raises:
+            DataError: the store cannot be read.
+            StoreBusy: STORE_BUSY, the lock was held for longer than the limit.
+        """
+        with translated(self.path):
+            connection = self.patiently(self._begin_reading)
+            try:
+                yield connection
+            finally:
+                connection.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give a transaction that already has the write lock; it commits where the block ends in order.
+
+        A failed statement or commit undoes all of it and closes the connection: after a failed fsync
+        the same descriptor must not be asked again.
+
+        Raises:
+            DataError: the store cannot be written, DISK_FULL and STORE_IO included.
+            StoreBusy: STORE_BUSY, the lock was held for longer than the limit.
+        """
+        with translated(self.path):
+            connection = self.patiently(self._begin_writing)
+            try:
+                yield connection
+                self.patiently(lambda: self._commit(connection))
+            finally:
+                connection.close()
+
+    def patiently(self, attempt: Callable[[], T]) -> T:
+        """Return what `attempt` returns; while it meets a lock, try again with growing pauses."""
+        deadline = self._clock.monotonic() + self._busy_limit_s
+        wait_s = _FIRST_WAIT_S
+        while True:
+            try:
+                with translated(self.path):
+                    return attempt()
+            except StoreBusy as exc:
+                left_s = deadline - self._clock.monotonic()
+                if left_s <= 0:
+                    raise StoreBusy(
+                        "STORE_BUSY",
+                        f"{self.path} stayed locked by another process for {self._busy_limit_s:g} s; "
+                        "nothing was written, it will be tried again",
+                    ) from exc
+                self._clock.sleep(min(wait_s, left_s))
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+    @cached_property
+    def reader(self) -> Engine:
+        """The engine that cannot write."""
+        return open_store(self.path, read_only=True, busy_timeout_s=self._busy_timeout_s)
+
+    @cached_property
+    def _writer(self) -> Engine:
+        return open_store(self.path, read_only=False, busy_timeout_s=self._busy_timeout_s)
+
+    @property
+    def _busy_timeout_s(self) -> float:
+        return min(BUSY_TIMEOUT_S, self._busy_limit_s)
+
+    def _begin_reading(self) -> Connection:
+        try:
+            return _begun(self.reader)
+        except (DBAPIError, sqlite3.Error) as exc:
+            if error_name(exc) != "SQLITE_READONLY_ROLLBACK":
+                raise
+        # A writer died in the middle: SQLite wants somebody with write access to roll its journal back.
+        _begun(self._writer).close()
+        return _begun(self.reader)
+
+    def _begin_writing(self) -> Connection:
+        return _begun(self._writer)
+
+    @staticmethod
+    def _commit(connection: Connection) -> None:
+        # A COMMIT that meets a reader's lock stays open and may be repeated; SQLAlchemy's own cannot.
+        connection.exec_driver_sql("COMMIT")
+
+
+def _begun(engine: Engine) -> Connection:
+    connection = engine.connect()
+    try:
+        connection.begin()
+        # BEGIN alone takes no lock in a reader; with the first read a block cannot be refused half-way.
+        connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,151 @@
+"""Fit a network on the training part; the validation part chooses the epoch."""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clm.clock import SystemClock
+from clm.domain.job import EpochReport, TrainingSpec
+from clm.errors import TrainingError
+from clm.evaluation.metrics import auroc, log_loss_rows
+from clm.training.loss import class_weights, weighted_loss
+from clm.training.predict import logits, p_win
+from clm.training.windows import Windows
+
+MAX_GRADIENT_NORM = 1.0
+WARM_UP_SHARE = 0.1
+"""Share of all steps in which the learning rate rises; then it falls along a cosine to 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The labelled windows of one part of the split."""
+
+    row_N: Tensor
+    label_N: Tensor
+    """float32, 1 or 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """The best epoch's weights and the story of all epochs."""
+
+    state: Mapping[str, Tensor]
+    best_epoch: int
+    stopped_because: str
+    epochs: tuple[EpochReport, ...]
+
+
+def fit(
+    model: nn.Module,
+    windows: Windows,
+    train: Part,
+    validation: Part,
+    spec: TrainingSpec,
+    on_epoch: Callable[[EpochReport], None],
+) -> Fit:
+    """Train until the epochs or the patience are used up and return the epoch of least validation log loss.
+
+    Raises:
+        TrainingError: NAN_LOSS, at the first loss that is not finite.
+    """
+    clock = SystemClock()
+    shuffle = torch.Generator().manual_seed(spec.seed)
+    optimizer = torch.optim.AdamW(_groups(model, spec.weight_decay), lr=spec.learning_rate, fused=True)
+    steps = spec.epochs * math.ceil(len(train.row_N) / spec.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
+    weights = class_weights(train.label_N) if spec.class_weights else (1.0, 1.0)
+
+    reports: list[EpochReport] = []
+    best, state = math.inf, copy.deepcopy(model.state_dict())
+    best_epoch, stopped_because = 0, f"all {spec.epochs} epochs are done"
+    for epoch in range(1, spec.epochs + 1):
+        started = clock.monotonic()
+        train_loss = _train_epoch(model, windows, train, spec, weights, shuffle, optimizer, schedule, epoch)
+        log_loss, area, spread = _validate(model, windows, validation)
+        _require_finite(log_loss, f"validation log loss of epoch {epoch}")
+        if better := log_loss < best:
+            # A deep copy: the tensors of state_dict() are the living weights and go on changing.
+            best, best_epoch, state = log_loss, epoch, copy.deepcopy(model.state_dict())
+        report = EpochReport(
+            epoch=epoch,
+            epochs=spec.epochs,
+            train_loss=train_loss,
+            validation_log_loss=log_loss,
+            validation_auroc=area,
+            validation_p_win_std=spread,
+            seconds=clock.monotonic() - started,
+            best=better,
+        )
+        reports.append(report)
+        on_epoch(report)
+        if epoch - best_epoch >= spec.patience and epoch < spec.epochs:
+            stopped_because = (
+                f"no better validation log loss for {spec.patience} epochs after epoch {best_epoch}"
+            )
+            break
+    return Fit(state=state, best_epoch=best_epoch, stopped_because=stopped_because, epochs=tuple(reports))
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Return the share of the learning rate at a step: a linear rise, then half a cosine down."""
+    rise = WARM_UP_SHARE * steps
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1.0 + math.cos(math.pi * (step - rise) / max(1.0, steps - rise)))
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Decay matrices only: pulling biases, norms or positions to zero regularises nothing."""
+    matrices = [parameter for parameter in model.parameters() if parameter.dim() == 2]
+    others = [parameter for parameter in model.parameters() if parameter.dim() != 2]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _train_epoch(
+    model: nn.Module,
+    windows: Windows,
+    train: Part,
+    spec: TrainingSpec,
+    weights: tuple[float, float],
+    shuffle: torch.Generator,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    epoch: int,
+) -> float:
+    """Take one step a batch over the training windows in a new order and return their mean loss."""
+    model.train()
+    total = 0.0
+    order_N = torch.randperm(len(train.row_N), generator=shuffle)
+    for step, index_B in enumerate(torch.split(order_N, spec.batch_size), start=1):
+        logit_B = model(windows.gather(train.row_N[index_B]))
+        loss = weighted_loss(
+            logit_B, train.label_N[index_B], label_smoothing=spec.label_smoothing, weights=weights
+        )
+        _require_finite(loss.item(), f"training loss at step {step} of epoch {epoch}")
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+        optimizer.step()
+        schedule.step()
+        total += loss.item() * len(index_B)
+    return total / len(train.row_N)
+
+
+def _validate(model: nn.Module, windows: Windows, validation: Part) -> tuple[float, float, float]:
+    """Return log loss, AUROC and the spread of P(WIN); the plain ones, without smoothing and weights."""
+    p_N = p_win(logits(model, windows, validation.row_N))
+    label_N = validation.label_N.numpy().astype("int8")
+    return float(log_loss_rows(label_N, p_N).mean()), auroc(label_N, p_N), float(p_N.std())
+
+
+def _require_finite(loss: float, what: str) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            "NAN_LOSS",
+            f"the {what} is {loss}; look for extreme features, or lower CLM_LEARNING_RATE",
+        )

@@ -1,0 +1,47 @@
+"""How the child behaves: it dies with its parent, goes first when memory is short, yields the CPU."""
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+from pathlib import Path
+
+from clm.errors import TrainingError
+
+PR_SET_PDEATHSIG = 1
+NICENESS = 10
+OOM_SCORE_ADJ = 1000
+"""The kernel's highest: under memory pressure the child goes before the daemon and the engine."""
+
+
+def become_disposable(parent_pid: int | None) -> None:
+    """Tie this process to its parent and make it the first to give way.
+
+    `parent_pid` is None when a person started the child by hand: then it lives on its own.
+
+    Raises:
+        TrainingError: ORPHANED, when the parent died before the tie was made.
+    """
+    # A daemon that blocks or ignores SIGTERM hands that down; the child must still end on it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+    if parent_pid is None:
+        return
+    # It fires when the parent's *thread* ends: the trainer waits in the thread that started the child.
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent_pid:
+        raise TrainingError("ORPHANED", f"the parent {parent_pid} is gone; nobody waits for this training")
+
+
+def memory_figures() -> str:
+    """Return how much memory this process took at most, and its limit, for a message."""
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+    limit = "none" if soft == resource.RLIM_INFINITY else f"{soft / 2**20:.0f} MiB of address space"
+    return f"peak {peak_mib:.0f} MiB resident, limit {limit}"

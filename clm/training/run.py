@@ -1,0 +1,115 @@
+"""One training from arrays to a checked file and its predictions, top to bottom."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clm.artefacts.job_files import MODEL, TrainingArrays
+from clm.clock import SystemClock
+from clm.domain.job import EpochReport, TrainingJob, TrainingResult
+from clm.domain.sample import Ints
+from clm.errors import TrainingError
+from clm.models.catalogue import Architecture, architecture, linear_layer
+from clm.training.calibrate import Calibration, fit_calibration, fold_calibration
+from clm.training.champion import score_champion
+from clm.training.determinism import make_deterministic
+from clm.training.export import fold_scaling, load_served, require_agreement, save_served, weights_hash
+from clm.training.logistic import score_logistic
+from clm.training.loop import Fit, Part, fit
+from clm.training.predict import logits, p_win
+from clm.training.windows import Windows, live_channels, raw_windows, scaled_windows
+
+
+def train_job(
+    job: TrainingJob, arrays: TrainingArrays, on_epoch: Callable[[EpochReport], None]
+) -> TrainingResult:
+    """Train, calibrate, export, and predict the test rows with the file that was written.
+
+    Raises:
+        TrainingError: ARCHITECTURE_UNKNOWN, JOB_UNREADABLE, NAN_LOSS, EXPORT_MISMATCH.
+        ArtefactError: the file cannot be written.
+    """
+    clock = SystemClock()
+    started = clock.monotonic()
+    chosen = architecture(job.spec.architecture)
+    _require_fit(job, arrays, chosen)
+    make_deterministic(job.spec.seed, job.spec.threads)
+    scaled = scaled_windows(arrays, n_channels=chosen.n_features, context_length=job.context_length)
+    raw = raw_windows(arrays, n_channels=chosen.n_features, context_length=job.context_length)
+    live_C = live_channels(arrays, chosen.n_features)
+    validation, test_N = _part(arrays, arrays.validation), _rows(arrays, arrays.test)
+
+    model = chosen.build(job.spec.dropout)
+    fitted = fit(model, scaled, _part(arrays, arrays.train), validation, job.spec, on_epoch)
+    model.load_state_dict(fitted.state)
+    calibration = _calibrate(model, chosen, scaled, validation)
+    p_trained_N = p_win(logits(model, scaled, test_N))
+
+    fold_scaling(linear_layer(model, chosen.input_layer), arrays.scaler, live_C)
+    data = save_served(model, job.directory / MODEL)
+    served = chosen.build(0.0)
+    load_served(served, data)
+    p_candidate_N = p_win(logits(served, raw, test_N))
+    difference = require_agreement(p_candidate_N, p_trained_N)
+    champion = score_champion(job.champion, chosen, job.feature_names, raw, test_N)
+    return TrainingResult(
+        weights_path=job.directory / MODEL,
+        file_sha256=hashlib.sha256(data).hexdigest(),
+        weights_hash=weights_hash(served.state_dict()),
+        n_parameters=sum(parameter.numel() for parameter in served.parameters()),
+        best_epoch=fitted.best_epoch,
+        stopped_because=fitted.stopped_because,
+        epochs=fitted.epochs,
+        seconds=clock.monotonic() - started,
+        p_candidate_N=p_candidate_N,
+        p_logistic_N=score_logistic(arrays),
+        p_champion_N=champion.p_N,
+        champion_absent_because=champion.absent_because,
+        notes=_notes(job, fitted, calibration, difference, [bool(live) for live in live_C]),
+    )
+
+
+def _require_fit(job: TrainingJob, arrays: TrainingArrays, chosen: Architecture) -> None:
+    """Refuse a job that the architecture cannot take; the parent's audits say it better, and before."""
+    n_features = arrays.features_RC.shape[1]
+    if job.context_length != chosen.context_length or n_features > chosen.n_features:
+        raise TrainingError(
+            "JOB_UNREADABLE",
+            f"architecture {chosen.name} takes windows of {chosen.context_length} steps and at most "
+            f"{chosen.n_features} features, the job has {job.context_length} and {n_features}",
+        )
+    if not len(arrays.train) or not len(arrays.validation) or not len(arrays.test):
+        raise TrainingError("JOB_UNREADABLE", "a part of the split is empty; more samples are needed")
+
+
+def _calibrate(model: nn.Module, chosen: Architecture, scaled: Windows, validation: Part) -> Calibration:
+    label_N = validation.label_N.numpy().astype(np.int8)
+    calibration = fit_calibration(logits(model, scaled, validation.row_N), label_N)
+    fold_calibration(linear_layer(model, chosen.output_layer), calibration)
+    return calibration
+
+
+def _rows(arrays: TrainingArrays, part: Ints) -> Tensor:
+    return torch.from_numpy(arrays.row_N[part])
+
+
+def _part(arrays: TrainingArrays, part: Ints) -> Part:
+    return Part(row_N=_rows(arrays, part), label_N=torch.from_numpy(arrays.label_N[part].astype(np.float32)))
+
+
+def _notes(
+    job: TrainingJob, fitted: Fit, calibration: Calibration, difference: float, live: list[bool]
+) -> dict[str, object]:
+    return {
+        "device": "cpu",
+        "threads": job.spec.threads,
+        "torch": torch.__version__,
+        "calibration": asdict(calibration),
+        "export_difference": difference,
+        "silent_features": [name for name, on in zip(job.feature_names, live, strict=False) if not on],
+        "epochs_run": len(fitted.epochs),
+    }

@@ -1,0 +1,68 @@
+"""Windows gathered on the fly: N windows of L steps overlap in R rows, so only the rows are kept.
+
+Shapes: R rows, B batch, L context_length, C channels of the architecture.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from clm.artefacts.job_files import TrainingArrays
+from clm.data.scaling import varies
+from clm.domain.sample import Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Rows with every channel of the architecture; a window is named by its last row."""
+
+    values_RC: Tensor
+    """float32, contiguous; channels without a feature are zero."""
+    context_length: int
+
+    def gather(self, row_B: Tensor) -> Tensor:
+        """Return x_BLC, oldest step first."""
+        steps_L = torch.arange(1 - self.context_length, 1)
+        return self.values_RC[row_B[:, None] + steps_L]
+
+
+def raw_windows(arrays: TrainingArrays, *, n_channels: int, context_length: int) -> Windows:
+    """Return the windows as the engine feeds them: float32, unscaled."""
+    return Windows(
+        values_RC=_padded(arrays.features_RC, n_channels),
+        context_length=context_length,
+    )
+
+
+def scaled_windows(arrays: TrainingArrays, *, n_channels: int, context_length: int) -> Windows:
+    """Return the windows to train on: the raw ones of float32, scaled; silent channels are zero."""
+    # Rounded first: the served file sees float32, so training sees no digit that serving would not.
+    features_RC = arrays.features_RC.astype(np.float32).astype(np.float64)
+    scaled_RC = np.where(varies_in_training(arrays), arrays.scaler.apply(features_RC), 0.0)
+    return Windows(values_RC=_padded(scaled_RC, n_channels), context_length=context_length)
+
+
+def live_channels(arrays: TrainingArrays, n_channels: int) -> NDArray[np.bool_]:
+    """Return which channels of the architecture carry something to learn from."""
+    live_C = np.zeros(n_channels, dtype=np.bool_)
+    live_C[: arrays.features_RC.shape[1]] = varies_in_training(arrays)
+    return live_C
+
+
+def varies_in_training(arrays: TrainingArrays) -> NDArray[np.bool_]:
+    """Return which features vary over the training rows; a weight on any other was never learnt."""
+    return varies(arrays.features_RC[np.unique(arrays.row_N[arrays.train])])
+
+
+def _padded(features_RC: Floats, n_channels: int) -> Tensor:
+    n_rows, n_features = features_RC.shape
+    if n_features > n_channels:
+        raise ValueError(
+            f"{n_features} features do not fit into the {n_channels} channels of the architecture"
+        )
+    values_RC = np.zeros((n_rows, n_channels), dtype=np.float32)
+    values_RC[:, :n_features] = features_RC
+    return torch.from_numpy(values_RC)

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# deploy/uninstall.sh [--purge] - takes away what install.sh put, and puts back what it replaced.
+#   --purge  also remove the edited settings and /var/lib/quantum-clm: runs, proofs, registered models
+# DESTDIR=DIR takes the files away below DIR. Safe to run again. The store, the engine's models and user qt stay.
+set -euo pipefail
+
+PROJECT=$(cd "$(dirname "$0")/.." && pwd)
+HOME_DIR=/opt/quantum/clm UNIT=quantum-clm.service
+DESTDIR=${DESTDIR:-}
+# shellcheck source=deploy/files.sh
+. "$PROJECT/deploy/files.sh"
+
+say() { echo "uninstall: $*"; }
+die() { echo "uninstall: $*" >&2; exit "${STATUS:-78}"; }
+
+purge=''
+case ${1-} in
+  '') ;;
+  --purge) purge=yes ;;
+  *) sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
+esac
+[[ -n $DESTDIR || $(id -u) == 0 ]] || STATUS=77 die "must be root, or DESTDIR must name a directory"
+
+take() {  # the file, and back what it replaced
+  local target=$DESTDIR$1
+  if [[ -e $target ]]; then rm -f "$target"; say "removed $1"; fi
+  if [[ -e $target.replaced ]]; then mv -T "$target.replaced" "$target"; say "put back $1 as it was"; fi
+}
+
+# The engine's environment file becomes a plain file again, root's as the others in /etc/quantum.
+take_direct_switch() {
+  local file=$DESTDIR/etc/quantum/ai-engine.env target mode
+  take /etc/polkit-1/rules.d/50-quantum-clm.rules
+  target=$DESTDIR/etc/quantum/ai-engine.d/ai-engine.env
+  [[ -L $file && $(readlink -f "$file") == "$(readlink -f "$target")" && -f $target ]] || return 0
+  mode=$(stat -c %a "$target")
+  install -m "$mode" -o root -g qt "$target" "$file.tmp"
+  sync "$file.tmp"
+  mv -T "$file.tmp" "$file"
+  rm -f "$target"
+  rmdir "${target%/*}" 2>/dev/null || true
+  say "$file is a plain file again"
+}
+
+booted=''
+if [[ -z $DESTDIR && -d /run/systemd/system ]]; then booted=yes; fi
+[[ -z $booted ]] || systemctl --quiet disable --now "$UNIT" 2>/dev/null || true
+take_direct_switch
+while read -r _ target _; do take "$target"; done < <(installed_files)
+settings=$DESTDIR/etc/quantum/clm.env
+if [[ -n $purge ]] || cmp -s "$settings" "$DESTDIR$HOME_DIR/clm.env.shipped"; then
+  rm -f "$settings" "$settings.new"
+elif [[ -e $settings ]]; then
+  say "kept /etc/quantum/clm.env, which was edited"
+fi
+rm -rf "$DESTDIR$HOME_DIR"
+if [[ -n $purge ]]; then
+  rm -rf "$DESTDIR/var/lib/quantum-clm"
+elif [[ -d $DESTDIR/var/lib/quantum-clm ]]; then
+  say "kept /var/lib/quantum-clm"
+fi
+[[ -z $booted ]] || systemctl daemon-reload
+say "done"

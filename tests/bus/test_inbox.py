@@ -1,0 +1,346 @@
+"""From a stream to the queue, against a real redis-server."""
+
+import threading
+import time
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+
+from clm.bus.inbox import BATCH, GROUP, consumer_name
+from clm.bus.streams import MANUAL_RETRAIN, MODEL_RETRAIN
+from clm.errors import BusUnavailable, ConfigError, StoreBusy
+
+pytestmark = pytest.mark.needs_redis
+
+WISH = {"model": "patchtst", "source": "test"}
+DLQ = f"{MODEL_RETRAIN}:dlq"
+
+
+def pending(plain: redis.Redis, stream: str = MODEL_RETRAIN) -> int:
+    return plain.xpending(stream, GROUP)["pending"]
+
+
+def test_a_trigger_on_either_stream_becomes_a_task_and_is_acknowledged(client, plain, queue, make_consumer):
+    """Also what was sent before the group existed: the group starts at 0."""
+    plain.xadd(MODEL_RETRAIN, WISH)
+    plain.xadd(MANUAL_RETRAIN, {"model_type": "patchtst", "reason": "by hand", "requested_by": "anna"})
+    consumer = make_consumer(client)
+    assert consumer.poll_once() == 2
+    assert {trigger.reason for trigger in queue.triggers} == {f"requested on {MODEL_RETRAIN}", "by hand"}
+    assert pending(plain) == pending(plain, MANUAL_RETRAIN) == 0
+    assert consumer.poll_once() == 0
+
+
+def test_c1_what_was_read_and_not_stored_is_read_again_after_a_restart(client, plain, queue, make_consumer):
+    """Killed between read and insert: the entry is in the group's pending list."""
+    make_consumer(client).poll_once()
+    plain.xadd(MODEL_RETRAIN, WISH)
+    plain.xreadgroup(GROUP, "clm@0123abcd", {MODEL_RETRAIN: ">"})
+    assert pending(plain) == 1
+    assert make_consumer(client).poll_once() == 1
+    assert len(queue.triggers) == 1
+    assert pending(plain) == 0
+
+
+def test_c2_what_was_stored_and_not_acknowledged_makes_no_second_task(client, plain, queue, make_consumer):
+    """Killed between insert and XACK: redelivered, known, acknowledged."""
+    plain.xadd(MODEL_RETRAIN, WISH)
+    queue.fail_after = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        make_consumer(client).poll_once()
+    assert (len(queue.triggers), pending(plain)) == (1, 1)
+    assert make_consumer(client).poll_once() == 1
+    assert (len(queue.triggers), pending(plain)) == (1, 0)
+
+
+def test_a5_a_store_that_takes_nothing_leaves_the_trigger_unacknowledged(client, plain, queue, make_consumer):
+    """An acknowledged trigger is in the store, always."""
+    plain.xadd(MODEL_RETRAIN, WISH)
+    consumer = make_consumer(client)
+    queue.fail_before = StoreBusy("STORE_BUSY", "somebody holds the lock")
+    with pytest.raises(StoreBusy):
+        consumer.poll_once()
+    assert (len(queue.triggers), pending(plain)) == (0, 1)
+    assert consumer.poll_once() == 1
+    assert (len(queue.triggers), pending(plain)) == (1, 0)
+
+
+def test_c3_restarts_leave_one_consumer_and_nothing_pending(client, plain, queue, make_consumer):
+    """A consumer named after its pid strands what it had read."""
+    make_consumer(client).poll_once()
+    for _ in range(5):
+        plain.xadd(MODEL_RETRAIN, WISH)
+        queue.fail_before = KeyboardInterrupt()
+        with pytest.raises(KeyboardInterrupt):
+            make_consumer(client, consumer=consumer_name("0123abcdef99")).poll_once()
+    make_consumer(client).poll_once()
+    assert pending(plain) == 0
+    assert [c["name"] for c in plain.xinfo_consumers(MODEL_RETRAIN, GROUP)] == ["clm@0123abcd"]
+    assert len(queue.triggers) == 5
+
+
+def test_c3_what_another_machine_left_behind_is_claimed_when_it_is_idle(
+    client, plain, queue, clock, make_consumer
+):
+    """Every 30 s, and never what the other may still be working on."""
+    consumer = make_consumer(client, clock=clock, claim_idle_ms=150)
+    consumer.poll_once()
+    plain.xadd(MODEL_RETRAIN, WISH)
+    plain.xreadgroup(GROUP, "clm@other", {MODEL_RETRAIN: ">"})
+    clock.sleep(31)
+    assert consumer.poll_once() == 0, "not idle for long enough"
+    time.sleep(0.2)
+    assert consumer.poll_once() == 0, "claimed less than 30 s ago"
+    clock.sleep(31)
+    assert consumer.poll_once() == 1
+    assert (len(queue.triggers), pending(plain)) == (1, 0)
+
+
+def test_c4_poison_goes_to_the_dead_letters_at_once_and_stops_nobody(client, plain, queue, make_consumer):
+    """No retry of what fails the same way each time; the good ones in the batch are stored."""
+    plain.xadd(MODEL_RETRAIN, {"payload": "{broken"})
+    plain.xadd(MODEL_RETRAIN, WISH)
+    bad_id = plain.xadd(MODEL_RETRAIN, {"model": "patchtst", "x": "a" * 8000})
+    assert make_consumer(client).poll_once() == 3
+    assert len(queue.triggers) == 1
+    assert len(queue.buried()) == 2
+    assert pending(plain) == 0
+    letters = [fields for _, fields in plain.xrange(DLQ)]
+    assert [set(letter) for letter in letters] == [{"orig_id", "reason", "sha256", "payload"}] * 2
+    assert letters[1]["orig_id"] == bad_id
+    assert "8000 bytes" in letters[1]["reason"]
+    assert len(letters[1]["payload"]) == 4096
+
+
+def test_c4_the_dead_letters_are_bounded(client, plain, queue, make_consumer):
+    """A producer that is broken for a day must not fill Redis through us."""
+    pipeline = plain.pipeline()
+    for _ in range(2500):
+        pipeline.xadd(MODEL_RETRAIN, {"x": "y"})
+    pipeline.execute()
+    consumer = make_consumer(client)
+    with capture_logs():
+        while consumer.poll_once(1):
+            pass
+    assert len(queue.buried()) == 2500
+    assert 1000 <= plain.xlen(DLQ) < 1200
+
+
+def test_a_request_for_another_model_is_acknowledged_and_makes_no_dead_letter(
+    client, plain, queue, make_consumer
+):
+    """Other services have groups of their own on this stream."""
+    plain.xadd(MODEL_RETRAIN, {"model": "xgboost"})
+    with capture_logs() as lines:
+        assert make_consumer(client).poll_once() == 1
+    assert (queue.inbox, pending(plain), plain.exists(DLQ)) == ({}, 0, 0)
+    assert [line["event"] for line in lines] == ["trigger.ignored"]
+
+
+def test_c6_ten_thousand_triggers_are_one_task_and_nothing_is_left_pending(
+    client, plain, queue, make_consumer
+):
+    """Batches: one transaction and one XACK for a hundred."""
+    pipeline = plain.pipeline(transaction=False)
+    for n in range(10_000):
+        pipeline.xadd(MODEL_RETRAIN, {**WISH, "n": n})
+    pipeline.execute()
+    consumer = make_consumer(client)
+    before = plain.info("commandstats")
+    started, handled = time.monotonic(), 0
+    with capture_logs() as lines:
+        while handled < 10_000:
+            handled += consumer.poll_once()
+    assert time.monotonic() - started < 20
+    assert len(queue.open) == 1
+    assert queue.batches <= 10_000 / BATCH
+    assert pending(plain) == 0
+    calls = plain.info("commandstats")["cmdstat_xack"]["calls"]
+    assert calls - before.get("cmdstat_xack", {"calls": 0})["calls"] <= 10_000 / BATCH
+    assert len(lines) <= 10_000 / BATCH
+
+
+def test_c7_the_same_wish_twice_is_one_open_task(client, plain, queue, make_consumer):
+    """Two ids, one dedupe key."""
+    plain.xadd(MODEL_RETRAIN, WISH)
+    plain.xadd(MODEL_RETRAIN, WISH)
+    assert make_consumer(client).poll_once() == 2
+    assert len(queue.inbox) == 2
+    assert set(queue.inbox.values()) == {1}
+
+
+def test_c10_a_block_as_long_as_the_socket_timeout_is_refused_at_the_start(make_client, make_consumer):
+    """Otherwise every quiet read looks like a dead server."""
+    client = make_client("redis://localhost:6379")
+    make_consumer(client, block_ms=4000)
+    for block_ms in (4001, 10_000, 0):
+        with pytest.raises(ConfigError) as caught:
+            make_consumer(client, block_ms=block_ms)
+        assert (caught.value.code, caught.value.exit_code) == ("REDIS_TIMEOUTS", 78)
+
+
+def test_c12_a_pending_entry_that_was_trimmed_is_acknowledged_and_said(client, plain, queue, make_consumer):
+    """The history gives an id without fields."""
+    make_consumer(client).poll_once()
+    gone = plain.xadd(MODEL_RETRAIN, WISH)
+    plain.xreadgroup(GROUP, "clm@0123abcd", {MODEL_RETRAIN: ">"})
+    plain.xtrim(MODEL_RETRAIN, maxlen=0, approximate=False)
+    plain.xadd(MODEL_RETRAIN, WISH)
+    with capture_logs() as lines:
+        assert make_consumer(client).poll_once() == 2
+    assert [line["entry_id"] for line in lines if line["event"] == "trigger.trimmed"] == [gone]
+    assert (len(queue.triggers), pending(plain)) == (1, 0)
+
+
+def test_c12_an_abandoned_entry_that_was_trimmed_is_dropped_by_claiming(client, plain, queue, make_consumer):
+    """XAUTOCLAIM names it as deleted."""
+    make_consumer(client).poll_once()
+    gone = plain.xadd(MODEL_RETRAIN, WISH)
+    plain.xreadgroup(GROUP, "clm@other", {MODEL_RETRAIN: ">"})
+    plain.xtrim(MODEL_RETRAIN, maxlen=0, approximate=False)
+    with capture_logs() as lines:
+        make_consumer(client, claim_idle_ms=0).poll_once()
+    assert [line["entry_id"] for line in lines if line["event"] == "trigger.trimmed"] == [gone]
+    assert (queue.triggers, pending(plain)) == ([], 0)
+
+
+@pytest.mark.parametrize("destroy", ["flushall", "delete", "group"])
+def test_c13_a_group_that_vanished_is_made_again_from_the_beginning(
+    client, plain, queue, make_consumer, destroy
+):
+    """From 0, never from $: what was sent before we noticed counts."""
+    consumer = make_consumer(client)
+    consumer.poll_once()
+    if destroy == "group":
+        plain.xgroup_destroy(MODEL_RETRAIN, GROUP)
+    elif destroy == "delete":
+        plain.delete(MODEL_RETRAIN)
+    else:
+        plain.flushall()
+    plain.xadd(MODEL_RETRAIN, WISH)
+    handled = sum(consumer.poll_once() for _ in range(3))
+    assert (handled, len(queue.triggers), pending(plain)) == (1, 1, 0)
+
+
+def test_c13_a_flush_while_the_read_blocks_is_survived(client, plain, queue, make_consumer):
+    """Redis answers UNBLOCKED or NOGROUP to the one that waits."""
+    consumer = make_consumer(client, block_ms=3000)
+    consumer.poll_once(1)
+    flush = threading.Timer(0.2, plain.flushall)
+    flush.start()
+    started = time.monotonic()
+    assert consumer.poll_once() == 0
+    waited = time.monotonic() - started
+    flush.join()
+    assert waited < 2.5, "the read was woken by the flush"
+    plain.xadd(MODEL_RETRAIN, WISH)
+    assert consumer.poll_once() == 1
+    assert len(queue.triggers) == 1
+
+
+def test_c14_a_key_of_another_type_is_never_deleted_and_blocks_only_itself(
+    client, plain, queue, clock, make_consumer
+):
+    """It belongs to somebody; the other stream goes on; every 30 s we look again."""
+    plain.set(MODEL_RETRAIN, "somebody's")
+    consumer = make_consumer(client, clock=clock)
+    plain.xadd(MANUAL_RETRAIN, WISH)
+    with capture_logs() as lines:
+        assert consumer.poll_once() == 1
+        consumer.poll_once()
+    assert [line["stream"] for line in lines if line["event"] == "trigger.stream_blocked"] == [MODEL_RETRAIN]
+    assert consumer.blocked[MODEL_RETRAIN].code == "REDIS_WRONGTYPE"
+    assert MODEL_RETRAIN in consumer.blocked[MODEL_RETRAIN].message
+    assert plain.get(MODEL_RETRAIN) == "somebody's"
+    plain.delete(MODEL_RETRAIN)
+    plain.xadd(MODEL_RETRAIN, WISH)
+    assert consumer.poll_once() == 0
+    clock.sleep(31)
+    assert consumer.poll_once() == 1
+    assert consumer.blocked == {}
+
+
+def test_c14_a_stream_that_becomes_another_type_later_is_noticed(client, plain, queue, make_consumer):
+    """DEL and SET by a hand that slipped."""
+    consumer = make_consumer(client)
+    consumer.poll_once()
+    plain.set(MODEL_RETRAIN, "x")
+    plain.xadd(MANUAL_RETRAIN, WISH)
+    assert sum(consumer.poll_once() for _ in range(3)) == 1
+    assert set(consumer.blocked) == {MODEL_RETRAIN}
+
+
+def test_c14_without_any_usable_stream_the_poll_refuses_instead_of_spinning(client, plain, make_consumer):
+    """The caller waits on a refusal; an empty answer without waiting would make it spin."""
+    for stream in (MODEL_RETRAIN, MANUAL_RETRAIN):
+        plain.set(stream, "x")
+    consumer = make_consumer(client)
+    for _ in range(2):
+        with pytest.raises(BusUnavailable) as caught:
+            consumer.poll_once()
+        assert caught.value.code == "REDIS_WRONGTYPE"
+
+
+def test_c16_what_is_logged_of_a_trigger_is_one_line(client, plain, make_consumer):
+    """Newlines and escapes in a reason must not forge a journal line."""
+    plain.xadd(MODEL_RETRAIN, {**WISH, "reason": "a\nforged\x1b[2J", "x": "a" * 2000})
+    plain.xadd(MODEL_RETRAIN, {**WISH, "reason": "a\nforged\x1b[2J"})
+    plain.xadd(MODEL_RETRAIN, {"model": "a\nforged"})
+    with capture_logs() as lines:
+        make_consumer(client).poll_once()
+    texts = [str(value) for line in lines for value in line.values()]
+    assert any("forged" in text for text in texts)
+    assert all(text.isprintable() for text in texts)
+
+
+def test_i5_without_memory_triggers_are_still_read_and_acknowledged(
+    make_server, make_client, queue, make_consumer
+):
+    """XADD and XGROUP CREATE are refused, also for a group that exists; reading is not."""
+    server = make_server()
+    with redis.Redis(unix_socket_path=str(server.socket), decode_responses=True, protocol=2) as plain:
+        client = make_client(server.url)
+        make_consumer(client).poll_once()
+        plain.xadd(MODEL_RETRAIN, WISH)
+        bad = plain.xadd(MODEL_RETRAIN, {"payload": "{broken"})
+        plain.config_set("maxmemory", 1)
+        consumer = make_consumer(client, claim_idle_ms=0, claim_every_s=0)
+        assert consumer.poll_once() == 1
+        assert len(queue.triggers) == 1
+        assert pending(plain) == 1, "a dead letter that Redis cannot take now waits"
+        plain.config_set("maxmemory", 0)
+        assert consumer.poll_once() == 1
+        assert [f["orig_id"] for _, f in plain.xrange(DLQ)] == [bad]
+        assert pending(plain) == 0
+
+
+def test_i5_without_memory_and_without_a_group_the_poll_refuses(server, plain, client, make_consumer):
+    """OOM is what the operator must read, not NOGROUP; and nothing spins."""
+    plain.config_set("maxmemory", 1)
+    consumer = make_consumer(client)
+    for _ in range(2):
+        with pytest.raises(BusUnavailable) as caught:
+            consumer.poll_once()
+        assert caught.value.code == "REDIS_OOM"
+
+
+def test_i1_a_server_killed_with_unsaved_triggers_loses_only_those_never_read(
+    make_server, make_client, queue, make_consumer
+):
+    """What was read is in the store; after the restart the consumer finds its way alone."""
+    server = make_server()
+    client = make_client(server.url)
+    consumer = make_consumer(client)
+    with redis.Redis(unix_socket_path=str(server.socket)) as plain:
+        plain.xadd(MODEL_RETRAIN, WISH)
+    assert consumer.poll_once() == 1
+    server.kill()
+    with pytest.raises(BusUnavailable):
+        consumer.poll_once()
+    server.start()
+    consumer.forget()
+    with redis.Redis(unix_socket_path=str(server.socket)) as plain:
+        plain.xadd(MODEL_RETRAIN, WISH)
+    assert sum(consumer.poll_once() for _ in range(3)) == 1
+    assert len(queue.triggers) == 2

@@ -1,0 +1,45 @@
+"""One instance a state directory."""
+
+import subprocess
+import sys
+
+import pytest
+
+from clm.daemon.lock import holder, single_instance
+from clm.errors import AlreadyRunning
+
+HOLD = """
+import sys, time, pathlib
+from clm.daemon.lock import single_instance
+with single_instance(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another process that holds the lock."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "lock")], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_m1_a_second_instance_is_refused_and_told_who_the_first_is(tmp_path, other):
+    """Two daemons would train twice and promote over each other."""
+    with pytest.raises(AlreadyRunning, match=rf"pid {other.pid} since 2") as raised:
+        with single_instance(tmp_path / "lock"):
+            pass
+    assert raised.value.exit_code == 75
+    assert holder(tmp_path / "lock").startswith(f"pid {other.pid} ")
+
+
+def test_m1_a_killed_holder_leaves_no_lock(tmp_path, other):
+    """After kill -9 the daemon must come up again by itself."""
+    other.kill()
+    other.wait()
+    assert holder(tmp_path / "lock") is None
+    with single_instance(tmp_path / "lock"):
+        pass

@@ -1,0 +1,257 @@
+"""Audits: each is silent on a clean store and speaks on the store that has its fault."""
+
+import json
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from clm.data.audits import AUDITS, Severity, audit
+from clm.data.audits_features import still_windows
+from clm.data.windows import gather
+from tests.data.rows import CUTOFF, POLICY, dataset_of, simulated_rows, text
+
+ROWS = simulated_rows()
+
+
+def with_each(change):
+    return [{**row, **change(row)} for row in ROWS]
+
+
+def with_features(change):
+    """Let `change` alter the features of each row, given and returned as name to number."""
+
+    def one(row):
+        names = json.loads(row["feature_names"])
+        by_name = dict(zip(names, json.loads(row["features"]), strict=True))
+        return {"features": json.dumps(change(row, by_name))}
+
+    return with_each(one)
+
+
+def every(n, change):
+    return [{**row, **(change(row) if row["id"] % n == 0 else {})} for row in ROWS]
+
+
+def one_row_a_symbol():
+    seen = {}
+    return with_features(lambda row, features: seen.setdefault(row["symbol"], features))
+
+
+PLANTED = {
+    "bad_rows": lambda: dataset_of(every(50, lambda row: {"features": "[NaN]"})),
+    "unknown_features": lambda: dataset_of(ROWS, features=("rsi", "rsi_14")),
+    "too_many_features": lambda: dataset_of(
+        with_features(
+            lambda row, features: {**features, "a": row["id"] % 3, "b": row["id"] % 5, "c": row["id"] % 7}
+        )
+    ),
+    "too_few_samples": lambda: dataset_of(every(1, lambda row: {"outcome_known": int(row["id"] % 20 == 0)})),
+    "single_class": lambda: dataset_of(
+        with_each(
+            lambda row: (
+                {"target_class": "LOSS", "realized_pnl": -1.0}
+                if row["timestamp"] > text(CUTOFF - timedelta(days=18))
+                else {}
+            )
+        )
+    ),
+    "features_not_finite": lambda: not_finite(),
+    "constant_windows": lambda: dataset_of(one_row_a_symbol()),
+    "constant_features": lambda: dataset_of(with_features(lambda _, features: {**features, "rsi": 50.0})),
+    "outcome_contradicts_pnl": lambda: dataset_of(
+        every(100, lambda row: {"realized_pnl": -1.3 if row["target_class"] == "WIN" else 1.3})
+    ),
+    "unusable_outcomes": lambda: dataset_of(every(20, lambda row: {"target_class": "won"})),
+    "other_features": lambda: dataset_of(
+        with_each(
+            lambda row: (
+                {"features": "[1, 2]", "feature_names": '["rsi", "macd"]'}
+                if row["timestamp"] < text(CUTOFF - timedelta(days=85))
+                else {}
+            )
+        )
+    ),
+    "future_rows": lambda: dataset_of(
+        every(50, lambda row: {"timestamp": text(CUTOFF + timedelta(hours=1)), "exit_time": None})
+    ),
+    "stale_store": lambda: dataset_of(
+        [row for row in ROWS if row["timestamp"] < text(CUTOFF - timedelta(days=8))]
+    ),
+}
+BLOCKING = {
+    "unknown_features",
+    "too_many_features",
+    "too_few_samples",
+    "single_class",
+    "features_not_finite",
+    "constant_windows",
+}
+
+
+def not_finite():
+    dataset = dataset_of(ROWS)
+    features_RC = dataset.table.features_RC.copy()
+    features_RC[5, 0] = np.nan
+    return replace(dataset, table=replace(dataset.table, features_RC=features_RC))
+
+
+def ask(name, dataset):
+    (found,) = [finding for finding in audit(dataset, POLICY, CUTOFF) if finding.name == name]
+    return found
+
+
+def test_a_clean_store_raises_nothing():
+    """An alarm that always rings is none."""
+    assert audit(dataset_of(ROWS), POLICY, CUTOFF) == ()
+
+
+@pytest.mark.parametrize("name", [ask_.__name__ for ask_ in AUDITS])
+def test_every_audit_speaks_first_on_its_own_fault(name):
+    """A new audit is tested as soon as it is listed: it has to bring the store that it is for."""
+    findings = audit(PLANTED[name](), POLICY, CUTOFF)
+
+    assert findings
+    assert findings[0].name == name
+    assert (findings[0].severity is Severity.BLOCK) == (name in BLOCKING)
+
+
+@pytest.mark.parametrize("name", [ask_.__name__ for ask_ in AUDITS])
+def test_every_finding_is_one_line_with_a_figure_and_a_next_step(name):
+    """Whoever reads it at night has to know what to do."""
+    finding = ask(name, PLANTED[name]())
+
+    assert "\n" not in finding.message
+    assert any(letter.isdigit() for letter in finding.message) or name == "constant_features"
+    assert finding.next_step
+    assert np.isfinite([finding.statistic, finding.threshold]).all()
+
+
+def test_b1_too_few_samples_says_how_many_are_needed():
+    """The wording that the operators know."""
+    finding = ask(
+        "too_few_samples", dataset_of([{**row, "outcome_known": int(row["id"] <= 3)} for row in ROWS])
+    )
+
+    assert finding.message == "3 samples with a known outcome, need 100"
+
+
+def test_b1_an_empty_store_is_blocked():
+    """Nothing is not enough."""
+    findings = audit(dataset_of([]), POLICY, CUTOFF)
+
+    assert [finding.name for finding in findings] == ["too_few_samples", "single_class"]
+    assert findings[0].message == "0 samples with a known outcome, need 100"
+
+
+def test_b1_samples_without_enough_history_are_told_apart_from_missing_outcomes():
+    """Waiting for trades to close would not help there."""
+    finding = ask("too_few_samples", dataset_of(ROWS, context_length=310))
+
+    assert "310 samples of their symbol" in finding.message
+    assert finding.rows > 1400
+
+
+def test_b2_many_bad_rows_block():
+    """More than 5 % bad rows: what writes them is broken, and nobody knows what else is."""
+    finding = ask("bad_rows", dataset_of(every(10, lambda row: {"features": "null"})))
+
+    assert finding.severity is Severity.BLOCK
+    assert finding.statistic == pytest.approx(0.1)
+    assert "features_missing 150" in finding.message
+
+
+def test_b2_a_handful_of_bad_rows_is_no_finding():
+    """One percent or less is counted and shown, no more."""
+    dataset = dataset_of(every(150, lambda row: {"features": "null"}))
+
+    assert dataset.table.rejected == {"features_missing": 10}
+    assert audit(dataset, POLICY, CUTOFF) == ()
+
+
+def test_too_many_features_says_which_setting_to_use():
+    """The wording that the operators know."""
+    finding = ask("too_many_features", PLANTED["too_many_features"]())
+
+    assert finding.message == "the store has 11 features, the engine takes 8"
+    assert finding.next_step == "name 8 in CLM_FEATURES"
+
+
+def test_unknown_features_are_named():
+    """A mistyped name is found by reading the finding alone."""
+    finding = ask("unknown_features", PLANTED["unknown_features"]())
+
+    assert "rsi_14" in finding.message
+    assert "bb_position" in finding.message
+
+
+def test_b9_features_that_are_all_constant_block():
+    """There is nothing to learn from at all."""
+    dataset = dataset_of(with_features(lambda _, features: dict.fromkeys(features, 0.1)))
+    names = [finding.name for finding in audit(dataset, POLICY, CUTOFF)]
+
+    assert "constant_features" in names
+    assert ask("constant_features", dataset).severity is Severity.BLOCK
+
+
+def test_windows_that_repeat_one_row_are_measured():
+    """The share of (window, feature) pairs without variance over time is the evidence."""
+    finding = ask("constant_windows", PLANTED["constant_windows"]())
+
+    assert finding.statistic == 1.0
+    assert finding.severity is Severity.BLOCK
+
+
+def test_windows_are_measured_as_they_are():
+    """The figure comes from run lengths; gathering every window must give the same."""
+    steps = random.Random(3)
+    held = {}
+
+    def hold(row, features):
+        kept = held.setdefault(row["symbol"], dict(features))
+        for name, value in features.items():
+            if steps.random() < 0.1:
+                kept[name] = value
+        return dict(kept)
+
+    ordered = sorted(ROWS, key=lambda row: (row["timestamp"], row["id"]))
+    names = json.loads(ROWS[0]["feature_names"])
+    dataset = dataset_of(
+        {**row, "features": json.dumps(hold(row, dict(zip(names, json.loads(row["features"]), strict=True))))}
+        for row in ordered
+    )
+    x_NLC = gather(dataset.table.features_RC, dataset.row_N, dataset.context_length)
+    still_NC = (x_NLC == x_NLC[:, :1]).all(axis=1)
+
+    assert 0 < still_NC.mean() < 1
+    np.testing.assert_array_equal(still_windows(dataset), still_NC)
+
+
+def test_b8_outcomes_that_contradict_the_profit_are_counted_with_the_money_at_stake():
+    """A label that says WIN where money was lost teaches the loss."""
+    finding = ask("outcome_contradicts_pnl", PLANTED["outcome_contradicts_pnl"]())
+    wrong = [row["id"] for row in ROWS if row["id"] % 100 == 0 and row["target_class"] in ("WIN", "LOSS")]
+
+    assert finding.rows == len(wrong)
+    assert f"{1.3 * len(wrong):.2f} at stake" in finding.message
+    assert f"samples {wrong[0]}, {wrong[1]}" in finding.message
+
+
+def test_a_stale_store_is_told_with_its_date():
+    """A model of last year's market looks healthy in every other figure."""
+    finding = ask("stale_store", PLANTED["stale_store"]())
+
+    assert "2025-12-2" in finding.message
+    assert "8 days ago" in finding.message
+
+
+def test_blocks_come_first():
+    """What ended the cycle is read first."""
+    stale_and_few = [row for row in ROWS if row["timestamp"] < text(CUTOFF - timedelta(days=80))]
+    severities = [finding.severity for finding in audit(dataset_of(stale_and_few), POLICY, CUTOFF)]
+
+    assert severities == sorted(severities)
+    assert Severity.WARN in severities
+    assert Severity.BLOCK in severities

@@ -1,0 +1,105 @@
+"""Gate 6: a candidate against what serves."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clm.decision import DecisionKind, decide
+from clm.evaluation.evaluation import Comparison, Interval
+from clm.gates.champion import beats_champion
+from clm.gates.verdict import GateStatus
+from tests.builders import gate_policy
+from tests.evaluation.builders import POLICY, comparison, market, with_market_return
+
+ROWS, GOOD = market()
+AGAINST_CHAMPION = comparison(ROWS, GOOD, p_champion_N=1 - GOOD)
+BAR = replace(gate_policy(), champion_margin=0.01)
+
+
+def with_difference(value: float, low: float, high: float) -> Comparison:
+    """Return a comparison with this paired difference of log loss."""
+    difference = Interval(value=value, low=low, high=high, n_blocks=20, confidence=0.95)
+    return replace(AGAINST_CHAMPION, log_loss_minus_champion=difference)
+
+
+@pytest.mark.parametrize(
+    ("difference", "status"),
+    [
+        ((-0.02, -0.03, -0.01), GateStatus.PASS),
+        ((0.0, -0.01, 0.01), GateStatus.PASS),
+        ((0.0, -0.01, 0.0101), GateStatus.FAIL),
+        ((-0.5, math.nan, math.nan), GateStatus.FAIL),
+        ((math.nan, -0.1, math.nan), GateStatus.FAIL),
+    ],
+)
+def test_the_upper_end_has_to_stay_within_the_margin(
+    difference: tuple[float, float, float], status: GateStatus
+) -> None:
+    """Not shown to be worse is not enough; it has to be shown not to be worse by more than the margin."""
+    assert beats_champion(with_difference(*difference), BAR).status is status
+
+
+def test_the_gain_is_what_the_log_loss_fell_by() -> None:
+    """Better is a lower loss and a positive gain."""
+    assert beats_champion(with_difference(-0.02, -0.03, -0.01), BAR).gain == 0.02
+
+
+def test_within_the_margin_but_worse_is_held() -> None:
+    """Not inferior is no reason to restart an engine."""
+    verdict = beats_champion(with_difference(0.002, -0.001, 0.005), BAR)
+    assert verdict.status is GateStatus.PASS
+    assert decide([verdict]).kind is DecisionKind.HOLD
+
+
+def test_an_identical_model_differs_by_exactly_nothing_and_is_held() -> None:
+    """Whatever the margin, also one of zero."""
+    found = comparison(ROWS, GOOD, p_champion_N=GOOD.copy())
+    verdict = beats_champion(found, replace(BAR, champion_margin=0.0))
+    assert (verdict.status, verdict.observed, verdict.gain) == (GateStatus.PASS, 0.0, 0.0)
+    assert str(verdict.gain) == "0.0"
+    assert decide([verdict]).kind is DecisionKind.HOLD
+
+
+def test_a_better_model_passes_and_its_reverse_fails() -> None:
+    """The same two models, swapped."""
+    assert beats_champion(AGAINST_CHAMPION, BAR).status is GateStatus.PASS
+    assert beats_champion(comparison(ROWS, 1 - GOOD, p_champion_N=GOOD), BAR).status is GateStatus.FAIL
+
+
+def test_a_champion_that_cannot_answer_is_not_beaten() -> None:
+    """Its NaN makes the difference unknown, and unknown does not pass."""
+    verdict = beats_champion(comparison(ROWS, GOOD, p_champion_N=np.full(len(ROWS), math.nan)), BAR)
+    assert verdict.status is GateStatus.FAIL
+    assert "no interval" in verdict.reason
+
+
+def test_without_a_champion_the_policy_decides() -> None:
+    """DEFER lets the other gates decide, FAIL waits for a person; both name the reason."""
+    alone = comparison(ROWS, GOOD)
+    allowed = beats_champion(alone, BAR)
+    refused = beats_champion(alone, replace(BAR, allow_first_champion=False))
+    assert (allowed.status, refused.status) == (GateStatus.DEFER, GateStatus.FAIL)
+    assert "the environment file names no model" in allowed.reason
+    assert "CLM_ALLOW_FIRST_CHAMPION=true" in refused.would_pass
+    assert allowed.gain is None
+
+
+def test_the_net_return_is_a_difference_and_never_a_ratio() -> None:
+    """Champion -1, candidate -2: the difference is -1, a ratio would call it twice as good."""
+    policy = replace(POLICY, fee_bps=0.0, slippage_bps=0.0)
+    sells, buys = np.full(len(ROWS), 0.3), np.full(len(ROWS), 0.7)
+    double = comparison(
+        with_market_return(ROWS, np.full(len(ROWS), -0.01)), buys, p_champion_N=sells, policy=policy
+    )
+    assert double.net_return_minus_champion is not None
+    assert double.net_return_minus_champion.value == pytest.approx(-0.02)
+    assert "net return per row - champion's -0.020000" in beats_champion(double, BAR).reason
+
+
+def test_the_difference_is_told_with_its_interval() -> None:
+    """A figure without its uncertainty invites to read noise."""
+    reason = beats_champion(with_difference(0.02, -0.01, 0.05), BAR).reason
+    assert reason.startswith("log loss - champion's +0.0200 (95 % interval -0.0100 to +0.0500), ")
+    assert reason.endswith("; wanted upper end at most +0.01 nats.")

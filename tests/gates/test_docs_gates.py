@@ -1,0 +1,30 @@
+"""docs/gates.md says what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clm.gates.catalogue import GATES
+from clm.gates.policy import GatePolicy
+from clm.settings import Settings
+
+TEXT = (Path(__file__).parents[2] / "docs" / "gates.md").read_text(encoding="utf-8")
+DEFAULTS = dict(re.findall(r"^\| `CLM_(\w+)` \| (\S+) \|", TEXT, re.MULTILINE))
+
+
+def test_every_gate_has_its_line_in_order() -> None:
+    """An operator looks up the name that the verdict carries."""
+    assert re.findall(r"^\| `([a-z_]+)` \|", TEXT, re.MULTILINE) == [gate.__name__ for gate in GATES]
+
+
+def test_every_bar_of_the_policy_is_documented() -> None:
+    """A figure one may tune and cannot find is no setting."""
+    assert {field.upper() for field in GatePolicy.__dataclass_fields__} <= set(DEFAULTS)
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_the_default_is_that_of_the_setting(name: str) -> None:
+    """Two figures for one setting are one too many."""
+    default = Settings.model_fields[name.lower()].default
+    assert DEFAULTS[name] == str(default).lower() or float(DEFAULTS[name]) == default

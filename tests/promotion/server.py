@@ -1,0 +1,228 @@
+"""A small server: real files, a real store, a real engine process; built from its root directory alone."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clm.artefacts.manifest import Artefact, Lineage, Manifest
+from clm.artefacts.registry import DirectoryRegistry
+from clm.clock import SystemClock
+from clm.ports import EngineStatus, PromotionRecord
+from clm.promotion.engine_process import ProcessEngine
+from clm.promotion.env_file import EnvFile, parse
+from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
+from clm.store.promotions import SqlitePromotionLog
+
+KEY = "PATCHTST_MODEL_PATH"
+OLD = "patchtst_v20260109_233444"
+NEW = "patchtst_v20260301_120000"
+ENGINE = Path(__file__).parent / "picky_engine.py"
+
+ENV = """\
+# AI engine; owned by operations
+AI_ENGINE_LOG=info
+REDIS_PASSWORD='pa ss"w$rd'
+AI_ENGINE_SYMBOLS=["BTCUSDT","ETHUSDT"]
+{line}
+PATCHTST_SHADOW_ONLY=true
+ENGINE_PORT={port}
+LAST="no newline behind me\""""
+
+
+@dataclass
+class Server:
+    """Where everything lies, and what a test does there."""
+
+    root: Path
+    port: int
+    passed: list[str] = field(default_factory=list)
+    """Checkpoints, in order."""
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def env_path(self) -> Path:
+        return self.root / "etc" / "ai-engine.env"
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store.db"
+
+    @property
+    def old_path(self) -> Path:
+        return self.models / f"{OLD}.pth"
+
+    @property
+    def new_path(self) -> Path:
+        return self.models / f"{NEW}.pth"
+
+    @property
+    def log(self) -> SqlitePromotionLog:
+        return SqlitePromotionLog(self.store, SystemClock())
+
+    @property
+    def registry(self) -> DirectoryRegistry:
+        return DirectoryRegistry(self.root / "artefacts")
+
+    @property
+    def engine(self) -> ProcessEngine:
+        return ProcessEngine(
+            [sys.executable, str(ENGINE)],
+            env_file=self.env_path,
+            pid_file=self.root / "engine.pid",
+            log_file=self.root / "engine.log",
+            environment={"PATH": os.environ["PATH"]},
+        )
+
+    def lay_out(self, template: Path, *, champion: bool = True) -> None:
+        """Make the files of a server whose engine serves OLD."""
+        for directory in (self.models, self.env_path.parent):
+            directory.mkdir(parents=True)
+        shutil.copy(template, self.store)
+        line = f"{KEY}={self.old_path}" if champion else "# no model yet"
+        self.env_path.write_text(ENV.format(line=line, port=self.port))
+        if champion:
+            self.old_path.write_bytes(b"good champion")
+
+    def start(self) -> None:
+        """Start the engine and wait until it answers."""
+        self.engine.restart()
+        wait_until(self.answers)
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            return True
+        return False
+
+    def artefact(self, content: bytes = b"good candidate", version: str = NEW) -> Artefact:
+        """Register a model of this content; its first word tells the engine how to behave."""
+        weights = self.root / "weights.pth"
+        weights.write_bytes(content)
+        return self.registry.register(weights, manifest(content, version))
+
+    def policy(self, **changes: object) -> PromotionPolicy:
+        values: dict[str, object] = {
+            "active_timeout_s": 10.0,
+            "stable_s": 0.2,
+            "poll_s": 0.02,
+            "identity_grace_s": 0.5,
+            "stopped_timeout_s": 0.5,
+            "min_free_bytes": 1,
+            "health_url": f"http://127.0.0.1:{self.port}/health",
+        }
+        return PromotionPolicy(**{**values, **changes})  # type: ignore[arg-type]
+
+    def promoter(
+        self, at: Callable[[str], None] = lambda _point: None, *, engine: object = None, **policy: object
+    ) -> EnvFilePromoter:
+        def checkpoint(point: str) -> None:
+            self.passed.append(point)
+            at(point)
+
+        return EnvFilePromoter(
+            registry=self.registry,
+            models_dir=self.models,
+            env_file=EnvFile(self.env_path),
+            engine=engine or self.engine,  # type: ignore[arg-type]
+            log=self.log,
+            clock=SystemClock(),
+            policy=self.policy(**policy),
+            checkpoint=checkpoint,
+        )
+
+    def killed_at(self, point: str, work: Callable[[EnvFilePromoter], object], nth: int = 1) -> bool:
+        """Do `work` in a child that is killed at the nth passage of `point`; return whether it was."""
+        pid = os.fork()
+        if pid == 0:
+            left = [nth]
+
+            def end_here(passed: str) -> None:
+                if passed == point:
+                    left[0] -= 1
+                    if left[0] == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+            try:
+                work(self.promoter(end_here))
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        return os.WIFSIGNALED(status)
+
+    def served(self) -> str | None:
+        """Return the path that the running engine has in its environment."""
+        seen = self.engine.observe()
+        return seen.model_path if seen.status is EngineStatus.ACTIVE else None
+
+    def named(self) -> str | None:
+        return parse(self.env_path.read_bytes()).get(KEY)
+
+    def states(self) -> list[str]:
+        return [row[0] for row in self.query("SELECT state FROM clm_promotions ORDER BY id")]
+
+    def events(self) -> list[str]:
+        return [row[0] for row in self.query("SELECT event_type FROM clm_outbox ORDER BY seq")]
+
+    def query(self, sql: str) -> list[tuple[object, ...]]:
+        with contextlib.closing(sqlite3.connect(self.store)) as connection:
+            return connection.execute(sql).fetchall()
+
+    def open_record(self) -> PromotionRecord | None:
+        return self.log.open_promotion()
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file an operator could look at, with its bytes."""
+        places = (self.models, self.env_path.parent)
+        return {str(p): p.read_bytes() for place in places for p in sorted(place.rglob("*")) if p.is_file()}
+
+
+def manifest(content: bytes, version: str = NEW) -> Manifest:
+    """A manifest for these bytes."""
+    return Manifest(
+        version=version,
+        sha256=hashlib.sha256(content).hexdigest(),
+        size_bytes=len(content),
+        created_at="2026-03-01T12:00:00.000000Z",
+        architecture="engine",
+        context_length=128,
+        feature_names=("rsi", "ma_cross"),
+        decision="PROMOTE",
+        metrics={"accuracy": 0.61, "precision": 0.6, "recall": 0.7, "f1": 0.65, "auroc": 0.64},
+        lineage=Lineage(
+            run_id="p07_x",
+            data_fingerprint="f" * 64,
+            weights_hash="w" * 64,
+            code_version="1",
+            settings={},
+            seed=7,
+        ),
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -1,0 +1,154 @@
+"""The engine as a unit: what systemctl prints, and what its refusals mean. (Real units are tested apart.)"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from clm.errors import PromotionError
+from clm.ports import EngineStatus
+from clm.promotion.engine_systemd import Finished, SystemdEngine
+
+
+class Systemctl:
+    """Answers as systemd 252 did, and remembers the questions."""
+
+    def __init__(self, *answers: Finished) -> None:
+        self._answers = list(answers)
+        self.asked: list[list[str]] = []
+
+    def __call__(self, command: Sequence[str], timeout_s: float) -> Finished:
+        self.asked.append([*command])
+        return self._answers.pop(0)
+
+
+def show(**facts: str) -> Finished:
+    values = {
+        "MainPID": "0",
+        "NRestarts": "0",
+        "LoadState": "loaded",
+        "ActiveState": "inactive",
+        "SubState": "dead",
+        "InvocationID": "",
+        **facts,
+    }
+    return Finished(returncode=0, stdout="".join(f"{k}={v}\n" for k, v in values.items()), stderr="")
+
+
+def refused(words: str) -> Finished:
+    return Finished(returncode=1, stdout="", stderr=words + "\n")
+
+
+def test_an_active_unit_is_observed_with_its_process_environment() -> None:
+    """Identity comes from /proc, not from what was asked for."""
+    systemctl = Systemctl(
+        show(
+            ActiveState="active",
+            SubState="running",
+            MainPID=str(os.getpid()),
+            InvocationID="abc",
+            NRestarts="2",
+        )
+    )
+    seen = SystemdEngine("ai.service", key="PATH", run=systemctl).observe()
+    assert (seen.status, seen.main_pid, seen.invocation_id, seen.restarts) == (
+        EngineStatus.ACTIVE,
+        os.getpid(),
+        "abc",
+        2,
+    )
+    started_with = Path("/proc/self/environ").read_bytes().split(b"\0")
+    assert seen.model_path == next(e[5:].decode() for e in started_with if e.startswith(b"PATH="))
+    assert systemctl.asked[0][:3] == ["systemctl", "--no-ask-password", "--no-pager"]
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("inactive", EngineStatus.INACTIVE),
+        ("failed", EngineStatus.FAILED),
+        ("activating", EngineStatus.ACTIVATING),
+        ("deactivating", EngineStatus.ACTIVATING),
+        ("reloading", EngineStatus.ACTIVE),
+        ("a word of the future", EngineStatus.ACTIVATING),
+    ],
+)
+def test_every_state_has_a_meaning(state: str, status: EngineStatus) -> None:
+    """An unknown word is never taken for success."""
+    assert SystemdEngine("ai.service", run=Systemctl(show(ActiveState=state))).observe().status is status
+
+
+@pytest.mark.parametrize(("load", "advice"), [("not-found", "CLM_ENGINE_UNIT"), ("masked", "unmask")])
+def test_m7_a_unit_that_cannot_be_started_is_unreachable(load: str, advice: str) -> None:
+    """Found in the preflight, said with what to do."""
+    with pytest.raises(PromotionError, match=f"ENGINE_UNREACHABLE: ai.service is {load} .*{advice}"):
+        SystemdEngine("ai.service", run=Systemctl(show(LoadState=load))).observe()
+
+
+def test_h2_a_start_limit_is_cleared_before_the_restart() -> None:
+    """A plain restart of a unit at its limit fails; and it is never done without waiting for the job."""
+    done = Finished(returncode=0, stdout="", stderr="")
+    systemctl = Systemctl(done, done)
+    SystemdEngine("ai.service", run=systemctl).restart()
+    assert [command[3:] for command in systemctl.asked] == [
+        ["reset-failed", "ai.service"],
+        ["restart", "ai.service"],
+    ]
+
+
+def test_a_stopped_unit_that_systemd_forgot_is_started() -> None:
+    """It has no start limit to clear; `reset-failed` says so with a failure."""
+    systemctl = Systemctl(
+        refused("Failed to reset failed state of unit ai.service: Unit ai.service not loaded."),
+        Finished(returncode=0, stdout="", stderr=""),
+    )
+    SystemdEngine("ai.service", run=systemctl).restart()
+    assert systemctl.asked[1][3:] == ["restart", "ai.service"]
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("Failed to reset failed state of unit ai.service: Interactive authentication required.", "polkit"),
+        ("Failed to restart ai.service: Access denied", "polkit"),
+        ("Failed to restart ai.service: Unit ai.service is masked.", "unmask"),
+        ("Failed to restart ai.service: Unit ai.service not found.", "CLM_ENGINE_UNIT"),
+        ("Job for ai.service failed because the control process exited with error code.", "journalctl"),
+    ],
+)
+def test_h8_a_refusal_says_what_to_do(words: str, advice: str) -> None:
+    """systemd's own words stay in the text."""
+    with pytest.raises(PromotionError, match="ENGINE_RESTART_FAILED") as caught:
+        SystemdEngine("ai.service", run=Systemctl(refused(words))).restart()
+    assert advice in caught.value.message
+    assert words in caught.value.message
+
+
+def test_a_restart_that_does_not_end_is_a_failure() -> None:
+    """A start job may hang on a dependency."""
+
+    def hang(command: Sequence[str], timeout_s: float) -> Finished:
+        raise subprocess.TimeoutExpired(list(command), timeout_s)
+
+    with pytest.raises(PromotionError, match=r"ENGINE_RESTART_FAILED: .* within 20 s"):
+        SystemdEngine("ai.service", run=hang).restart()
+
+
+def test_without_systemctl_the_engine_is_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container without systemd says so in a line."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PromotionError, match="ENGINE_UNREACHABLE: systemctl cannot be started"):
+        SystemdEngine("ai.service").observe()
+
+
+@pytest.mark.skipif(
+    shutil.which("systemctl") is None or Path("/run/systemd/system").exists(),
+    reason="asks systemctl on a machine that does not run systemd",
+)
+def test_on_a_machine_without_systemd_the_text_says_so() -> None:
+    """The real systemctl's answer."""
+    with pytest.raises(PromotionError, match="show failed: this system does not run systemd"):
+        SystemdEngine("ai.service").observe()

@@ -1,0 +1,177 @@
+"""Killed anywhere, a promotion leaves the old model or the new one; the next start brings it to its end."""
+
+import pytest
+
+from clm.ports import PromotionState
+from tests.promotion.server import KEY, NEW, OLD, Server
+
+STEPS = ("prepared", "installed", "staged", "switching", "rewriting", "pointed", "restarting", "restarted")
+GOOD = [(point, 1) for point in (*STEPS, "verified", "committed")]
+BAD = [
+    ("rolling_back", 1),
+    ("rewriting", 2),
+    ("pointed", 2),
+    ("discarded", 1),
+    ("restarted", 2),
+    ("verified", 2),
+    ("rolled_back", 1),
+]
+
+
+def assert_whole(server: Server, before: bytes) -> None:
+    """Hold what must be true at every moment: the file names one whole model, all else is as it was."""
+    named = server.named()
+    assert named in {str(server.old_path), str(server.new_path)}
+    assert server.env_path.read_bytes() in {before, before.replace(OLD.encode(), NEW.encode())}
+    content = {
+        str(server.old_path): b"good champion",
+        str(server.new_path): server.root.joinpath("weights.pth"),
+    }
+    expected = content[named]
+    expected = expected if isinstance(expected, bytes) else expected.read_bytes()
+    assert server.models.joinpath(named).read_bytes() == expected
+    assert server.old_path.read_bytes() == b"good champion"
+    assert len(server.query("SELECT id FROM clm_promotions WHERE is_open = 1")) <= 1
+
+
+def assert_ended(server: Server, before: bytes) -> None:
+    """Hold what must be true after recovery: one model, named, whole and served; nothing else left."""
+    assert_whole(server, before)
+    assert server.open_record() is None
+    assert server.served() == server.named()
+    assert server.answers()
+    assert not [p for d in (server.models, server.env_path.parent) for p in d.glob(".*")]
+    if server.states() == ["COMMITTED"]:
+        assert server.named() == str(server.new_path)
+    else:
+        assert server.named() == str(server.old_path)
+        assert [p.name for p in server.models.iterdir()] == [f"{OLD}.pth"]
+
+
+@pytest.mark.parametrize(
+    ("content", "point", "nth"), [(b"good", *p) for p in GOOD] + [(b"crash", *p) for p in BAD]
+)
+def test_a_kill_at_any_step_is_brought_to_its_end(
+    server: Server, content: bytes, point: str, nth: int
+) -> None:
+    """SIGKILL leaves no time to tidy up; what is on the disk has to be enough."""
+    before, artefact = server.env_path.read_bytes(), server.artefact(content)
+    assert server.killed_at(point, lambda promoter: promoter.promote(artefact, "p07_run"), nth)
+    assert_whole(server, before)
+    server.promoter().recover()
+    assert_ended(server, before)
+    after = server.files()
+    assert server.promoter().recover() is None
+    assert server.files() == after
+
+
+@pytest.mark.parametrize(("point", "nth"), BAD)
+def test_a_second_kill_during_recovery_is_brought_to_its_end_too(
+    server: Server, point: str, nth: int
+) -> None:
+    """A machine that dies once dies twice."""
+    before, artefact = server.env_path.read_bytes(), server.artefact(b"crash")
+    assert server.killed_at("restarting", lambda promoter: promoter.promote(artefact, "p07_run"))
+    assert server.killed_at(point, lambda promoter: promoter.recover(), 1)
+    assert_whole(server, before)
+    server.promoter().recover()
+    assert_ended(server, before)
+    assert server.states() == ["ROLLED_BACK"]
+
+
+@pytest.mark.parametrize(
+    ("point", "end"), [("staged", "ABORTED"), ("pointed", "COMMITTED"), ("verified", "COMMITTED")]
+)
+def test_the_environment_file_decides_which_way_recovery_goes(server: Server, point: str, end: str) -> None:
+    """Not what was meant counts but what is observed."""
+    artefact = server.artefact()
+    server.killed_at(point, lambda promoter: promoter.promote(artefact, "p07_run"))
+    outcome = server.promoter().recover()
+    assert outcome is not None
+    assert outcome.state.value == end
+    assert server.states() == [end]
+
+
+def test_a_running_candidate_is_verified_again_without_another_restart(server: Server) -> None:
+    """Each restart is an outage; the engine that runs on the right file is left running."""
+    artefact = server.artefact()
+    server.killed_at("verified", lambda promoter: promoter.promote(artefact, "p07_run"))
+    pid = server.engine.observe().main_pid
+    outcome = server.promoter().recover()
+    assert outcome is not None
+    assert outcome.engine_pid == pid
+
+
+def test_two_interrupted_verifications_are_enough(server: Server) -> None:
+    """A model that takes the machine down with it would otherwise do so for ever."""
+    artefact = server.artefact()
+    assert server.killed_at("restarted", lambda promoter: promoter.promote(artefact, "p07_run"))
+    assert server.killed_at("verified", lambda promoter: promoter.recover())
+    outcome = server.promoter().recover()
+    assert outcome is not None
+    assert outcome.state is PromotionState.ROLLED_BACK
+    assert server.served() == str(server.old_path)
+
+
+def test_g9_a_third_value_after_a_crash_is_left_alone(server: Server) -> None:
+    """The operator repaired it by hand while we were dead."""
+    artefact = server.artefact()
+    server.killed_at("pointed", lambda promoter: promoter.promote(artefact, "p07_run"))
+    theirs = server.models / "theirs.pth"
+    theirs.write_bytes(b"good theirs")
+    server.env_path.write_bytes(
+        server.env_path.read_bytes().replace(str(server.new_path).encode(), str(theirs).encode())
+    )
+    before = server.files()
+    outcome = server.promoter().recover()
+    assert outcome is not None
+    assert outcome.state is PromotionState.SUPERSEDED
+    assert server.files() == before
+    assert server.events() == ["learning.performance.alert"]
+
+
+def test_a_broken_environment_file_after_a_crash_is_left_to_a_person(server: Server) -> None:
+    """Two different values say that somebody is at work; nothing is guessed."""
+    artefact = server.artefact()
+    server.killed_at("pointed", lambda promoter: promoter.promote(artefact, "p07_run"))
+    server.env_path.write_bytes(server.env_path.read_bytes() + f"\n{KEY}=/other.pth\n".encode())
+    outcome = server.promoter().recover()
+    assert outcome is not None
+    assert outcome.state is PromotionState.SUPERSEDED
+    assert "ENV_AMBIGUOUS" in outcome.reason
+
+
+def test_a_file_that_the_operator_named_meanwhile_is_not_removed(server: Server) -> None:
+    """They put our staged file to use; the engine must find it, even if we give up on it."""
+
+    def name_it_and_kill_the_engine(point: str) -> None:
+        if point == "installed":
+            now = server.env_path.read_bytes()
+            server.env_path.write_bytes(now.replace(OLD.encode(), NEW.encode()))
+        elif point == "restarted":
+            server.engine.stop()
+
+    server.promoter(name_it_and_kill_the_engine).promote(server.artefact(), "p07_run")
+    assert server.named() is not None
+    assert server.models.joinpath(str(server.named())).is_file()
+
+
+def test_a_first_promotion_that_was_killed_can_be_taken_back_to_the_byte(bare_server: Server) -> None:
+    """Without a previous value the way back is the line's absence."""
+    server = bare_server
+    before, artefact = server.files(), server.artefact(b"crash")
+    policy = server.policy(engine_may_be_down=True)
+    server.policy = lambda **_changes: policy  # type: ignore[method-assign]
+    assert server.killed_at("restarting", lambda promoter: promoter.promote(artefact, "p07_run"))
+    outcome = server.promoter().recover()
+    assert outcome is not None
+    assert outcome.state is PromotionState.ROLLED_BACK, outcome.reason
+    assert server.files() == before
+
+
+def test_recovery_without_an_open_promotion_sweeps_what_killed_writers_left(server: Server) -> None:
+    """A temporary file is nobody's after its writer's death."""
+    (server.models / f".{NEW}.pth.clm-1-0.tmp").write_bytes(b"half")
+    (server.env_path.parent / ".ai-engine.env.clm-1-0.tmp").write_bytes(b"half")
+    assert server.promoter().recover() is None
+    assert not [p for d in (server.models, server.env_path.parent) for p in d.glob(".*")]

@@ -1,0 +1,284 @@
+"""A run leaves a proof whatever its end, for machines and for people."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import orjson
+import pytest
+
+from clm.data.audits import Finding, Severity
+from clm.decision import Decision, DecisionKind, refuse
+from clm.ports import PromotionState
+from clm.report.markdown import cell
+from clm.report.plain import plain
+from clm.report.proof_pack import (
+    ProofPack,
+    as_document,
+    as_json,
+    as_markdown,
+    gate_rows,
+    metrics_side_by_side,
+    summary_sentence,
+)
+from tests.report.conftest import VERSION
+
+BARE = ProofPack(run_id="p07_x", started_at="2026-01-02T03:04:05.000000Z", trigger="schedule")
+HOSTILE = "'; DROP | <script>alert(1)</script>\n# heading\x1b[31m `x`"
+BLOCK = Finding(
+    name="too_few_samples",
+    severity=Severity.BLOCK,
+    statistic=3,
+    threshold=500,
+    rows=3,
+    message=f"3 samples of {HOSTILE}",
+    next_step="wait",
+)
+
+
+def refused() -> ProofPack:
+    """A pack of a run that was refused before training."""
+    return replace(
+        BARE, status="completed", findings=(BLOCK,), decision=refuse([BLOCK]), seconds={"total": 0.5}
+    )
+
+
+def broken() -> ProofPack:
+    """A pack of a run that broke."""
+    return replace(BARE, status="failed", error="TrainingError CHILD_KILLED: the child was killed")
+
+
+def promoted(pack: ProofPack, state: PromotionState, reason: str = "") -> ProofPack:
+    """A pack of a run whose candidate was to be promoted."""
+    return replace(
+        pack,
+        decision=Decision(kind=DecisionKind.PROMOTE, reasons=("passed: skill",)),
+        promotion={
+            "state": state,
+            "version": VERSION,
+            "reason": reason,
+            "changes": ("The line was rewritten.",),
+        },
+    )
+
+
+def table(markdown: str, heading: str) -> list[list[str]]:
+    """Return the cells of the first table below a heading."""
+    below = markdown.split(f"# {heading}\n", 1)[1].split("\n#", 1)[0]
+    lines = [line for line in below.splitlines() if line.startswith("|")]
+    return [[c.strip() for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+class TestJson:
+    """proof.json is read by programs."""
+
+    def test_has_the_same_keys_whatever_the_end(self, full_pack):
+        """A reader may ask for any section of any run."""
+        keys = set(as_document(full_pack))
+        assert keys >= {"summary", "data", "splits", "training", "metrics", "gates", "decision", "artefact"}
+        for pack in (BARE, refused(), broken()):
+            assert set(orjson.loads(as_json(pack))) == keys
+
+    def test_is_the_same_bytes_for_the_same_pack(self, full_pack):
+        """Proofs can be compared and hashed."""
+        assert as_json(full_pack) == as_json(full_pack)
+        assert as_json(replace(full_pack, seconds=dict(reversed(full_pack.seconds.items())))) == as_json(
+            full_pack
+        )
+
+    def test_says_null_where_a_figure_is_unknown(self, full_pack):
+        """NaN is no JSON, and 0 would be believed."""
+        unknown = replace(full_pack.comparison.candidate, auroc=float("nan"))
+        pack = replace(full_pack, comparison=replace(full_pack.comparison, candidate=unknown))
+        assert orjson.loads(as_json(pack))["metrics"]["candidate"]["auroc"] is None
+        assert as_document(pack)["metrics"]["candidate"]["auroc"] is None
+
+    def test_holds_every_figure_of_the_catalogue_for_all_four(self, full_pack):
+        """Candidate, champion, base rate and logistic regression stand side by side."""
+        metrics = orjson.loads(as_json(full_pack))["metrics"]
+        for figures in (metrics["candidate"], metrics["champion"], *metrics["baselines"].values()):
+            assert figures.keys() >= {
+                "accuracy", "precision", "recall", "f1", "auroc", "log_loss", "brier", "ece",
+                "confusion", "action_shares", "confidence", "trading", "auroc_by_symbol",
+            }  # fmt: skip
+        assert list(metrics["baselines"]) == ["base_rate", "logistic"]
+        assert metrics["candidate"]["auroc_interval"].keys() >= {"low", "high", "n_blocks", "confidence"}
+        assert metrics["log_loss_minus_champion"]["value"] is not None
+
+    def test_counts_data_and_splits(self, full_pack):
+        """What was read, used and left out adds up."""
+        document = orjson.loads(as_json(full_pack))
+        data, splits, dataset = document["data"], document["splits"], full_pack.dataset
+        assert sum(data["symbols"].values()) == data["samples"] == len(dataset.table)
+        used = sum(splits[part]["windows"] for part in ("train", "validation", "test"))
+        assert used + splits["purged"] + splits["embargoed"] == data["windows"]
+        assert splits["train"]["last"] < splits["validation"]["first"] < splits["test"]["first"]
+        assert data["fingerprint"] == dataset.fingerprint
+
+    def test_gates_are_rows_with_reasons(self, full_pack):
+        """The command line shows the same rows."""
+        rows = orjson.loads(as_json(full_pack))["gates"]
+        assert rows == gate_rows(full_pack.verdicts)
+        assert [set(row) for row in rows] == [
+            {"name", "status", "observed", "threshold", "reason", "would_pass"}
+        ] * 10
+
+    def test_without_a_comparison_there_are_no_metrics(self):
+        """Nothing measured is an empty object."""
+        assert metrics_side_by_side(None) == {}
+
+
+class TestMarkdown:
+    """proof.md is read by people."""
+
+    def test_a_full_pack_has_every_section(self, full_pack):
+        """In the order in which a run happens."""
+        headings = re.findall(r"^##? (.+)$", as_markdown(full_pack), re.MULTILINE)
+        assert headings == [
+            "Run p07_20260102_030405_00000000",
+            "Reasons",
+            "Data",
+            "Splits",
+            "Findings",
+            "Training",
+            "Metrics",
+            "Gates",
+            "Artefact",
+            "Changes on the server",
+        ]
+
+    def test_every_table_has_as_many_cells_in_each_line_as_in_its_head(self, full_pack):
+        """A line too short or too long shows as a torn table."""
+        blocks = re.findall(r"(?:^\|.*\n)+", as_markdown(full_pack), re.MULTILINE)
+        assert len(blocks) == 11
+        for block in blocks:
+            head, rule, *lines = block.splitlines()
+            assert re.fullmatch(r"\|(-+:?\|)+", rule), rule
+            assert {len(re.findall(r"(?<!\\)\|", line)) for line in (head, *lines)} == {rule.count("|")}
+
+    def test_figures_stand_in_their_columns(self, full_pack):
+        """Each predictor's own figure under its own name."""
+        head, _, *lines = table(as_markdown(full_pack), "Metrics")
+        assert head == ["", "candidate", "champion", "base rate", "logistic"]
+        auroc = next(line for line in lines if line[0] == "AUROC")
+        c = full_pack.comparison
+        expected = [c.candidate.auroc, c.champion.auroc, 0.5, 0.5]
+        assert auroc[1:] == [f"{figure:.4f}" for figure in expected]
+
+    def test_the_confusion_matrix_adds_up_to_the_test_rows(self, full_pack):
+        """Rows are what was, columns what was said."""
+        _, _, win, loss = table(as_markdown(full_pack), "Confusion matrix of the candidate")
+        assert sum(int(n) for n in (*win[1:], *loss[1:])) == len(full_pack.comparison.rows)
+        assert int(win[1]) == full_pack.comparison.candidate.confusion["true_positive"]
+        assert int(loss[1]) == full_pack.comparison.candidate.confusion["false_positive"]
+
+    def test_without_a_champion_its_column_is_missing_and_the_reason_told(self, full_pack):
+        """An empty column would look like a failure to measure."""
+        alone = replace(full_pack.comparison, champion=None, champion_absent_because="none is named")
+        alone = replace(alone, log_loss_minus_champion=None, net_return_minus_champion=None)
+        text = as_markdown(replace(full_pack, comparison=alone))
+        assert table(text, "Metrics")[0] == ["", "candidate", "base rate", "logistic"]
+        assert "No champion beside it: none is named." in text
+
+    def test_unknown_figures_are_dashes(self, full_pack):
+        """Also where a whole predictor is unknown."""
+        from tests.evaluation.builders import comparison
+
+        p = np.full(len(full_pack.comparison.rows), np.nan)
+        text = as_markdown(replace(full_pack, comparison=comparison(full_pack.comparison.rows, p)))
+        assert next(line for line in table(text, "Metrics") if line[0] == "log loss")[1] == "–"
+        assert "nan" not in text.split("## Metrics")[1].split("## Gates")[0]
+
+    def test_a_refused_run_names_its_finding_and_has_no_empty_sections(self):
+        """What was never measured is not shown as zero."""
+        text = as_markdown(refused())
+        assert "REFUSED before training: too_few_samples: 3 samples of" in text
+        assert "too_few_samples" in table(text, "Findings")[2]
+        assert "## Metrics" not in text
+        assert "None: nothing was promoted." in text
+
+    def test_a_broken_run_shows_its_error(self):
+        """One line, with the code."""
+        text = as_markdown(broken())
+        assert "## Error\n\nTrainingError CHILD_KILLED: the child was killed" in text
+        assert "**FAILED: TrainingError CHILD_KILLED" in text
+
+    def test_changes_on_the_server_are_listed(self, full_pack):
+        """Each one sentence, beside how it ended."""
+        text = as_markdown(promoted(full_pack, PromotionState.ROLLED_BACK, "the engine did not start"))
+        assert "Promotion ROLLED_BACK: the engine did not start.\n\n- The line was rewritten." in text
+
+    def test_b14_hostile_text_stays_in_its_cell(self):
+        """Symbols and messages come from strangers' rows; they make no markup, no line, no colour."""
+        text = as_markdown(replace(refused(), trigger=HOSTILE, error=HOSTILE))
+        assert "<script" not in text
+        assert "\x1b" not in text
+        assert "\n# heading" not in text
+        assert {len(row) for row in table(text, "Findings")} == {7}
+
+
+class TestSummary:
+    """One sentence says what was decided, why, and what becomes of the engine."""
+
+    def test_of_a_rejection_without_skill(self, full_pack):
+        """The figure and its interval are the evidence."""
+        said = summary_sentence(full_pack)
+        pattern = (
+            rf"REJECT {VERSION}: AUROC 0\.\d{{3}} \(95 % 0\.\d\d–0\.\d\d\), no skill.*; the champion stays\."
+        )
+        assert re.fullmatch(pattern, said), said
+
+    def test_of_another_rejection_names_the_gates(self, full_pack):
+        """Which bar was missed, not only that one was."""
+        others = [v for v in full_pack.verdicts if v.name != "skill"]
+        said = summary_sentence(replace(full_pack, verdicts=others))
+        assert "fails beats_champion;" in said
+        assert "no skill" not in said
+
+    @pytest.mark.parametrize(
+        ("state", "words"),
+        [
+            (PromotionState.COMMITTED, "the engine runs on it."),
+            (PromotionState.ABORTED, "the promotion ended ABORTED: no env file."),
+        ],
+    )
+    def test_of_a_promotion_says_how_it_ended(self, full_pack, state, words):
+        """Decided is not done."""
+        said = summary_sentence(promoted(full_pack, state, "no env file"))
+        assert said.startswith(f"PROMOTE {VERSION}: AUROC")
+        assert said.endswith(words)
+
+    def test_of_a_hold(self, full_pack):
+        """Nothing gained, nothing touched."""
+        held = replace(full_pack, decision=Decision(kind=DecisionKind.HOLD, reasons=("same",)))
+        assert summary_sentence(held).endswith("nothing gained; the champion stays.")
+
+    def test_where_nothing_was_scored_against_it_no_champion_is_claimed(self, full_pack):
+        """The engine may hold a model that could not be scored, or none."""
+        alone = replace(full_pack, comparison=replace(full_pack.comparison, champion=None))
+        assert summary_sentence(alone).endswith("the engine keeps what it has.")
+
+    def test_of_a_run_that_ended_early(self):
+        """Status and error are all there is."""
+        assert summary_sentence(BARE) == "RUNNING: no decision yet"
+        assert summary_sentence(broken()) == "FAILED: TrainingError CHILD_KILLED: the child was killed"
+
+
+def test_a_value_without_a_plain_form_is_a_broken_promise():
+    """str() of it would hide the mistake in a proof."""
+    with pytest.raises(TypeError, match="object has no plain form"):
+        plain({"x": object()})
+
+
+def test_arrays_enums_and_infinities_become_plain():
+    """Only what JSON can say."""
+    assert plain({"a": np.array([1.5, np.inf]), "b": PromotionState.ABORTED, "c": (np.int8(1), True)}) == {
+        "a": [1.5, None],
+        "b": "ABORTED",
+        "c": [1, True],
+    }
+
+
+def test_a_cell_keeps_ordinary_text():
+    """Escaping touches nothing else."""
+    assert cell("BTCUSDT 60.2 % (a - b) >= 0.5") == "BTCUSDT 60.2 % (a - b) >= 0.5"

@@ -1,0 +1,84 @@
+"""Events are rows of the transaction they tell of; each keeps one id until the bus has it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from clm.errors import DataError
+from clm.events import PerformanceAlert, RetrainingStarted
+from clm.store.json_text import to_text
+from tests.builders import NOW
+from tests.store.conftest import change, look
+
+
+def started(**changes: Any) -> RetrainingStarted:
+    values = {
+        "model": "patchtst",
+        "timestamp": "2026-01-02T03:04:05Z",
+        "job_id": "p07_1",
+        "trigger_reason": "drift",
+    }
+    return RetrainingStarted(**{**values, **changes})
+
+
+def test_events_wait_in_the_order_of_their_seq(outbox):
+    """Times may jump; the seq does not."""
+    outbox.append([started(job_id="a"), started(job_id="b")], "trace")
+    outbox.append([started(job_id="c")], "trace")
+    rows = outbox.unpublished(2)
+    assert [json.loads(row.payload_json)["job_id"] for row in rows] == ["a", "b"]
+    assert [row.seq for row in rows] == [1, 2]
+    assert len({row.event_id for row in outbox.unpublished(9)}) == 3
+    assert (rows[0].event_type, rows[0].trace_id, rows[0].correlation_id) == (
+        "learning.retraining.started",
+        "trace",
+        "trace",
+    )
+    assert rows[0].created_at == "2026-01-02T03:04:05.000000Z"
+
+
+def test_a_published_event_waits_no_longer_and_the_others_keep_their_ids(outbox, store):
+    """A reader tells duplicates by the id, so a second try must carry the same."""
+    outbox.append([started() for _ in range(1200)], "t")
+    before = {row.seq: row.event_id for row in outbox.unpublished(2000)}
+    outbox.mark_published([seq for seq in before if seq > 1])
+    outbox.mark_published([])
+    (left,) = outbox.unpublished(10)
+    assert (left.seq, left.event_id) == (1, before[1])
+    assert outbox.waiting_count() == 1
+    assert look(store, "SELECT count(*) FROM clm_outbox WHERE published_at IS NOT NULL") == [(1199,)]
+
+
+def test_a_seq_is_never_given_out_again(outbox, store):
+    """Also not after the rows were cleaned up."""
+    outbox.append([started()], "t")
+    change(store, "DELETE FROM clm_outbox")
+    outbox.append([started()], "t")
+    assert [row.seq for row in outbox.unpublished(9)] == [2]
+
+
+def test_nan_travels_as_null(outbox):
+    """Strict readers refuse NaN, and an unknown figure must not stop the state from being written."""
+    alert = PerformanceAlert(
+        model_id="m", severity="warn", message="x", timestamp="t", metadata={"auroc": float("nan")}
+    )
+    outbox.append([alert], "t")
+    (row,) = outbox.unpublished(1)
+    assert json.loads(row.payload_json, parse_constant=pytest.fail)["metadata"] == {"auroc": None}
+
+
+def test_what_has_no_meaning_in_json_is_refused():
+    """A memory address in a payload would be a lie that looks like a fact."""
+    with pytest.raises(TypeError, match=r"not JSON serializable: object"):
+        to_text({"x": object()})
+
+
+@pytest.mark.parametrize("table", ["clm_runs", "clm_outbox"])
+def test_a_state_and_its_events_are_written_together_or_not_at_all(journal, store, table):
+    """A run nobody hears of, or an event of a run that is not there, would both be lies."""
+    change(store, f"CREATE TRIGGER no BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(DataError, match=r"STORE_CONSTRAINT"):
+        journal.start_run("p07_1", None, NOW, "drift", [started()])
+    for name in ("clm_runs", "clm_outbox", "model_training_runs"):
+        assert look(store, f"SELECT count(*) FROM {name}") == [(0,)]

@@ -1,0 +1,250 @@
+"""The daemon as a service: from a request in Redis to an engine on a new model, and its end at any moment."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.systemd.boxes import Box
+from tests.systemd.conftest import ENGINE_ENV
+from tests.systemd.servers import (
+    CLM,
+    ENGINE,
+    ENGINE_ENV_FILE,
+    FIRST_MODEL,
+    PYTHON,
+    SETTINGS,
+    STORE,
+    event_names,
+    make_store,
+    pid_of,
+    server,
+    start_engine,
+)
+
+RETRAIN = ("XADD", "quantum:stream:model.retrain", "*", "model", "patchtst", "source", "test")
+PROMOTION_LIMIT_S = 240
+ONE_LONG_TRAINING = "CLM_EPOCHS=1000\nCLM_PATIENCE=1000\nCLM_RETRAIN_INTERVAL_H=0\n"
+
+pytestmark = [pytest.mark.needs_systemd_ns, pytest.mark.needs_redis]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small store with something to learn in it."""
+    return make_store(tmp_path_factory.mktemp("store") / "quantum_trader.db")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """A server on which one request led to one promotion, and what was seen on the way."""
+
+    box: Box
+    ready_after_s: float
+    idle_rss_mb: float
+    idle_maps: str
+    engine_before: int
+
+
+@pytest.fixture(scope="module")
+def story(store: Path) -> Iterator[Story]:
+    """Start the daemon, ask for a retrain as any service does, wait for the promotion."""
+    with server(store) as box:
+        start_engine(box)
+        engine_before = pid_of(box, ENGINE)
+        ready_after_s = min(_start_and_time(box) for _ in range(3))
+        time.sleep(3)
+        pid = pid_of(box, CLM)
+        idle_rss_mb = (
+            int(box.out("sed", "-n", "s/^VmRSS:[^0-9]*\\([0-9]*\\) kB/\\1/p", f"/proc/{pid}/status")) / 1024
+        )
+        idle_maps = box.read(f"/proc/{pid}/maps")
+        box.redis(*RETRAIN)
+        box.wait_for(
+            lambda: box.redis("EXISTS", "quantum:stream:learning.retraining.completed") == "1",
+            "a completed retraining",
+            PROMOTION_LIMIT_S,
+        )
+        yield Story(
+            box=box,
+            ready_after_s=ready_after_s,
+            idle_rss_mb=idle_rss_mb,
+            idle_maps=idle_maps,
+            engine_before=engine_before,
+        )
+
+
+def _start_and_time(box: Box) -> float:
+    """Start the daemon and return the seconds from process start to READY; the best of some is not noise."""
+    box.run("systemctl", "restart", CLM)
+    ready, began = (
+        int(box.show(CLM, name))
+        for name in ("ActiveEnterTimestampMonotonic", "ExecMainStartTimestampMonotonic")
+    )
+    return (ready - began) / 1e6
+
+
+def _payloads(box: Box, event_type: str) -> list[dict[str, object]]:
+    """Return the payloads in the stream of this event."""
+    answer = json.loads(box.redis("--json", "XRANGE", f"quantum:stream:{event_type}", "-", "+"))
+    fields = [dict(zip(entry[1][::2], entry[1][1::2], strict=True)) for entry in answer]
+    return [json.loads(entry["payload"]) for entry in fields]
+
+
+def test_it_is_ready_within_two_seconds(story: Story) -> None:
+    """READY comes after settings, lock and store, and a boot does not wait for it."""
+    assert story.box.show(CLM, "Type") == "notify"
+    assert story.ready_after_s < 2.0
+
+
+def test_the_idle_daemon_is_small_and_without_torch(story: Story) -> None:
+    """It sits beside the engine for weeks; what trains lives in the child alone."""
+    assert story.idle_rss_mb < 80
+    assert "/clm/" in story.idle_maps or "python" in story.idle_maps
+    for library in ("torch", "scipy", "sklearn"):
+        assert library not in story.idle_maps
+
+
+def test_a_request_leads_to_an_engine_on_the_new_model(story: Story) -> None:
+    """Proven by effect: another process, started on the path that the environment file names."""
+    box = story.box
+    engine = pid_of(box, ENGINE)
+    served = box.environment_of(engine)["PATCHTST_MODEL_PATH"]
+    assert engine != story.engine_before
+    assert served != FIRST_MODEL
+    assert box.read(ENGINE_ENV_FILE) == f"{ENGINE_ENV}PATCHTST_MODEL_PATH={served}\nLAST=1\n"
+    assert box.environment_of(engine)["PATCHTST_SHADOW_ONLY"] == "true"
+    assert f"PatchTST loaded: {Path(served).name}" in box.journal(ENGINE)
+    assert box.stat(served) == "qt:qt 640"
+    assert box.stat(ENGINE_ENV_FILE) == "qt:qt 640"
+    assert box.out("readlink", ENGINE_ENV_FILE) == "ai-engine.d/ai-engine.env"
+
+
+def test_the_streams_tell_of_it(story: Story) -> None:
+    """Other services follow a retraining without reading our tables."""
+    box = story.box
+    (started,) = _payloads(box, "learning.retraining.started")
+    (completed,) = _payloads(box, "learning.retraining.completed")
+    (promoted,) = _payloads(box, "model.promoted")
+    assert started["job_id"] == completed["job_id"]
+    assert completed["status"] == "promoted"
+    served = box.environment_of(pid_of(box, ENGINE))["PATCHTST_MODEL_PATH"]
+    assert promoted["new_version"] == Path(served).stem
+    assert promoted["old_version"] == Path(FIRST_MODEL).stem
+
+
+def test_the_journal_tells_the_story_in_order(story: Story) -> None:
+    """`journalctl -u quantum-clm` is where an operator looks first, and often last."""
+    box = story.box
+    box.wait_for(lambda: "cycle.completed" in event_names(box), "the end of the story")
+    told = iter(event_names(box))
+    expected = (
+        "daemon.started",
+        "trigger.accepted",
+        "cycle.started",
+        "training.epoch_completed",
+        "promotion.advanced",
+        "cycle.completed",
+    )
+    missing = [name for name in expected if name not in told]  # `in` on an iterator moves on: order counts
+    assert not missing, f"{missing} not in their order in {event_names(box)}"
+
+
+def test_a_second_instance_is_refused_by_name(story: Story) -> None:
+    """Two daemons would train and promote against each other."""
+    box = story.box
+    settings = ("sh", "-c", f"cd / && exec {PYTHON} -m clm serve")
+    done = box.as_user("qt", *settings, check=False)
+    assert done.returncode == 75
+    assert f"pid {pid_of(box, CLM)}" in done.stderr
+    assert box.show(CLM, "ActiveState") == "active"
+
+
+def test_a_restart_of_redis_leaves_the_daemon_running(story: Story) -> None:
+    """Wants, not Requires: a training must not end because a neighbour was upgraded."""
+    box = story.box
+    before = box.show(CLM, "InvocationID")
+    box.run("systemctl", "restart", "redis-server.service")
+    assert box.show(CLM, "InvocationID") == before
+    assert box.show(CLM, "ActiveState") == "active"
+
+
+def test_systemctl_status_says_what_it_does(story: Story) -> None:
+    """One line answers the first question of an operator."""
+    box = story.box
+    box.wait_for(lambda: box.show(CLM, "StatusText").startswith("idle"), "the idle daemon to say so")
+
+
+def test_h10_a_daemon_that_hangs_is_restarted(story: Story) -> None:
+    """The watchdog is fed by the main loop, so a hang is an end, and systemd starts it anew."""
+    box = story.box
+    box.write(
+        f"/run/systemd/system/{CLM}.d/quick.conf",
+        "[Service]\nWatchdogSec=4\nRestartSec=1\nTimeoutStopSec=5\n",
+    )
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "restart", CLM)
+    hung = pid_of(box, CLM)
+    box.run("systemctl", "kill", "--kill-whom=main", "-s", "STOP", CLM)
+    box.wait_for(
+        lambda: box.show(CLM, "ActiveState") == "active" and pid_of(box, CLM) not in {0, hung},
+        "another process in place of the one that hangs",
+        60,
+    )
+    assert box.show(CLM, "NRestarts") == "1"
+
+
+def test_stopping_in_the_middle_of_a_training_is_quick_and_leaves_no_child(store: Path) -> None:
+    """E11: an operator who stops the service gets the machine back, and the task waits for the next start."""
+    with server(store, ONE_LONG_TRAINING) as box:
+        box.run("systemctl", "start", CLM)  # and with it, wanted, Redis
+        box.wait_for(lambda: box.redis("PING") == "PONG", "Redis")
+        box.redis(*RETRAIN)
+        box.wait_for(lambda: "training.epoch_completed" in event_names(box), "an epoch", 120)
+        children = _children(box)
+        assert children, "a training runs as a process of its own"
+
+        began = time.monotonic()
+        box.run("systemctl", "stop", CLM)
+        assert time.monotonic() - began < 25
+        assert box.show(CLM, "Result") == "success"
+        assert not _children(box)
+        assert {"cycle.interrupted", "daemon.stopped"} <= set(event_names(box))
+
+        box.run("systemctl", "start", CLM)
+        box.wait_for(lambda: bool(_children(box)), "the task to be taken up again", 60)
+        assert box.read(ENGINE_ENV_FILE) == ENGINE_ENV
+
+
+def _children(box: Box) -> list[str]:
+    """Return the pids of training processes, wherever they are in the tree."""
+    return box.run("pgrep", "-f", "clm[.]training", check=False).stdout.split()
+
+
+def test_settings_that_cannot_be_used_end_the_service_at_once(store: Path) -> None:
+    """78 and no second start: nothing would be different, and the journal says what to change."""
+    with server(store) as box:
+        box.run("sh", "-c", f"echo CLM_EPOCS=3 >>{SETTINGS}")
+        assert box.run("systemctl", "start", CLM, check=False).returncode != 0
+        assert box.show(CLM, "ExecMainStatus") == "78"
+        assert box.show(CLM, "ActiveState") == "failed"
+        assert box.show(CLM, "NRestarts") == "0"
+        assert any("CLM_EPOCHS" in line for line in box.journal(CLM))
+
+        box.run("sed", "-i", "/CLM_EPOCS/d", SETTINGS)
+        box.run("mv", STORE, f"{STORE}.away")
+        assert box.run("systemctl", "start", CLM, check=False).returncode != 0
+        assert box.show(CLM, "ExecMainStatus") == "78"
+        assert any("STORE_MISSING" in line for line in box.journal(CLM))
+        assert not box.exists(STORE)
+
+
+def test_without_its_settings_file_the_unit_does_not_start(store: Path) -> None:
+    """Defaults that nobody chose must not train and promote; systemd names the file."""
+    with server(store) as box:
+        box.run("rm", SETTINGS)
+        assert box.run("systemctl", "start", CLM, check=False).returncode != 0
+        assert any(SETTINGS in line or "environment files" in line for line in box.journal(CLM))

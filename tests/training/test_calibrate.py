@@ -1,0 +1,87 @@
+"""Platt scaling and its degenerate cases."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from clm.evaluation.metrics import log_loss_rows
+from clm.training.calibrate import Calibration, fit_calibration, fold_calibration
+from clm.training.predict import p_win
+
+
+def draw(n: int = 4000, *, slope: float, intercept: float) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose true log odds are slope * logit + intercept."""
+    random = np.random.default_rng(5)
+    logit_N = random.normal(size=n)
+    label_N = (random.random(n) < p_win(slope * logit_N + intercept)).astype(np.int8)
+    return logit_N, label_N
+
+
+def test_the_true_slope_and_intercept_are_found() -> None:
+    """Class weights move the intercept, smoothing the slope: both have to come back."""
+    fitted = fit_calibration(*draw(slope=2.0, intercept=0.4))
+    assert fitted.slope == pytest.approx(2.0, abs=0.15)
+    assert fitted.intercept == pytest.approx(0.4, abs=0.1)
+    assert fitted.remark == ""
+
+
+def test_calibration_restores_the_base_rate_and_lowers_the_log_loss() -> None:
+    """Gate 5 compares log losses with the base rate's: a shifted model loses for no reason of skill."""
+    logit_N, label_N = draw(slope=0.5, intercept=-1.0)
+    fitted = fit_calibration(logit_N, label_N)
+    p_N = p_win(fitted.slope * logit_N + fitted.intercept)
+    assert p_N.mean() == pytest.approx(label_N.mean(), abs=2e-3)
+    assert log_loss_rows(label_N, p_N).mean() < log_loss_rows(label_N, p_win(logit_N)).mean()
+
+
+def test_an_order_that_is_wrong_on_validation_is_not_turned_round() -> None:
+    """A negative slope would sell the opposite of what was trained as skill."""
+    logit_N, label_N = draw(slope=-1.0, intercept=0.3)
+    fitted = fit_calibration(logit_N, label_N)
+    assert fitted.slope == 1.0
+    assert "slope" in fitted.remark
+    assert p_win(logit_N + fitted.intercept).mean() == pytest.approx(label_N.mean(), abs=2e-3)
+
+
+def test_perfectly_separated_labels_leave_the_figures_finite() -> None:
+    """Without Platt's targets the slope would grow without end."""
+    logit_N = np.linspace(-1, 1, 50)
+    fitted = fit_calibration(logit_N, (logit_N > 0).astype(np.int8))
+    assert 0 < fitted.slope <= 20
+    assert np.isfinite(fitted.intercept)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e-5])
+def test_logits_of_any_size_are_calibrated(scale: float) -> None:
+    """A start far from the optimum must not end the fit."""
+    logit_N, label_N = draw(slope=1.0, intercept=0.0)
+    fitted = fit_calibration(scale * logit_N, label_N)
+    if fitted.remark:
+        assert fitted.slope == 1.0
+    else:
+        assert fitted.slope * scale == pytest.approx(1.0, abs=0.1)
+
+
+def test_equal_logits_get_the_base_rate() -> None:
+    """A collapsed model stays collapsed, for the gates to see; only its level is put right."""
+    label_N = np.array([1, 1, 1, 0] * 50, dtype=np.int8)
+    fitted = fit_calibration(np.full(200, 3.0), label_N)
+    assert fitted.slope == 1.0
+    assert p_win(np.array([3.0 + fitted.intercept]))[0] == pytest.approx(0.75, abs=0.01)
+    assert "same logit" in fitted.remark
+
+
+def test_one_class_is_left_alone() -> None:
+    """Nothing can be learnt about the other class."""
+    fitted = fit_calibration(np.array([0.1, 0.2]), np.ones(2, dtype=np.int8))
+    assert (fitted.slope, fitted.intercept) == (1.0, 0.0)
+    assert "one class" in fitted.remark
+
+
+def test_the_fold_is_the_calibration() -> None:
+    """Served is the folded layer, so it has to give slope * logit + intercept."""
+    layer, h_BD = nn.Linear(16, 1), torch.randn(5, 16)
+    before = layer(h_BD).detach()
+    fold_calibration(layer, Calibration(slope=1.7, intercept=-0.2))
+    torch.testing.assert_close(layer(h_BD), 1.7 * before - 0.2, atol=1e-6, rtol=0)

@@ -1,0 +1,156 @@
+"""Fitting: which epoch, when to stop, what is not finite."""
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clm.domain.job import EpochReport, TrainingSpec
+from clm.errors import TrainingError
+from clm.evaluation.metrics import log_loss_rows
+from clm.training.loop import Fit, Part, fit, learning_rate_factor
+from clm.training.predict import logits, p_win
+from clm.training.windows import Windows
+from tests.builders import training_spec
+
+LENGTH = 4
+
+
+class Linear(nn.Module):
+    """The smallest network with the contract of an architecture: epochs take milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(LENGTH * 2, 1)
+
+    def forward(self, x_BLC: Tensor) -> Tensor:
+        logit_B: Tensor = self.layer(x_BLC.flatten(1)).squeeze(-1)
+        return logit_B
+
+
+def world(*, flipped: bool = False) -> tuple[Windows, Part, Part]:
+    """120 training and 60 validation windows; `flipped` validation labels get worse with every epoch."""
+    generator = torch.Generator().manual_seed(2)
+    values_RC = torch.randn(200, 2, generator=generator)
+    label_R = (values_RC[:, 0] > 0).float()
+    train, validation = torch.arange(10, 130), torch.arange(140, 200)
+    return (
+        Windows(values_RC=values_RC, context_length=LENGTH),
+        Part(row_N=train, label_N=label_R[train]),
+        Part(row_N=validation, label_N=1 - label_R[validation] if flipped else label_R[validation]),
+    )
+
+
+def run(
+    spec: TrainingSpec,
+    *,
+    flipped: bool = False,
+    seed: int = 1,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+) -> tuple[Fit, nn.Module]:
+    torch.manual_seed(seed)
+    model = Linear()
+    return fit(model, *world(flipped=flipped), spec, on_epoch), model
+
+
+def test_the_best_epoch_is_kept_and_not_the_last() -> None:
+    """state_dict() hands out the living tensors: without a deep copy "best" silently becomes "last"."""
+    fitted, model = run(training_spec(epochs=6, patience=6, learning_rate=0.3), flipped=True)
+    windows, _, validation = world(flipped=True)
+    best = min(fitted.epochs, key=lambda report: report.validation_log_loss)
+    assert fitted.best_epoch == best.epoch < 6
+    assert not torch.equal(fitted.state["layer.weight"], model.state_dict()["layer.weight"])
+    model.load_state_dict(fitted.state)
+    p_N = p_win(logits(model, windows, validation.row_N))
+    again = log_loss_rows(validation.label_N.numpy().astype("int8"), p_N).mean()
+    assert again == pytest.approx(best.validation_log_loss, abs=1e-12)
+
+
+def test_patience_ends_a_training_that_no_longer_gets_better() -> None:
+    """Epochs after the best one are only paid for."""
+    fitted, _ = run(training_spec(epochs=50, patience=3, learning_rate=0.1), flipped=True)
+    assert len(fitted.epochs) == fitted.best_epoch + 3
+    assert fitted.stopped_because == (
+        f"no better validation log loss for 3 epochs after epoch {fitted.best_epoch}"
+    )
+
+
+def test_a_training_that_gets_better_runs_to_its_end() -> None:
+    """Patience counts epochs without progress, not epochs."""
+    fitted, _ = run(training_spec(epochs=5, patience=1, learning_rate=0.05))
+    assert fitted.best_epoch == 5
+    assert fitted.stopped_because == "all 5 epochs are done"
+
+
+def test_every_epoch_is_told_as_it_ends() -> None:
+    """The log and the status live on these."""
+    told: list[EpochReport] = []
+    fitted, _ = run(training_spec(epochs=3, patience=3), on_epoch=told.append)
+    assert tuple(told) == fitted.epochs
+    assert [report.epoch for report in told] == [1, 2, 3]
+    assert told[0].best
+    assert all(0 <= report.validation_auroc <= 1 for report in told)
+
+
+def test_the_validation_loss_is_plain() -> None:
+    """Smoothing and weights would make it incomparable with the gates' log loss."""
+    plain, _ = run(training_spec(epochs=1, label_smoothing=0.0, class_weights=False, learning_rate=1e-12))
+    treated, _ = run(training_spec(epochs=1, label_smoothing=0.4, learning_rate=1e-12))
+    assert treated.epochs[0].validation_log_loss == pytest.approx(plain.epochs[0].validation_log_loss)
+    assert treated.epochs[0].train_loss != pytest.approx(plain.epochs[0].train_loss, abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    """Order of the batches included."""
+    (first, _), (again, _), (other, _) = (run(training_spec(batch_size=16, seed=seed)) for seed in (7, 7, 8))
+    assert torch.equal(first.state["layer.weight"], again.state["layer.weight"])
+    assert not torch.equal(first.state["layer.weight"], other.state["layer.weight"])
+
+
+def test_the_last_incomplete_batch_trains_too() -> None:
+    """A training part smaller than the batch size would otherwise learn nothing."""
+    fitted, model = run(training_spec(epochs=1, batch_size=100_000, learning_rate=0.1))
+    torch.manual_seed(1)
+    assert not torch.equal(model.layer.weight, Linear().layer.weight)  # type: ignore[union-attr]
+    assert math.isfinite(fitted.epochs[0].train_loss)
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    """Warm-up keeps the first steps of a transformer small, the end settles."""
+    factors = [learning_rate_factor(step, 100) for step in range(101)]
+    assert factors[0] < 0.1
+    assert max(factors) == pytest.approx(1.0)
+    assert factors.index(max(factors)) == 10
+    assert factors[100] == pytest.approx(0.0, abs=1e-9)
+    assert all(earlier > later for earlier, later in pairwise(factors[10:]))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_e9_a_feature_that_is_not_finite_stops_training_at_once(value: float) -> None:
+    """NaN spreads over all weights in one step; a NaN model must not even be finished."""
+    windows, train, validation = world()
+    windows.values_RC[50, 1] = value
+    told: list[EpochReport] = []
+    with pytest.raises(TrainingError, match="training loss at step") as caught:
+        fit(Linear(), windows, train, validation, training_spec(batch_size=16), told.append)
+    assert caught.value.code == "NAN_LOSS"
+    assert told == []
+
+
+def test_e9_weights_that_explode_stop_training() -> None:
+    """The features are clean, the learning rate is not."""
+    with pytest.raises(TrainingError) as caught:
+        run(training_spec(epochs=3, batch_size=16, learning_rate=1e38))
+    assert caught.value.code == "NAN_LOSS"
+
+
+def test_e9_a_validation_loss_that_is_not_finite_stops_training() -> None:
+    """Comparisons with NaN are false: the epoch would silently never be the best."""
+    windows, train, validation = world()
+    windows.values_RC[190, 0] = math.nan
+    with pytest.raises(TrainingError, match="validation log loss of epoch 1") as caught:
+        fit(Linear(), windows, train, validation, training_spec(), lambda report: None)
+    assert caught.value.code == "NAN_LOSS"

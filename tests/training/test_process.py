@@ -1,0 +1,60 @@
+"""How the child behaves as a process, seen from a process that is one."""
+
+import os
+import signal
+import subprocess
+import sys
+
+from clm.training.process import memory_figures
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    program = f"import os, signal, time; from clm.training.process import become_disposable\n{code}"
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_the_child_gives_way_to_everybody_else() -> None:
+    """Under memory pressure it goes first, and the engine keeps its CPU."""
+    niceness = os.nice(0)
+    done = run(
+        f"become_disposable({os.getpid()})\n"
+        "print(open('/proc/self/oom_score_adj').read().strip(), os.nice(0))"
+    )
+    score, nice = done.stdout.split()
+    assert int(score) == 1000
+    assert int(nice) == min(19, niceness + 10)
+
+
+def test_e7_a_child_whose_parent_is_already_gone_does_not_begin() -> None:
+    """Between fork and the tie to the parent the parent may die; nobody would wait for the result."""
+    done = run("become_disposable(1 if os.getppid() != 1 else 2)")
+    assert done.returncode != 0
+    assert "ORPHANED" in done.stderr
+
+
+def test_a_child_started_by_hand_needs_no_parent() -> None:
+    """A person may repeat a training from its directory."""
+    assert run("become_disposable(None)").returncode == 0
+
+
+def test_e11_sigterm_ends_the_child_even_where_the_parent_ignores_it() -> None:
+    """Masks and ignored signals are handed down through exec."""
+    code = (
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "become_disposable(None); os.kill(os.getpid(), signal.SIGTERM); time.sleep(20)"
+    )
+    assert run(code).returncode == -signal.SIGTERM
+
+
+def test_the_process_part_needs_no_torch() -> None:
+    """It acts before torch is imported, which takes seconds."""
+    done = run("import sys, clm.training.worker; print(sorted({'torch', 'sklearn'} & set(sys.modules)))")
+    assert done.stdout.strip() == "[]"
+
+
+def test_memory_figures_name_peak_and_limit() -> None:
+    """An operator who reads CHILD_OOM wants to know how much it was."""
+    assert "MiB resident" in memory_figures()
