@@ -11,7 +11,7 @@ from clm.settings import Settings
 
 @cli.group()
 def store() -> None:
-    """Make a store."""
+    """Make a store, or bring our tables in it up to date."""
 
 
 @verb("init", group=store)
@@ -41,3 +41,15 @@ def demo(root: Path, as_json: bool) -> None:
     )
     if as_json:
         emit(answer)
+
+
+@verb("migrate", group=store)
+def bring_up_to_date(settings: Settings, say: Say) -> object:
+    """Bring our own tables in the store up to date; the daemon does it too, this spares its memory."""
+    from clm.store.contract import check_contract
+    from clm.store.migrate import migrate
+
+    check_contract(settings.store)
+    migrate(settings.store)
+    say(f"our tables in {settings.store} are up to date")
+    return {"store": str(settings.store)}

@@ -38,6 +38,8 @@ CONTEXT_LENGTH = 128
 MAX_FEATURES = 8
 """Of the served architecture; clm.models has the rest, which the daemon does not import."""
 MODEL_KEY = "PATCHTST_MODEL_PATH"
+QUEUE_BUSY_LIMIT_S = 15.0
+"""The main thread looks at the queue and feeds the watchdog: a held lock must not starve it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +109,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
     return Wired(
         settings=settings,
         clock=clock,
-        queue=SqliteTaskQueue(settings.store, clock),
+        queue=SqliteTaskQueue(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
         outbox=SqliteOutbox(settings.store, clock),
         journal=journal,
         registry=registry,

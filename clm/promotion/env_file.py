@@ -166,7 +166,7 @@ class EnvFile:
                 data,
                 mode=snapshot.mode,
                 owner=Owner(uid=snapshot.uid, gid=snapshot.gid),
-                before_rename=lambda: None,
+                before_rename=lambda: self._refuse_changed(snapshot),
             )
 
     def sweep(self) -> tuple[str, ...]:

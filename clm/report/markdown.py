@@ -1,19 +1,22 @@
 """proof.md from the document of a proof pack."""
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from clm.report.plain import Plain
+
+if TYPE_CHECKING:
+    import jinja2
 
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def render(document: Mapping[str, Plain]) -> str:
     """Return the document as Markdown tables."""
-    return _TEMPLATES.get_template("proof.md.j2").render(document)
+    return _templates().get_template("proof.md.j2").render(document)
 
 
 def cell(value: object) -> str:
@@ -42,12 +45,18 @@ def moment(value: str | None) -> str:
     return "–" if value is None else f"{value[:19].replace('T', ' ')} UTC"
 
 
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=False,  # noqa: S701  # Markdown, not HTML; what strangers wrote passes `cell`
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
-_TEMPLATES.filters.update(cell=cell, number=number, percent=percent, moment=moment)
+@functools.cache
+def _templates() -> "jinja2.Environment":
+    """Return the templates; jinja2 is loaded by the first report, the idle daemon does without."""
+    import jinja2
+
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=False,  # noqa: S701  # Markdown, not HTML; what strangers wrote passes `cell`
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    templates.filters.update(cell=cell, number=number, percent=percent, moment=moment)
+    return templates

@@ -74,11 +74,11 @@ class Settings(BaseSettings):
     # Training
     architecture: Literal["engine"] = "engine"
     """Architecture of the model; `engine` is the one that the engine loads."""
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 12
-    """Epochs at most."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 6
+    """Epochs at most; an epoch is at most 8,192 windows."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
     """Windows a step."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
     """Peak learning rate of AdamW."""
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
     """Decoupled weight decay, matrices only."""
@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     """0.1 means targets 0.05 and 0.95."""
     class_weights: bool = True
     """Weigh classes by their inverse share in the training part."""
-    patience: Annotated[int, Field(ge=1, le=1000)] = 4
+    patience: Annotated[int, Field(ge=1, le=1000)] = 2
     """Epochs without a better validation log loss before training stops."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     """Seed of everything random; the same seed and store give the same weights."""

@@ -39,10 +39,14 @@ def fit_calibration(logit_N: Floats, label_N: Bytes8) -> Calibration:
     if not n_win or not n_loss:
         return Calibration(slope=1.0, intercept=0.0, remark="validation holds one class only: not calibrated")
     target_N = np.where(label_N == 1, (n_win + 1) / (n_win + 2), 1 / (n_loss + 2))
-    if logit_N.std() > MIN_LOGIT_STD:
-        slope, intercept = _newton(np.stack([logit_N, np.ones_like(logit_N)], axis=1), target_N)
+    mean, std = float(logit_N.mean()), float(logit_N.std())
+    if std > MIN_LOGIT_STD:
+        # Fitted on standardised logits: Newton's steps then do not depend on their size.
+        design_NK = np.stack([(logit_N - mean) / std, np.ones_like(logit_N)], axis=1)
+        tilt, level = _newton(design_NK, target_N)
+        slope = float(tilt) / std
         if 0.0 < slope <= MAX_SLOPE:
-            return Calibration(slope=float(slope), intercept=float(intercept))
+            return Calibration(slope=slope, intercept=float(level) - slope * mean)
         remark = (
             f"the fitted slope {slope:.3g} lies outside (0, {MAX_SLOPE:g}]: only the intercept was fitted"
         )

@@ -1,10 +1,11 @@
-"""Fit a network on the training part; the validation part chooses the epoch."""
+"""Fit a network on the training part; the validation part calibrates it and chooses the epoch."""
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,10 +13,16 @@ from clm.clock import SystemClock
 from clm.domain.job import EpochReport, TrainingSpec
 from clm.errors import TrainingError
 from clm.evaluation.metrics import auroc, log_loss_rows
+from clm.training.calibrate import IDENTITY, Calibration, fit_calibration
 from clm.training.loss import class_weights, weighted_loss
 from clm.training.predict import logits, p_win
 from clm.training.windows import Windows
 
+EPOCH_WINDOWS = 8192
+"""Windows of an epoch at most, so that a training takes minutes however large the store.
+
+Windows overlap in all steps but one: those of a large store say little new each.
+"""
 MAX_GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.1
 """Share of all steps in which the learning rate rises; then it falls along a cosine to 0."""
@@ -32,9 +39,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """The best epoch's weights and the story of all epochs."""
+    """The best epoch's weights with their calibration, and the story of all epochs."""
 
     state: Mapping[str, Tensor]
+    calibration: Calibration
     best_epoch: int
     stopped_because: str
     epochs: tuple[EpochReport, ...]
@@ -50,34 +58,43 @@ def fit(
 ) -> Fit:
     """Train until the epochs or the patience are used up and return the epoch of least validation log loss.
 
+    The validation figures are those of the calibrated network, as it would be served: class weights and
+    smoothing move the raw log loss by more than what separates two epochs.
+
     Raises:
         TrainingError: NAN_LOSS, at the first loss that is not finite.
     """
     clock = SystemClock()
     shuffle = torch.Generator().manual_seed(spec.seed)
     optimizer = torch.optim.AdamW(_groups(model, spec.weight_decay), lr=spec.learning_rate, fused=True)
-    steps = spec.epochs * math.ceil(len(train.row_N) / spec.batch_size)
+    n_windows = min(len(train.row_N), EPOCH_WINDOWS)
+    steps = spec.epochs * math.ceil(n_windows / spec.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
     weights = class_weights(train.label_N) if spec.class_weights else (1.0, 1.0)
 
+    label_N = validation.label_N.numpy().astype(np.int8)
     reports: list[EpochReport] = []
-    best, state = math.inf, copy.deepcopy(model.state_dict())
+    best, state, calibration = math.inf, copy.deepcopy(model.state_dict()), IDENTITY
     best_epoch, stopped_because = 0, f"all {spec.epochs} epochs are done"
-    for epoch in range(1, spec.epochs + 1):
+    for epoch, index_N in zip(range(1, spec.epochs + 1), _epochs(train, n_windows, shuffle), strict=False):
         started = clock.monotonic()
-        train_loss = _train_epoch(model, windows, train, spec, weights, shuffle, optimizer, schedule, epoch)
-        log_loss, area, spread = _validate(model, windows, validation)
-        _require_finite(log_loss, f"validation log loss of epoch {epoch}")
+        train_loss = _train_epoch(model, windows, train, index_N, spec, weights, optimizer, schedule, epoch)
+        logit_N = logits(model, windows, validation.row_N)
+        _require_finite(float(logit_N.sum()), f"sum of the validation logits of epoch {epoch}")
+        fitted = fit_calibration(logit_N, label_N)
+        p_N = p_win(fitted.slope * logit_N + fitted.intercept)
+        log_loss = float(log_loss_rows(label_N, p_N).mean())
         if better := log_loss < best:
             # A deep copy: the tensors of state_dict() are the living weights and go on changing.
             best, best_epoch, state = log_loss, epoch, copy.deepcopy(model.state_dict())
+            calibration = fitted
         report = EpochReport(
             epoch=epoch,
             epochs=spec.epochs,
             train_loss=train_loss,
             validation_log_loss=log_loss,
-            validation_auroc=area,
-            validation_p_win_std=spread,
+            validation_auroc=auroc(label_N, p_N),
+            validation_p_win_std=float(p_N.std()),
             seconds=clock.monotonic() - started,
             best=better,
         )
@@ -88,7 +105,13 @@ def fit(
                 f"no better validation log loss for {spec.patience} epochs after epoch {best_epoch}"
             )
             break
-    return Fit(state=state, best_epoch=best_epoch, stopped_because=stopped_because, epochs=tuple(reports))
+    return Fit(
+        state=state,
+        calibration=calibration,
+        best_epoch=best_epoch,
+        stopped_because=stopped_because,
+        epochs=tuple(reports),
+    )
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
@@ -106,22 +129,31 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
+def _epochs(train: Part, n_windows: int, shuffle: torch.Generator) -> Iterator[Tensor]:
+    """Yield the windows of epoch after epoch: each is seen once before any is seen again."""
+    waiting = torch.empty(0, dtype=torch.int64)
+    while True:
+        if len(waiting) < n_windows:
+            waiting = torch.cat([waiting, torch.randperm(len(train.row_N), generator=shuffle)])
+        yield waiting[:n_windows]
+        waiting = waiting[n_windows:]
+
+
 def _train_epoch(
     model: nn.Module,
     windows: Windows,
     train: Part,
+    index_N: Tensor,
     spec: TrainingSpec,
     weights: tuple[float, float],
-    shuffle: torch.Generator,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     epoch: int,
 ) -> float:
-    """Take one step a batch over the training windows in a new order and return their mean loss."""
+    """Take one step a batch over the training windows named by `index_N` and return their mean loss."""
     model.train()
     total = 0.0
-    order_N = torch.randperm(len(train.row_N), generator=shuffle)
-    for step, index_B in enumerate(torch.split(order_N, spec.batch_size), start=1):
+    for step, index_B in enumerate(torch.split(index_N, spec.batch_size), start=1):
         logit_B = model(windows.gather(train.row_N[index_B]))
         loss = weighted_loss(
             logit_B, train.label_N[index_B], label_smoothing=spec.label_smoothing, weights=weights
@@ -133,14 +165,7 @@ def _train_epoch(
         optimizer.step()
         schedule.step()
         total += loss.item() * len(index_B)
-    return total / len(train.row_N)
-
-
-def _validate(model: nn.Module, windows: Windows, validation: Part) -> tuple[float, float, float]:
-    """Return log loss, AUROC and the spread of P(WIN); the plain ones, without smoothing and weights."""
-    p_N = p_win(logits(model, windows, validation.row_N))
-    label_N = validation.label_N.numpy().astype("int8")
-    return float(log_loss_rows(label_N, p_N).mean()), auroc(label_N, p_N), float(p_N.std())
+    return total / len(index_N)
 
 
 def _require_finite(loss: float, what: str) -> None:

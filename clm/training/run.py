@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from clm.artefacts.job_files import MODEL, TrainingArrays
 from clm.clock import SystemClock
@@ -14,14 +14,14 @@ from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.sample import Ints
 from clm.errors import TrainingError
 from clm.models.catalogue import Architecture, architecture, linear_layer
-from clm.training.calibrate import Calibration, fit_calibration, fold_calibration
+from clm.training.calibrate import fold_calibration
 from clm.training.champion import score_champion
 from clm.training.determinism import make_deterministic
 from clm.training.export import fold_scaling, load_served, require_agreement, save_served, weights_hash
 from clm.training.logistic import score_logistic
 from clm.training.loop import Fit, Part, fit
 from clm.training.predict import logits, p_win
-from clm.training.windows import Windows, live_channels, raw_windows, scaled_windows
+from clm.training.windows import live_channels, raw_windows, scaled_windows
 
 
 def train_job(
@@ -46,7 +46,7 @@ def train_job(
     model = chosen.build(job.spec.dropout)
     fitted = fit(model, scaled, _part(arrays, arrays.train), validation, job.spec, on_epoch)
     model.load_state_dict(fitted.state)
-    calibration = _calibrate(model, chosen, scaled, validation)
+    fold_calibration(linear_layer(model, chosen.output_layer), fitted.calibration)
     p_trained_N = p_win(logits(model, scaled, test_N))
 
     fold_scaling(linear_layer(model, chosen.input_layer), arrays.scaler, live_C)
@@ -69,7 +69,7 @@ def train_job(
         p_logistic_N=score_logistic(arrays),
         p_champion_N=champion.p_N,
         champion_absent_because=champion.absent_because,
-        notes=_notes(job, fitted, calibration, difference, [bool(live) for live in live_C]),
+        notes=_notes(job, fitted, difference, [bool(live) for live in live_C]),
     )
 
 
@@ -86,13 +86,6 @@ def _require_fit(job: TrainingJob, arrays: TrainingArrays, chosen: Architecture)
         raise TrainingError("JOB_UNREADABLE", "a part of the split is empty; more samples are needed")
 
 
-def _calibrate(model: nn.Module, chosen: Architecture, scaled: Windows, validation: Part) -> Calibration:
-    label_N = validation.label_N.numpy().astype(np.int8)
-    calibration = fit_calibration(logits(model, scaled, validation.row_N), label_N)
-    fold_calibration(linear_layer(model, chosen.output_layer), calibration)
-    return calibration
-
-
 def _rows(arrays: TrainingArrays, part: Ints) -> Tensor:
     return torch.from_numpy(arrays.row_N[part])
 
@@ -101,14 +94,12 @@ def _part(arrays: TrainingArrays, part: Ints) -> Part:
     return Part(row_N=_rows(arrays, part), label_N=torch.from_numpy(arrays.label_N[part].astype(np.float32)))
 
 
-def _notes(
-    job: TrainingJob, fitted: Fit, calibration: Calibration, difference: float, live: list[bool]
-) -> dict[str, object]:
+def _notes(job: TrainingJob, fitted: Fit, difference: float, live: list[bool]) -> dict[str, object]:
     return {
         "device": "cpu",
         "threads": job.spec.threads,
         "torch": torch.__version__,
-        "calibration": asdict(calibration),
+        "calibration": asdict(fitted.calibration),
         "export_difference": difference,
         "silent_features": [name for name, on in zip(job.feature_names, live, strict=False) if not on],
         "epochs_run": len(fitted.epochs),

@@ -357,12 +357,24 @@ def test_e11_a_child_that_was_told_before_us_counts_as_interrupted(
     tmp_path: Path, directory: Path, dataset: Dataset
 ) -> None:
     """A service manager may signal the whole group; the task then goes back to the queue, not to failed."""
-    stop = threading.Event()
-    late = threading.Timer(1.0, stop.set)
-    late.start()
+    told = tmp_path / "told"
+
+    class ToldLater(threading.Event):
+        """A daemon whose own signal arrives only after its child is gone."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if told.exists() and not any(is_running(pid) for pid in children()):
+                self.set()
+            time.sleep(0.05)
+            return self.is_set()
+
     with pytest.raises(Interrupted):
-        train(directory, dataset, python=script(tmp_path, "kill -TERM $$"), stop=stop, poll_s=30.0)
-    late.join()
+        train(
+            directory,
+            dataset,
+            python=script(tmp_path, f"touch {told}; sleep 0.2; kill -TERM $$"),
+            stop=ToldLater(),
+        )
 
 
 def test_e12_the_child_has_its_threads_set_before_torch_is_there(

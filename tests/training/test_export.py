@@ -1,6 +1,7 @@
 """The served file."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +70,11 @@ def test_both_forms_of_a_file_load(wrapped: bool) -> None:
 class Malicious:
     """Would create a file while being unpickled."""
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return Path.touch, (Path("/tmp/clm-was-here"),)
+        return Path.touch, (self.path,)
 
 
 def stored(document: object) -> bytes:
@@ -84,27 +88,30 @@ def without(name: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "data",
+    "make",
     [
-        b"",
-        b"no model",
-        stored(engine().state_dict())[:5000],
-        stored([1, 2, 3]),
-        stored({"model_state_dict": 7}),
-        stored(Malicious()),
-        stored(without("output_proj.bias")),
-        stored({**engine().state_dict(), "surplus": torch.zeros(1)}),
-        stored({**engine().state_dict(), "output_proj.bias": torch.zeros(2)}),
-        stored({**engine().state_dict(), "output_proj.bias": torch.tensor([float("nan")])}),
+        lambda _: b"",
+        lambda _: b"no model",
+        lambda _: stored(engine().state_dict())[:5000],
+        lambda _: stored([1, 2, 3]),
+        lambda _: stored({"model_state_dict": 7}),
+        lambda trap: stored(Malicious(trap)),
+        lambda _: stored(without("output_proj.bias")),
+        lambda _: stored({**engine().state_dict(), "surplus": torch.zeros(1)}),
+        lambda _: stored({**engine().state_dict(), "output_proj.bias": torch.zeros(2)}),
+        lambda _: stored({**engine().state_dict(), "output_proj.bias": torch.tensor([float("nan")])}),
     ],
     ids=["empty", "text", "torn", "list", "number", "code", "key-lost", "key-more", "shape", "nan"],
 )
-def test_a_file_that_is_not_exactly_this_architecture_is_refused(data: bytes) -> None:
-    """With strict=False each of these would serve random weights."""
+def test_a_file_that_is_not_exactly_this_architecture_is_refused(
+    tmp_path: Path, make: Callable[[Path], bytes]
+) -> None:
+    """With strict=False each of these would serve random weights, or run what somebody put there."""
+    trap = tmp_path / "sprung"
     with pytest.raises(ArtefactError) as caught:
-        load_served(engine(), data)
+        load_served(engine(), make(trap))
     assert caught.value.code == "MODEL_UNREADABLE"
-    assert not Path("/tmp/clm-was-here").exists()
+    assert not trap.exists()
 
 
 def test_the_weights_hash_sees_values_names_and_shapes() -> None:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from clm.domain.job import EpochReport, TrainingSpec
 from clm.errors import TrainingError
 from clm.evaluation.metrics import log_loss_rows
+from clm.training import loop
+from clm.training.calibrate import fit_calibration
 from clm.training.loop import Fit, Part, fit, learning_rate_factor
 from clm.training.predict import logits, p_win
 from clm.training.windows import Windows
@@ -64,7 +66,8 @@ def test_the_best_epoch_is_kept_and_not_the_last() -> None:
     assert fitted.best_epoch == best.epoch < 6
     assert not torch.equal(fitted.state["layer.weight"], model.state_dict()["layer.weight"])
     model.load_state_dict(fitted.state)
-    p_N = p_win(logits(model, windows, validation.row_N))
+    logit_N = logits(model, windows, validation.row_N)
+    p_N = p_win(fitted.calibration.slope * logit_N + fitted.calibration.intercept)
     again = log_loss_rows(validation.label_N.numpy().astype("int8"), p_N).mean()
     assert again == pytest.approx(best.validation_log_loss, abs=1e-12)
 
@@ -95,12 +98,20 @@ def test_every_epoch_is_told_as_it_ends() -> None:
     assert all(0 <= report.validation_auroc <= 1 for report in told)
 
 
-def test_the_validation_loss_is_plain() -> None:
+def test_the_validation_loss_is_plain_and_of_the_calibrated_network() -> None:
     """Smoothing and weights would make it incomparable with the gates' log loss."""
     plain, _ = run(training_spec(epochs=1, label_smoothing=0.0, class_weights=False, learning_rate=1e-12))
     treated, _ = run(training_spec(epochs=1, label_smoothing=0.4, learning_rate=1e-12))
-    assert treated.epochs[0].validation_log_loss == pytest.approx(plain.epochs[0].validation_log_loss)
     assert treated.epochs[0].train_loss != pytest.approx(plain.epochs[0].train_loss, abs=1e-6)
+    for fitted in (plain, treated):
+        model, (windows, _, validation) = Linear(), world()
+        model.load_state_dict(fitted.state)
+        label_N = validation.label_N.numpy().astype("int8")
+        logit_N = logits(model, windows, validation.row_N)
+        p_N = p_win(fitted.calibration.slope * logit_N + fitted.calibration.intercept)
+        assert fitted.calibration == fit_calibration(logit_N, label_N)
+        assert fitted.epochs[0].validation_log_loss == pytest.approx(log_loss_rows(label_N, p_N).mean())
+        assert fitted.epochs[0].validation_p_win_std == pytest.approx(p_N.std())
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
@@ -116,6 +127,37 @@ def test_the_last_incomplete_batch_trains_too() -> None:
     torch.manual_seed(1)
     assert not torch.equal(model.layer.weight, Linear().layer.weight)  # type: ignore[union-attr]
     assert math.isfinite(fitted.epochs[0].train_loss)
+
+
+class Recorded:
+    """Windows that remember what was asked for while the network trained."""
+
+    def __init__(self, windows: Windows, model: nn.Module) -> None:
+        self._windows, self._model = windows, model
+        self.rows: list[int] = []
+
+    def gather(self, row_B: Tensor) -> Tensor:
+        if self._model.training:
+            self.rows += row_B.tolist()
+        return self._windows.gather(row_B)
+
+
+@pytest.mark.parametrize("at_most", [50, 120, 8192])
+def test_every_window_is_seen_once_before_any_is_seen_again(
+    monkeypatch: pytest.MonkeyPatch, at_most: int
+) -> None:
+    """An epoch of a large store is a part of it; the next goes on where it ended."""
+    monkeypatch.setattr(loop, "EPOCH_WINDOWS", at_most)
+    windows, train, validation = world()
+    model = Linear()
+    recorded = Recorded(windows, model)
+    spec = training_spec(epochs=6, patience=6, batch_size=16)
+    fit(model, recorded, train, validation, spec, lambda report: None)  # type: ignore[arg-type]
+    assert len(recorded.rows) == 6 * min(at_most, len(train.row_N))
+    passes = [recorded.rows[start : start + 120] for start in range(0, len(recorded.rows), 120)]
+    assert all(len(set(rows)) == len(rows) for rows in passes)
+    assert passes[0] != sorted(passes[0])
+    assert set(recorded.rows) <= set(train.row_N.tolist())
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
@@ -151,6 +193,6 @@ def test_e9_a_validation_loss_that_is_not_finite_stops_training() -> None:
     """Comparisons with NaN are false: the epoch would silently never be the best."""
     windows, train, validation = world()
     windows.values_RC[190, 0] = math.nan
-    with pytest.raises(TrainingError, match="validation log loss of epoch 1") as caught:
+    with pytest.raises(TrainingError, match="validation logits of epoch 1") as caught:
         fit(Linear(), windows, train, validation, training_spec(), lambda report: None)
     assert caught.value.code == "NAN_LOSS"

@@ -1,0 +1,176 @@
+"""The command line as people and machines meet it: real processes, real stores."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clm.data.simulator import simulate
+from clm.store.create import create_store, insert_samples
+from tests.builders import NOW
+
+
+def clm(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line below a root of its own, with no Redis in reach."""
+    return subprocess.run(
+        [sys.executable, "-m", "clm", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        env={
+            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+            "CLM_ROOT": str(root),
+            "CLM_REDIS_URL": f"unix://{root}/no-redis.sock",
+            "CLM_EPOCHS": "2",
+            "CLM_BOOTSTRAP_REPLICATES": "200",
+            **environment,
+        },
+    )
+
+
+def wrong_store(directory: Path, kind: str) -> Path:
+    """Make a store that is none."""
+    path = directory / f"{kind}.db"
+    if kind == "empty":
+        path.touch()
+    elif kind == "text":
+        path.write_text("id,symbol,timestamp\n" * 100)
+    elif kind == "column-lacking":
+        create_store(path)
+        with sqlite3.connect(path) as connection:
+            connection.execute("ALTER TABLE ai_training_samples DROP COLUMN target_class")
+        connection.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "words"),
+    [
+        ("missing", "STORE_MISSING", "does not exist"),
+        ("empty", "STORE_EMPTY", "is 0 bytes, not a SQLite database"),
+        ("text", "STORE_CORRUPT", "not a SQLite database"),
+        ("column-lacking", "SCHEMA", "lacks target_class"),
+    ],
+)
+def test_a1_a2_a3_a_store_that_is_none_gets_one_line_and_nothing_is_made(tmp_path, kind, code, words):
+    """The operators once trained for weeks on a mistyped path."""
+    store = wrong_store(tmp_path, kind)
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.db")}
+    for verb, exit_code in (("run", 65), ("serve", 78), ("status", 65), ("runs", 65), ("trigger", 65)):
+        done = clm(tmp_path / "root", verb, "--store", str(store))
+        assert done.returncode == exit_code, (verb, done.stderr)
+        (line,) = done.stderr.splitlines()
+        assert code in line, verb
+        assert words in line, verb
+        assert str(store) in line, verb
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.db")} == before
+    made = [path.name for path in (tmp_path / "root").rglob("*") if path.is_file()]
+    assert set(made) <= {"lock"}
+
+
+def test_an_error_is_json_too_when_json_was_asked_for(tmp_path):
+    """A machine that reads stdout must not have to parse stderr."""
+    done = clm(tmp_path, "run", "--json", "--store", "/nowhere.db")
+    assert json.loads(done.stdout)["error"]["code"] == "STORE_MISSING"
+
+
+def test_an_unknown_verb_is_a_usage_error(tmp_path):
+    """sysexits.h says 64, click says 2; scripts rely on the former."""
+    assert clm(tmp_path, "trian").returncode == 64
+
+
+def test_check_config_says_every_problem_in_one_line(tmp_path):
+    """The installer asks it before anything is started."""
+    done = clm(tmp_path, "check-config", CLM_EPOCH="3", CLM_DROPOUT="2")
+    assert done.returncode == 78
+    assert len(done.stderr.splitlines()) == 1
+    assert "CLM_EPOCHS" in done.stderr
+    assert "CLM_DROPOUT=2" in done.stderr
+
+
+def test_the_command_line_reads_the_daemons_settings(tmp_path):
+    """`clm status` must speak of the store that the daemon uses."""
+    config = tmp_path / "etc/quantum/clm.env"
+    config.parent.mkdir(parents=True)
+    config.write_text('# ours\nCLM_SEED="41"\nCLM_TARGET=direction\n')
+    answer = json.loads(clm(tmp_path, "check-config", "--json").stdout)
+    assert (answer["seed"], answer["target"]) == (41, "direction")
+
+
+def test_store_init_makes_an_empty_store_and_never_replaces_one(tmp_path):
+    """An existing file is somebody's data."""
+    path = tmp_path / "new.db"
+    assert clm(tmp_path, "store", "init", "--store", str(path)).returncode == 0
+    before = path.read_bytes()
+    again = clm(tmp_path, "store", "init", "--store", str(path))
+    assert again.returncode == 65
+    assert "STORE_EXISTS" in again.stderr
+    assert path.read_bytes() == before
+    assert json.loads(clm(tmp_path, "runs", "--json", "--store", str(path)).stdout) == {"runs": []}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with a small, learnable market."""
+    path = tmp_path / "store.db"
+    create_store(path)
+    insert_samples(path, (s.as_row() for s in simulate(seed=3, n_samples=2500, until=NOW, n_symbols=2)))
+    return path
+
+
+@pytest.mark.slow
+def test_one_cycle_from_the_command_line_tells_machines_everything(tmp_path, store):
+    """decision, gates, metrics, version and seconds are what others build upon."""
+    done = clm(tmp_path, "run", "--json", "--store", str(store))
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["decision"] in {"PROMOTE", "HOLD", "REJECT", "REFUSED"}
+    assert {"name", "status", "observed", "threshold", "reason"} <= answer["gates"][0].keys()
+    assert {"candidate", "champion", "baselines"} <= answer["metrics"].keys()
+    assert {"base_rate", "logistic"} <= answer["metrics"]["baselines"].keys()
+    assert {"read", "train", "judge", "total"} <= answer["seconds"].keys()
+    assert answer["version"].startswith("patchtst_v")
+    runs = json.loads(clm(tmp_path, "runs", "--json", "--store", str(store)).stdout)["runs"]
+    assert [run["run_id"] for run in runs] == [answer["run_id"]]
+    shown = json.loads(clm(tmp_path, "show", answer["run_id"], "--json", "--store", str(store)).stdout)
+    assert shown["decision"] == answer["decision"]
+    status = json.loads(clm(tmp_path, "status", "--json", "--store", str(store)).stdout)
+    assert status["events_waiting"] == 2
+    assert status["daemon"] == "not running"
+    with sqlite3.connect(store) as connection:
+        mirrored = connection.execute("SELECT status, sample_count FROM model_training_runs").fetchall()
+    connection.close()
+    assert mirrored == [("completed", shown["data"]["windows"])]
+
+
+@pytest.mark.slow
+def test_the_same_store_and_seed_give_the_same_fingerprint_and_weights(tmp_path, store):
+    """Who cannot make a model again cannot say why it is as it is."""
+    first, second = (
+        json.loads(clm(tmp_path / str(n), "run", "--json", "--store", str(store)).stdout) for n in (1, 2)
+    )
+    assert first["data_fingerprint"] == second["data_fingerprint"]
+    assert first["weights_hash"] == second["weights_hash"]
+
+
+def test_a_trigger_waits_once_in_the_queue(tmp_path, store):
+    """Two people who ask are asking for the same thing."""
+    first = json.loads(clm(tmp_path, "trigger", "--json", "--store", str(store)).stdout)
+    second = json.loads(clm(tmp_path, "trigger", "--json", "--store", str(store)).stdout)
+    assert first == second
+    with sqlite3.connect(store) as connection:
+        assert connection.execute("SELECT count(*) FROM training_tasks").fetchone() == (1,)
+    connection.close()
+
+
+def test_doctor_names_what_is_missing_and_fails(tmp_path, store):
+    """A promotion that cannot succeed should be known before the training."""
+    done = clm(tmp_path, "doctor", "--json", "--store", str(store))
+    answer = json.loads(done.stdout)
+    assert done.returncode == 1
+    failed = {check["name"] for check in answer["checks"] if check["status"] == "FAIL"}
+    assert "env file" in failed
+    assert {"store", "redis"}.isdisjoint(failed)

@@ -1,0 +1,34 @@
+"""The rules of the house that a reader relies on."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_floors_hold():
+    """Each floor imports only downwards; torch, scipy and scikit-learn live in the training child."""
+    command = [
+        sys.executable,
+        "-c",
+        "from importlinter.cli import lint_imports_command as c; c()",
+        "--no-cache",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize("module", ["torch", "scipy", "sklearn", "alembic", "pandas", "jinja2"])
+def test_the_daemon_does_not_load(module):
+    """The idle daemon shares its server with the engine; what only a run needs is loaded by the run."""
+    script = f"import sys, clm.cli, clm.daemon.serve; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
+
+
+def test_no_file_of_the_package_is_two_subjects_long():
+    """At 350 lines a file has a second subject that deserves a name."""
+    long = {str(p): n for p in (ROOT / "clm").rglob("*.py") if (n := len(p.read_text().splitlines())) > 350}
+    assert long == {}
