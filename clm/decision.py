@@ -30,7 +30,11 @@ def decide(verdicts: Sequence[GateVerdict]) -> Decision:
     failed = [f"{v.name}: {v.reason}" for v in verdicts if v.status is GateStatus.FAIL]
     if failed:
         return Decision(kind=DecisionKind.REJECT, reasons=tuple(failed))
-    idle = [f"{v.name}: {v.reason}" for v in verdicts if v.gain is not None and not v.gain > 0]
+    idle = [
+        f"nothing is gained over the champion; {v.name}: {v.reason}"
+        for v in verdicts
+        if v.gain is not None and not v.gain > 0
+    ]
     if idle:
         return Decision(kind=DecisionKind.HOLD, reasons=tuple(idle))
     passed = [v.name for v in verdicts if v.status is GateStatus.PASS]

@@ -3,10 +3,12 @@
 It reads PATCHTST_MODEL_PATH once at its start (else the newest name `patchtst_v*.pth` in --models-dir), loads
 the file into the served architecture, says so on stdout, and answers on 127.0.0.1:
 
-    GET  /health, /health/live, /health/ready    {"status": "ok", "models_loaded": 1}
+    GET  /health/live, /health/ready      {"status": "ok"}
+    GET  /health                          {"status": "ok", "models_loaded": 1}
     POST /predict {"window": 128 x 8 numbers}    {"p_win": 0.57}
 
-It ends with 1 when the file does not exist or cannot be loaded, and in order on SIGTERM.
+Where no file is named and none is found it serves without a model; a named file that does not exist or cannot
+be loaded ends it with 1; SIGTERM ends it in order.
 """
 
 import argparse
@@ -30,11 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Load the model, serve until SIGTERM, return the exit code."""
     options = _options(arguments)
     path = _model_path(options.models_dir)
-    if path is None or not path.is_file():
-        print(
-            f"PatchTST not loaded: {path or 'PATCHTST_MODEL_PATH is not set and no model was found'}",
-            flush=True,
-        )
+    if path is None:
+        print("PatchTST not loaded: PATCHTST_MODEL_PATH is not set and no model was found", flush=True)
+        _serve(options.port, None)
+        return 0
+    if not path.is_file():
+        print(f"PatchTST not loaded: {path} is no file", flush=True)
         return 1
     try:
         predict = _without_model if options.no_model else _loaded(path, strict=options.strict)
@@ -109,17 +112,22 @@ def _without_model(_window: Window) -> float:
     return 0.5
 
 
-def _serve(port: int, predict: Predict) -> None:
+def _serve(port: int, predict: Predict | None) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path in {"/health", "/health/live", "/health/ready"}:
-                self._answer(200, {"status": "ok", "models_loaded": 1})
+            if self.path in {"/health/live", "/health/ready"}:
+                self._answer(200, {"status": "ok"})
+            elif self.path == "/health":
+                self._answer(200, {"status": "ok", "models_loaded": int(predict is not None)})
             else:
                 self._answer(404, {"error": "no such path"})
 
         def do_POST(self) -> None:
             if self.path != "/predict":
                 self._answer(404, {"error": "no such path"})
+                return
+            if predict is None:
+                self._answer(503, {"error": "no model is loaded"})
                 return
             try:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))

@@ -17,7 +17,7 @@ def status(settings: Settings, say: Say) -> object:
 
     facts = overview(settings)
     for name, value in facts.items():
-        say(f"{name.replace('_', ' '):18} {'-' if value is None else value}")
+        say(f"{name.replace('_', ' '):18} {_plain(value)}")
     return facts
 
 
@@ -47,3 +47,9 @@ def show(settings: Settings, say: Say, run_id: str) -> object:
         raise UsageError("RUN_UNKNOWN", f"{directory} has no proof pack; `clm runs` lists the runs") from exc
     say(text)
     return proof
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "  ".join(str(value[name]) for name in ("run_id", "status", "decision", "reason"))
+    return "-" if value is None else str(value)

@@ -5,6 +5,7 @@ promoted file, and the cycle is the one that the daemon runs.
 """
 
 import shlex
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,9 +21,10 @@ from clm.promotion.env_file import parse
 from clm.settings import CONFIG_FILE, Settings, below, load_settings
 from clm.store.create import create_store, insert_samples
 
-SAMPLES = 6000
+SAMPLES = 10_000
 SEED = 20
-PORT = 8001
+SIGNAL = 2.0
+"""Learnable well enough that one training on two cores shows it."""
 ENGINE = Path(__file__).parents[2] / "examples" / "engine.py"
 
 
@@ -47,7 +49,7 @@ def run_demo(
         f"engine         {engine.status.value}, pid {engine.main_pid}, "
         f"serves {engine.model_path or 'no model'}"
     )
-    say(f"engine log     {settings.state_dir / 'engine.log'}")
+    say(f"engine log     {settings.state_dir / 'engine.log'}; `kill {engine.main_pid}` ends the engine")
     say(f"runs           {settings.runs_dir}")
     say(f"more           CLM_ROOT={root} {sys.argv[0]} status | runs | run | doctor")
     return {**answer, "root": str(root), "engine": {"pid": engine.main_pid, "model_path": engine.model_path}}
@@ -60,13 +62,20 @@ def _write_config(root: Path) -> None:
     if not ENGINE.exists():
         raise ConfigError("DEMO_ENGINE", f"{ENGINE} is missing: the demonstration runs from the source tree")
     path.parent.mkdir(parents=True, exist_ok=True)
-    command = shlex.join([sys.executable, str(ENGINE), "--port", str(PORT)])
+    port = _free_port()
+    command = shlex.join([sys.executable, str(ENGINE), "--port", str(port)])
     path.write_text(
         f"# Settings of the demonstration; the engine is a process instead of a systemd unit.\n"
         f"CLM_ENGINE_CONTROL=process\nCLM_ENGINE_COMMAND={command}\n"
-        f"CLM_ENGINE_HEALTH_URL=http://127.0.0.1:{PORT}/health/live\nCLM_STABLE_S=2\nCLM_ACTIVE_TIMEOUT_S=60\n",
+        f"CLM_ENGINE_HEALTH_URL=http://127.0.0.1:{port}/health/live\nCLM_STABLE_S=2\nCLM_ACTIVE_TIMEOUT_S=60\n",
         encoding="utf-8",
     )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _make_store(settings: Settings, say: Callable[[str], None]) -> None:
@@ -76,7 +85,8 @@ def _make_store(settings: Settings, say: Callable[[str], None]) -> None:
     create_store(settings.store)
     until = SystemClock().now().replace(minute=0, second=0, microsecond=0)
     count = insert_samples(
-        settings.store, (s.as_row() for s in simulate(seed=SEED, n_samples=SAMPLES, until=until))
+        settings.store,
+        (s.as_row() for s in simulate(seed=SEED, n_samples=SAMPLES, until=until, signal=SIGNAL)),
     )
     say(f"simulated a market and {count} samples of it (seed {SEED})")
 

@@ -13,6 +13,7 @@ from clm.bus.client import redacted
 from clm.daemon.lock import holder
 from clm.daemon.wiring import MODEL_KEY, engine_of, redis_client
 from clm.errors import ClmError
+from clm.ports import EngineStatus
 from clm.promotion.env_file import EnvFile, parse
 from clm.settings import Settings
 from clm.store.contract import check_contract
@@ -97,7 +98,11 @@ def _env_file(settings: Settings) -> Iterator[Answer]:
 
 def _engine(settings: Settings) -> Iterator[Answer]:
     seen = engine_of(settings).observe()
-    yield CheckStatus.OK, f"{settings.engine_unit} is {seen.status.value}, pid {seen.main_pid}"
+    name = settings.engine_unit if settings.engine_control == "systemd" else "the engine"
+    if seen.status is EngineStatus.ACTIVE:
+        yield CheckStatus.OK, f"{name} is active, pid {seen.main_pid}, on {seen.model_path or 'no model'}"
+    else:
+        yield CheckStatus.FAIL, f"{name} is {seen.status.value}: {seen.detail or 'no promotion can begin'}"
 
 
 def _redis(settings: Settings) -> Iterator[Answer]:

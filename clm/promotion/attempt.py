@@ -153,7 +153,7 @@ class Attempt:
         """
         path = self.record.candidate_path
         try:
-            if not path.is_symlink() and self.candidate_is_whole():
+            if not path.is_symlink() and self.candidate_is_whole() and not self.names_candidate():
                 remove_durably(path)
                 self._changed(f"removed {path}", "discarded")
         except (PromotionError, ArtefactError) as error:

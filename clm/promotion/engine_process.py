@@ -85,7 +85,7 @@ class ProcessEngine:
     def stop(self) -> None:
         """End the noted process in order, and by force where it does not end; nobody else is touched."""
         noted = self._noted()
-        if noted is None or not _lives(noted):
+        if noted is None:
             return
         for sign in (signal.SIGTERM, signal.SIGKILL):
             self._signal(noted, sign)

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     # Training
     architecture: Literal["engine"] = "engine"
     """Architecture of the model; `engine` is the one that the engine loads."""
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 6
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 8
     """Epochs at most; an epoch is at most 8,192 windows."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
     """Windows a step."""
@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     """0.1 means targets 0.05 and 0.95."""
     class_weights: bool = True
     """Weigh classes by their inverse share in the training part."""
-    patience: Annotated[int, Field(ge=1, le=1000)] = 2
+    patience: Annotated[int, Field(ge=1, le=1000)] = 3
     """Epochs without a better validation log loss before training stops."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     """Seed of everything random; the same seed and store give the same weights."""

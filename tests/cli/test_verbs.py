@@ -13,13 +13,15 @@ from clm.store.create import create_store, insert_samples
 from tests.builders import NOW
 
 
-def clm(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def clm(
+    root: Path, *arguments: str, timeout_s: float = 250, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command line below a root of its own, with no Redis in reach."""
     return subprocess.run(
         [sys.executable, "-m", "clm", *arguments],
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=timeout_s,
         env={
             "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
             "CLM_ROOT": str(root),

@@ -89,12 +89,18 @@ def test_a_file_of_another_network_ends_it_unless_it_is_lenient(tmp_path: Path) 
         assert get(f"{url}/health/ready")[0] == 200
 
 
-@pytest.mark.parametrize("variables", [{}, {"PATCHTST_MODEL_PATH": "/no/such.pth"}])
-def test_without_a_file_it_ends_with_1(variables: dict[str, str]) -> None:
+def test_a_named_file_that_is_not_there_ends_it_with_1() -> None:
     """A crash loop begins here."""
-    with running("--no-model", **variables) as (engine, said):
+    with running("--no-model", PATCHTST_MODEL_PATH="/no/such.pth") as (engine, said):
         assert engine.wait(10) == 1
         assert said.startswith("PatchTST not loaded")
+
+
+def test_where_no_file_is_named_it_serves_without_a_model() -> None:
+    """An engine has other models; the first promotion finds it running."""
+    with running() as (_, url):
+        assert get(f"{url}/health") == (200, {"status": "ok", "models_loaded": 0})
+        assert get(f"{url}/predict", {"window": []})[0] == 503
 
 
 def test_without_the_variable_it_takes_the_newest_name(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
@@ -20,6 +19,7 @@ from clm.clock import SystemClock
 from clm.ports import EngineStatus, PromotionRecord
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.env_file import EnvFile, parse
+from clm.promotion.policy import Workplace
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
 from clm.store.promotions import SqlitePromotionLog
 
@@ -143,6 +143,10 @@ class Server:
             checkpoint=checkpoint,
         )
 
+    def workplace(self) -> Workplace:
+        """Return what a promoter of this server works with."""
+        return self.promoter()._work
+
     def killed_at(self, point: str, work: Callable[[EnvFilePromoter], object], nth: int = 1) -> bool:
         """Do `work` in a child that is killed at the nth passage of `point`; return whether it was."""
         pid = os.fork()
@@ -223,6 +227,3 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> None
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.02)
-
-
-MOMENT = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -59,8 +59,16 @@ def test_a_stranger_with_the_same_pid_is_neither_seen_nor_ended(stopped_server: 
         (stopped_server.root / "engine.pid").write_text(f"{stranger.pid} boot:1\n")
         assert stopped_server.engine.observe().status is EngineStatus.FAILED
         stopped_server.engine.stop()
-        assert stranger.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            stranger.wait(0.3)
         stranger.kill()
+
+
+def test_a_zombie_is_nobody() -> None:
+    """Whose parent does not look keeps its number after its death."""
+    with subprocess.Popen(["true"]) as dead:
+        wait_until(lambda: ") Z " in Path(f"/proc/{dead.pid}/stat").read_text())
+        assert identity_of(dead.pid) is None
 
 
 def test_an_engine_that_ignores_sigterm_is_killed(stopped_server: Server) -> None:

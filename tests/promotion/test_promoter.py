@@ -60,6 +60,8 @@ def test_h1_an_engine_that_dies_on_the_new_model_gets_the_old_one_back(
     assert server.files() == before
     assert server.served() == str(server.old_path)
     assert server.answers()
+    last_start = len(server.passed) - server.passed[::-1].index("restarted")
+    assert server.passed.index("discarded") < last_start
     assert server.states() == ["ROLLED_BACK"]
     assert server.events() == ["model.rollback_initiated"]
 
@@ -338,20 +340,23 @@ def test_g8_an_operator_who_keeps_editing_wins(server: Server) -> None:
     assert not server.new_path.exists()
 
 
-def test_g9_an_operator_who_points_elsewhere_meanwhile_has_the_last_word(server: Server) -> None:
-    """A third value is a person's decision: nothing more is touched, an alert says so."""
+@pytest.mark.parametrize(("content", "when"), [(b"good", "restarted"), (b"crash", "rolling_back")])
+def test_g9_an_operator_who_points_elsewhere_meanwhile_has_the_last_word(
+    server: Server, content: bytes, when: str
+) -> None:
+    """A third value is a person's decision, on the way out and on the way back: an alert says so, no more."""
     theirs = server.models / "operators_choice.pth"
     theirs.write_bytes(b"good choice")
 
     def point_elsewhere(passed: str) -> None:
-        if passed == "restarted":
+        if passed == when:
             now = server.env_path.read_bytes()
             server.env_path.write_bytes(now.replace(str(server.new_path).encode(), str(theirs).encode()))
 
-    outcome = server.promoter(point_elsewhere).promote(server.artefact(), "p07_run")
+    outcome = server.promoter(point_elsewhere).promote(server.artefact(content), "p07_run")
     assert outcome.state is PromotionState.SUPERSEDED
     assert server.named() == str(theirs)
-    assert server.events() == ["learning.performance.alert"]
+    assert server.events()[-1] == "learning.performance.alert"
 
 
 def test_g10_a_symbolic_link_stays_one(server: Server) -> None:
@@ -404,6 +409,28 @@ def test_the_engine_does_not_inherit_our_lock(server: Server) -> None:
     later = "patchtst_v20260302_120000"
     again = server.promoter().promote(server.artefact(b"good third", later), "p07_next")
     assert again.state is PromotionState.COMMITTED, again.reason
+
+
+def test_a_model_that_is_named_already_is_not_promoted_again(server: Server) -> None:
+    """It would be its own way back."""
+    artefact = server.artefact()
+    server.promoter().promote(artefact, "p07_run")
+    outcome = server.promoter().promote(artefact, "p07_again")
+    assert outcome.state is PromotionState.ABORTED
+    assert outcome.reason.startswith("ALREADY_NAMED")
+    assert server.states() == ["COMMITTED"]
+
+
+def test_a_value_that_could_not_be_put_back_to_the_byte_is_refused(server: Server) -> None:
+    """After a crash only the path is known, not how it was quoted."""
+    quoted = server.env_path.read_bytes().replace(
+        f"={server.models}".encode(), f'="{server.models}"'.encode()
+    )
+    server.env_path.write_bytes(quoted)
+    outcome = server.promoter().promote(server.artefact(), "p07_run")
+    assert outcome.state is PromotionState.ABORTED
+    assert "could not be taken back" in outcome.reason
+    assert server.env_path.read_bytes() == quoted
 
 
 def test_the_champion_is_what_the_file_names(server: Server) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from clm.ports import PromotionState
+from clm.promotion.attempt import Attempt
 from tests.promotion.server import KEY, NEW, OLD, Server
 
 STEPS = ("prepared", "installed", "staged", "switching", "rewriting", "pointed", "restarting", "restarted")
@@ -113,10 +114,13 @@ def test_two_interrupted_verifications_are_enough(server: Server) -> None:
     assert server.served() == str(server.old_path)
 
 
-def test_g9_a_third_value_after_a_crash_is_left_alone(server: Server) -> None:
-    """The operator repaired it by hand while we were dead."""
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_g9_a_third_value_after_a_crash_is_left_alone(server: Server, deaths: int) -> None:
+    """The operator repaired it by hand while we were dead, however often we had tried."""
     artefact = server.artefact()
-    server.killed_at("pointed", lambda promoter: promoter.promote(artefact, "p07_run"))
+    server.killed_at("restarted", lambda promoter: promoter.promote(artefact, "p07_run"))
+    if deaths == 2:
+        server.killed_at("verified", lambda promoter: promoter.recover())
     theirs = server.models / "theirs.pth"
     theirs.write_bytes(b"good theirs")
     server.env_path.write_bytes(
@@ -141,19 +145,21 @@ def test_a_broken_environment_file_after_a_crash_is_left_to_a_person(server: Ser
     assert "ENV_AMBIGUOUS" in outcome.reason
 
 
-def test_a_file_that_the_operator_named_meanwhile_is_not_removed(server: Server) -> None:
+@pytest.mark.parametrize(("named", "stays"), [(NEW, True), (OLD, False)])
+def test_a_file_that_somebody_named_meanwhile_is_not_removed(
+    stopped_server: Server, named: str, stays: bool
+) -> None:
     """They put our staged file to use; the engine must find it, even if we give up on it."""
-
-    def name_it_and_kill_the_engine(point: str) -> None:
-        if point == "installed":
-            now = server.env_path.read_bytes()
-            server.env_path.write_bytes(now.replace(OLD.encode(), NEW.encode()))
-        elif point == "restarted":
-            server.engine.stop()
-
-    server.promoter(name_it_and_kill_the_engine).promote(server.artefact(), "p07_run")
-    assert server.named() is not None
-    assert server.models.joinpath(str(server.named())).is_file()
+    server = stopped_server
+    artefact = server.artefact()
+    assert server.killed_at("staged", lambda promoter: promoter.promote(artefact, "p07_run")) is False
+    server.start()
+    assert server.killed_at("staged", lambda promoter: promoter.promote(artefact, "p07_run"))
+    server.env_path.write_bytes(server.env_path.read_bytes().replace(OLD.encode(), named.encode()))
+    record = server.open_record()
+    assert record is not None
+    Attempt(server.workplace(), record).discard_candidate()
+    assert server.new_path.exists() is stays
 
 
 def test_a_first_promotion_that_was_killed_can_be_taken_back_to_the_byte(bare_server: Server) -> None:

@@ -41,7 +41,7 @@ class Timeline:
 def verified(at: Callable[[float], EngineObservation], **policy: float) -> tuple[Verification, float]:
     """Verify an engine that behaves so, with the default waits; return the answer and the seconds it took."""
     clock = FakeClock()
-    parts = {name: None for name in Workplace.__slots__}
+    parts: dict[str, object] = dict.fromkeys(Workplace.__slots__)
     values = {**parts, "engine": Timeline(clock, at), "clock": clock, "policy": PromotionPolicy(**policy)}  # type: ignore[arg-type]
     return verify(Workplace(**cast(dict, values)), MODEL), clock.waited_s
 
