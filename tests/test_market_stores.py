@@ -31,7 +31,7 @@ def test_twenty_months_show_skill_and_are_promoted(long_store, tmp_path):
     assert answer["decision"] == "PROMOTE"
     assert answer["metrics"]["candidate"]["auroc"] >= 0.59
     assert answer["promotion"]["state"] == "ABORTED"  # there is no engine below this root
-    assert "ENV_MISSING" in answer["promotion"]["reason"]
+    assert "MISSING" in answer["promotion"]["reason"]
 
 
 def test_thirty_days_show_no_skill_and_are_rejected_with_the_interval(month_store, tmp_path):

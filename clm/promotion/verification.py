@@ -58,7 +58,7 @@ class _Watch:
         except PromotionError as exc:
             return self._not_good(now, exc.message)
         if seen.status is EngineStatus.FAILED:
-            return None
+            return _not_taken(f"the engine failed: {seen.detail}")
         if seen.status is EngineStatus.INACTIVE:
             return self._wait_for_the_operator(now, seen)
         self._stopped_since = None
