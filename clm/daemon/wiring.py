@@ -10,7 +10,7 @@ from pathlib import Path
 import redis
 
 import clm
-from clm.artefacts.registry import DirectoryRegistry
+from clm.artefacts.registry import DirectoryRegistry, names_in
 from clm.bus.brake import RedisBrake
 from clm.bus.client import connect
 from clm.bus.relay import OutboxRelay
@@ -79,7 +79,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
     check_contract(settings.store)
     migrate(settings.store)
     clock = StoppableClock(stop or threading.Event())
-    registry = DirectoryRegistry(settings.artefacts_dir)
+    registry = DirectoryRegistry(settings.artefacts_dir, taken=names_in(settings.models_dir))
     journal = SqliteJournal(settings.store, clock)
     promoter = EnvFilePromoter(
         registry=registry,
@@ -151,6 +151,7 @@ def promotion_policy(settings: Settings) -> PromotionPolicy:
         stable_s=settings.stable_s,
         min_free_bytes=settings.min_free_mb * 1_000_000,
         health_url=settings.engine_health_url or None,
+        engine_may_be_down=settings.engine_control == "process",
     )
 
 

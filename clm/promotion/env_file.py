@@ -1,17 +1,17 @@
 """The engine's environment file: the only switch. One value changes, every other byte stays."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from clm.artefacts.files import Owner, replace_durably, sweep_temporaries
 from clm.clock import SystemClock
 from clm.errors import PromotionError
+from clm.promotion.directory_lock import directory_lock
 from clm.promotion.env_grammar import Assignment, Reading, line_at, read
 
 _VALUE = re.compile(r"/[A-Za-z0-9._/-]{1,255}")
@@ -184,32 +184,10 @@ class EnvFile:
                 "ENV_CHANGED", f"{self.path} was written by somebody else meanwhile; their version stays"
             )
 
-    @contextlib.contextmanager
-    def _locked(self, directory: Path) -> Iterator[None]:
-        """Hold the directory's lock: it needs no file of its own beside the operator's."""
-        try:
-            handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as exc:
-            raise PromotionError("ENV_UNREADABLE", f"{directory} cannot be opened: {exc}") from exc
-        try:
-            self._wait_for_lock(handle, directory)
-            yield
-        finally:
-            os.close(handle)
-
-    def _wait_for_lock(self, handle: int, directory: Path) -> None:
-        deadline = self._clock.monotonic() + _LOCK_TIMEOUT_S
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                if self._clock.monotonic() > deadline:
-                    raise PromotionError(
-                        "ENV_LOCKED", f"another program holds the lock of {directory}; find it with `lslocks`"
-                    ) from exc
-                self._clock.sleep(0.05)
-            else:
-                return
+    def _locked(self, directory: Path) -> contextlib.AbstractContextManager[None]:
+        return directory_lock(
+            directory, missing="ENV_UNREADABLE", busy="ENV_LOCKED", wait_s=_LOCK_TIMEOUT_S, clock=self._clock
+        )
 
 
 def _assignments_of(data: bytes, key: str) -> list[Assignment]:

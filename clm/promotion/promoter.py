@@ -9,9 +9,8 @@ Each state is durable before its visible step. The environment file is the truth
 """
 
 import contextlib
-import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -23,6 +22,7 @@ from clm.errors import ArtefactError, PromotionError
 from clm.ports import Clock, Engine, PromotionLog, PromotionOutcome, PromotionState, Registry
 from clm.promotion.attempt import Attempt
 from clm.promotion.champion import champion_of
+from clm.promotion.directory_lock import directory_lock
 from clm.promotion.endings import (
     NotTaken,
     Stopped,
@@ -213,22 +213,5 @@ class EnvFilePromoter:
                 log.info("promotion.swept", names=", ".join(removed))
 
 
-@contextlib.contextmanager
-def _alone_in(directory: Path) -> Iterator[None]:
-    """Hold the models directory's lock; the kernel frees it when we die."""
-    try:
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as exc:
-        raise PromotionError(
-            "MODELS_MISSING", f"{directory} cannot be opened: {exc.strerror}; create it"
-        ) from exc
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise PromotionError(
-                "PROMOTION_BUSY", f"another promotion into {directory} is under way"
-            ) from exc
-        yield
-    finally:
-        os.close(handle)
+def _alone_in(directory: Path) -> contextlib.AbstractContextManager[None]:
+    return directory_lock(directory, missing="MODELS_MISSING", busy="PROMOTION_BUSY")

@@ -1,0 +1,50 @@
+"""A lock on a directory: it leaves no file behind, and the kernel frees it when its holder dies."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from clm.clock import SystemClock
+from clm.errors import PromotionError
+
+_POLL_S = 0.05
+
+
+@contextlib.contextmanager
+def directory_lock(
+    directory: Path, *, missing: str, busy: str, wait_s: float = 0.0, clock: SystemClock | None = None
+) -> Iterator[None]:
+    """Hold the lock of `directory`, which `flock DIRECTORY COMMAND` takes too, while the block runs.
+
+    Raises:
+        PromotionError: with code `missing` where it cannot be opened, `busy` where another holds the lock
+            for longer than `wait_s`.
+    """
+    try:
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as exc:
+        raise PromotionError(
+            missing, f"{directory} cannot be opened: {exc.strerror}; check the path"
+        ) from exc
+    try:
+        _wait(handle, directory, busy, wait_s, clock or SystemClock())
+        yield
+    finally:
+        os.close(handle)
+
+
+def _wait(handle: int, directory: Path, busy: str, wait_s: float, clock: SystemClock) -> None:
+    deadline = clock.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            if clock.monotonic() >= deadline:
+                raise PromotionError(
+                    busy, f"another program is at work in {directory}; `lslocks` names it, wait for its end"
+                ) from exc
+            clock.sleep(_POLL_S)
+        else:
+            return
