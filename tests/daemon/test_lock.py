@@ -29,9 +29,9 @@ def other(tmp_path):
 
 def test_m1_a_second_instance_is_refused_and_told_who_the_first_is(tmp_path, other):
     """Two daemons would train twice and promote over each other."""
-    with pytest.raises(AlreadyRunning, match=rf"pid {other.pid} since 2") as raised:
-        with single_instance(tmp_path / "lock"):
-            pass
+    lock = single_instance(tmp_path / "lock")
+    with pytest.raises(AlreadyRunning, match=rf"pid {other.pid} since 2") as raised, lock:
+        pass
     assert raised.value.exit_code == 75
     assert holder(tmp_path / "lock").startswith(f"pid {other.pid} ")
 

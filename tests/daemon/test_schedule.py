@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from clm.clock import SystemClock
-from clm.settings.cron import parse_cron
 from clm.daemon.schedule import Schedule
 from clm.errors import ConfigError, StoreBusy
+from clm.settings.cron import parse_cron
 
 SECOND_H = 1 / 3600
 
