@@ -82,8 +82,8 @@ put_venv() {
   local dir=$venv previous
   if [[ $venv == make ]]; then
     # A directory a version, and one link: an installation that breaks leaves the old one in force.
-    dir=$HOME_DIR/venvs/$(cat "$PROJECT"/{pyproject.toml,constraints.txt} <(find "$PROJECT/clm" -type f ! -name '*.pyc' -print0 |
-      sort -z | xargs -0 cat) | sha256sum | cut -c1-12)
+    dir=$HOME_DIR/venvs/$(cd "$PROJECT" && find pyproject.toml constraints.txt clm -type f ! -name '*.pyc' -print0 |
+      sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12)
     mkdir -p "$HOME_DIR/venvs"
     "$PROJECT/deploy/venv.sh" "$dir" service
   fi
@@ -97,7 +97,7 @@ put_venv() {
   mv -T "$HOME_DIR/venv.new" "$HOME_DIR/venv"
   say "$HOME_DIR/venv -> $dir"
   systemctl_if_booted try-restart "$UNIT"
-  if [[ $previous == "$HOME_DIR"/venvs/?* ]]; then rm -rf "$previous"; fi
+  find "$HOME_DIR/venvs" -mindepth 1 -maxdepth 1 ! -path "$dir" -exec rm -rf {} + 2>/dev/null || true
 }
 
 systemctl_if_booted() { [[ ! -d /run/systemd/system ]] || systemctl "$@"; }

@@ -35,12 +35,13 @@ python_for_venv() {
   die "no Python 3.11 or newer with the venv module; install python3 and python3-venv"
 }
 
-wanted() {  # what is to be inside, as one hash
-  local sources=("$SOURCE/pyproject.toml" "$SOURCE/constraints.txt")
-  if [[ $KIND == service ]]; then
-    mapfile -d '' -O 2 sources < <(find "$SOURCE/clm" -type f ! -name '*.pyc' -print0 | sort -z)
-  fi
-  { echo "$SOURCE"; cat "${sources[@]}"; } | sha256sum | cut -d' ' -f1
+wanted() {  # what is to be inside, as one hash: an editable package is a path, a copied one its files
+  cd "$SOURCE"
+  cat pyproject.toml constraints.txt | sha256sum
+  case $KIND in
+    service) find clm -type f ! -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum ;;
+    *) echo "$SOURCE" ;;
+  esac
 }
 
 holds() { [[ $(cat "$DIR/.holds-$1" 2>/dev/null) == "$WANTED" ]] && "$DIR/bin/python" -c '' 2>/dev/null; }
@@ -51,7 +52,7 @@ install() { "$DIR/bin/python" -m pip --disable-pip-version-check --no-input inst
 # Byte code by all cores at once: a service cannot write it, and pip alone takes a minute for torch.
 compile() { "$DIR/bin/python" -m compileall -q -j 0 "$DIR"/lib/python3*/site-packages >/dev/null || true; }
 
-WANTED=$(wanted)
+WANTED=$(wanted | sha256sum | cut -d" " -f1)
 exec 9<"$(dirname "$DIR")"
 flock 9
 if holds "$KIND" || { [[ $KIND == run ]] && holds dev; }; then exit 0; fi

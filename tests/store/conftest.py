@@ -1,6 +1,5 @@
 """Stores made from nothing, and a look at them that does not go through the code under test."""
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -171,14 +170,3 @@ def locked_by_another_process(path: Path, statement: str = "BEGIN IMMEDIATE") ->
         yield let_go
     finally:
         let_go()
-
-
-def as_nobody() -> Callable[[], None] | None:
-    """Return what a child must do first so that modes of files count for it; nothing where they do anyway."""
-
-    def drop() -> None:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-
-    return drop if os.geteuid() == 0 else None

@@ -16,7 +16,7 @@ from clm.store.tasks import SqliteTaskQueue
 from clm.store.transactions import Store
 from tests.builders import NOW
 from tests.fakes import FakeClock
-from tests.store.conftest import WISH, as_nobody, change, child, names
+from tests.store.conftest import WISH, change, child, names
 
 DOORS = {
     "check_contract": check_contract,
@@ -114,11 +114,17 @@ def test_a_directory_and_a_pipe_are_not_stores(door, tmp_path):
 
 
 WRITE = """
+import os
 import sys
 from pathlib import Path
+import sqlalchemy.dialects.sqlite.pysqlite
 from clm.clock import SystemClock
 from clm.errors import ClmError
 from clm.store.transactions import Store
+if os.geteuid() == 0:  # after the imports: the project may lie where only root can read
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
 store = Store(Path(sys.argv[1]), SystemClock(), busy_limit_s=1)
 try:
     with getattr(store, sys.argv[2])() as connection:
@@ -129,7 +135,7 @@ except ClmError as error:
 
 
 def as_a_user_without_rights(path: Path, way: str, statement: str) -> str:
-    process = child(WRITE, path, way, statement, preexec_fn=as_nobody())
+    process = child(WRITE, path, way, statement)
     said, complaint = process.communicate()
     assert process.returncode == 0, complaint
     return said

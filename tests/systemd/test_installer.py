@@ -30,6 +30,21 @@ def give_next_version(box: Box) -> None:
     box.run("sh", "-c", "echo '#CLM_NEW=1' >>/usr/src/next/etc/quantum/clm.env")
 
 
+def give_next_program(box: Box, number: int) -> None:
+    """Put at /usr/src/next a program of another content, whose virtual environment takes no time to make."""
+    box.write("/usr/src/next/clm/number.py", f"NUMBER = {number}\n")
+    box.run("sh", "-c", f"cp {SOURCE}/pyproject.toml {SOURCE}/constraints.txt /usr/src/next/")
+    making = f"""\
+#!/bin/sh -e
+mkdir -p "$1/bin"
+for name in python clm; do
+  printf '#!/bin/sh\\nexec {VENV}/bin/%s "$@"\\n' $name >"$1/bin/$name"
+  chmod +x "$1/bin/$name"
+done
+"""
+    box.write("/usr/src/next/deploy/venv.sh", making, mode="0755")
+
+
 def test_a_second_installation_changes_nothing(installed: Box) -> None:
     """An operator who is not sure whether it went through runs it again."""
     before = everything(installed)
@@ -186,3 +201,26 @@ def test_a_reinstallation_restarts_nothing_that_runs(installed: Box) -> None:
     before = installed.show("quantum-ai-engine.service", "InvocationID")
     installed.run(INSTALL, "--direct-switch", "--venv", VENV)
     assert installed.show("quantum-ai-engine.service", "InvocationID") == before
+
+
+def test_an_upgrade_moves_one_link_and_a_broken_one_moves_nothing(box: Box) -> None:
+    """The version in force is whole at every moment: the next is made beside it, then a link is renamed."""
+    install, link = "/usr/src/next/deploy/install.sh", "/opt/quantum/clm/venv"
+    give_service_venv(box)
+    give_next_version(box)
+    give_next_program(box, 1)
+    box.run(install)
+    first = box.out("readlink", link)
+    assert first.startswith("/opt/quantum/clm/venvs/")
+
+    give_next_program(box, 2)
+    box.write("/usr/src/next/deploy/venv.sh", "#!/bin/sh\nmkdir -p $1/bin; exit 1\n", mode="0755")
+    assert box.run(install, check=False).returncode != 0
+    assert box.out("readlink", link) == first
+
+    give_next_program(box, 2)
+    box.run(install)
+    second = box.out("readlink", link)
+    assert second != first
+    assert not box.exists(first), "the one before it is no longer needed, and the disk is small"
+    assert "clm, version" in box.as_user("qt", f"{link}/bin/clm", "--version").stdout
