@@ -4,6 +4,7 @@ Reads job.json and dataset.npz, leaves progress.jsonl, model.pth, predictions.np
 says by its exit code how it ended (ChildExit). What went wrong stands in the last line of stderr.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,13 +27,18 @@ def main(arguments: Sequence[str]) -> ChildExit:
         _train(directory)
     except TrainingError as error:
         return _end(ChildExit[error.code], error.message)
-    except MemoryError:
-        return _end(ChildExit.CHILD_OOM, f"out of memory ({memory_figures()})")
-    except RuntimeError as error:
-        if TORCH_OUT_OF_MEMORY not in str(error):
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _tells_of_memory(error):
             raise
         return _end(ChildExit.CHILD_OOM, f"out of memory ({memory_figures()})")
     return ChildExit.DONE
+
+
+def _tells_of_memory(error: Exception) -> bool:
+    """Python, torch and the system each have a word of their own for it."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, MemoryError) or TORCH_OUT_OF_MEMORY in str(error)
 
 
 def _train(directory: Path) -> None:

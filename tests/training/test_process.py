@@ -1,10 +1,16 @@
 """How the child behaves as a process, seen from a process that is one."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from clm.artefacts.job_files import ChildExit
+from clm.training import worker
 from clm.training.process import memory_figures
 
 
@@ -58,3 +64,38 @@ def test_the_process_part_needs_no_torch() -> None:
 def test_memory_figures_name_peak_and_limit() -> None:
     """An operator who reads CHILD_OOM wants to know how much it was."""
     assert "MiB resident" in memory_figures()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"),
+    ],
+)
+def test_e3_every_way_of_running_out_of_memory_is_one_exit(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python, torch and the system each have a word of their own for it; the operator needs one."""
+
+    def fail(_directory: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(worker, "become_disposable", lambda _parent: None)
+    monkeypatch.setattr(worker, "_train", fail)
+    assert worker.main([str(tmp_path)]) is ChildExit.CHILD_OOM
+
+
+def test_another_failure_of_the_system_is_not_called_a_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong name for a fault sends the operator the wrong way."""
+
+    def fail(_directory: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(worker, "become_disposable", lambda _parent: None)
+    monkeypatch.setattr(worker, "_train", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        worker.main([str(tmp_path)])
