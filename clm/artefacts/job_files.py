@@ -48,7 +48,10 @@ class ChildExit(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingArrays:
-    """What training sees of a data set: window n is the rows that end at `row_N[n]`, oldest first."""
+    """What training sees of a data set: window n is the rows that end at `row_N[n]`, oldest first.
+
+    Channels `held_K` hold `held_NK[n]` in every step instead; in `features_RC` they are zero.
+    """
 
     features_RC: Floats
     """Raw, not scaled."""
@@ -58,6 +61,19 @@ class TrainingArrays:
     validation: Ints
     test: Ints
     scaler: Scaler
+    held_K: Ints
+    held_NK: Floats
+
+    @property
+    def name_N(self) -> Ints:
+        """What a window is gathered by: its last row, or its number where it holds values of its own."""
+        return np.arange(len(self.row_N)) if len(self.held_K) else self.row_N
+
+    def last_steps(self, part: Ints) -> Floats:
+        """Return the last step of these windows, raw."""
+        last_NC = self.features_RC[self.row_N[part]]
+        last_NC[:, self.held_K] = self.held_NK[part]
+        return last_NC
 
 
 def write_job(job: TrainingJob, dataset: Dataset) -> None:
@@ -73,14 +89,16 @@ def write_job(job: TrainingJob, dataset: Dataset) -> None:
     arrays = io.BytesIO()
     np.savez(
         arrays,
-        features_RC=dataset.table.features_RC,
-        row_N=dataset.row_N,
+        features_RC=dataset.windows.steps_MC,
+        row_N=dataset.windows.end_N,
         label_N=dataset.label_N,
         train=dataset.split.train,
         validation=dataset.split.validation,
         test=dataset.split.test,
         mean_C=dataset.scaler.mean_C,
         scale_C=dataset.scaler.scale_C,
+        held_K=dataset.windows.held_K,
+        held_NK=dataset.windows.held_NK,
     )
     replace_durably(job.directory / DATASET, arrays.getvalue())
     document = {**asdict(job), "data_fingerprint": dataset.fingerprint}
@@ -117,6 +135,8 @@ def read_job(directory: Path) -> tuple[TrainingJob, TrainingArrays]:
             validation=stored["validation"],
             test=stored["test"],
             scaler=Scaler(mean_C=stored["mean_C"], scale_C=stored["scale_C"]),
+            held_K=stored["held_K"],
+            held_NK=stored["held_NK"],
         )
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise TrainingError(

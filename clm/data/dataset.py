@@ -8,9 +8,9 @@ import numpy as np
 import orjson
 
 from clm.data.labels import label
-from clm.data.scaling import Scaler, fit_scaler
+from clm.data.scaling import Scaler, fit_window_scaler
 from clm.data.splits import Split, SplitPolicy, split_by_time
-from clm.data.windows import window_ends
+from clm.data.windows import WindowSet, history_windows, window_ends
 from clm.domain.sample import Bytes8, Ints, SampleTable
 
 
@@ -28,13 +28,11 @@ class DataPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """N labelled windows over R sample rows, ordered by (decided_at, sample_id).
-
-    Window n is the rows `row_N[n] - context_length + 1 .. row_N[n]` of the table, all of one symbol.
-    """
+    """N labelled windows, ordered by (decided_at, sample_id); window n belongs to row `row_N[n]`."""
 
     table: SampleTable
     row_N: Ints
+    windows: WindowSet
     label_N: Bytes8
     """1 or 0."""
     context_length: int
@@ -45,6 +43,11 @@ class Dataset:
     """sha256 over everything above that training sees."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Rows with a known outcome that became no window, by reason."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Of the windows' channels, in order."""
+        return self.windows.names
 
     @property
     def base_rate(self) -> float:
@@ -59,14 +62,16 @@ def build_dataset(table: SampleTable, policy: DataPolicy) -> Dataset:
     row_N = ends_N[np.lexsort((table.sample_id_R[ends_N], table.decided_at_R[ends_N]))]
     label_N = labels.label_R[row_N]
     split = split_by_time(table.decided_at_R[row_N], table.resolved_at_R[row_N], policy.split)
+    windows = history_windows(table, row_N, policy.context_length)
     return Dataset(
         table=table,
         row_N=row_N,
+        windows=windows,
         label_N=label_N,
         context_length=policy.context_length,
         target=policy.target,
         split=split,
-        scaler=fit_scaler(table.features_RC, row_N[split.train]),
+        scaler=fit_window_scaler(windows, split.train),
         fingerprint=_fingerprint(table, row_N, label_N, split, policy),
         dropped={
             "target_undefined": labels.undefined,

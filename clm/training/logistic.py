@@ -18,4 +18,4 @@ def score_logistic(arrays: TrainingArrays) -> Floats:
 
 
 def _last_steps(arrays: TrainingArrays, part: Ints) -> Floats:
-    return arrays.scaler.apply(arrays.features_RC[arrays.row_N[part]])
+    return arrays.scaler.apply(arrays.last_steps(part))

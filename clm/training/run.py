@@ -94,7 +94,7 @@ def _calibrate(model: nn.Module, chosen: Architecture, scaled: Windows, validati
 
 
 def _rows(arrays: TrainingArrays, part: Ints) -> Tensor:
-    return torch.from_numpy(arrays.row_N[part])
+    return torch.from_numpy(arrays.name_N[part])
 
 
 def _part(arrays: TrainingArrays, part: Ints) -> Part:
