@@ -24,6 +24,8 @@ class DataPolicy:
     features: tuple[str, ...]
     """Names to use in this order; empty takes those of the store."""
     split: SplitPolicy
+    contradictions: str = "drop"
+    """What becomes of outcomes that the recorded profit belies: `keep`, `drop` or `relabel`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,10 @@ class Dataset:
     """sha256 over everything above that training sees."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Rows with a known outcome that became no window, by reason."""
+    contradictions: str = "drop"
+    """As the policy says."""
+    relabelled: int = 0
+    """Rows whose label is that of their profit, against their recorded outcome."""
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -57,7 +63,7 @@ class Dataset:
 
 def build_dataset(table: SampleTable, policy: DataPolicy) -> Dataset:
     """Put a data set together from whatever the table holds; the audits judge it."""
-    labels = label(table, policy.target)
+    labels = label(table, policy.target, policy.contradictions)
     ends_N = window_ends(table, labels.known_R, policy.context_length)
     row_N = ends_N[np.lexsort((table.sample_id_R[ends_N], table.decided_at_R[ends_N]))]
     label_N = labels.label_R[row_N]
@@ -74,9 +80,12 @@ def build_dataset(table: SampleTable, policy: DataPolicy) -> Dataset:
         scaler=fit_window_scaler(windows, split.train),
         fingerprint=_fingerprint(table, row_N, label_N, split, policy),
         dropped={
+            "contradicts_profit": labels.left_out,
             "target_undefined": labels.undefined,
             "history_too_short": int(labels.known_R.sum()) - len(row_N),
         },
+        contradictions=policy.contradictions,
+        relabelled=labels.relabelled,
     )
 
 
