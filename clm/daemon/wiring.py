@@ -20,12 +20,13 @@ from clm.daemon.trainer import SubprocessTrainer
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
 from clm.errors import Interrupted
-from clm.ports import Engine, Outbox, StopSignal
+from clm.ports import CandleSource, Engine, Outbox, StopSignal
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.engine_systemd import SystemdEngine
 from clm.promotion.env_file import EnvFile
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
 from clm.settings import Settings, inherited_environment, redis_password
+from clm.store.candle_files import CandleDirectory
 from clm.store.contract import check_contract
 from clm.store.migrate import migrate
 from clm.store.outbox import SqliteOutbox
@@ -103,6 +104,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         brake=brake_of(settings),
         runs_dir=settings.runs_dir,
         code_version=clm.__version__,
+        candles=candles_of(settings),
     )
     return Wired(
         settings=settings,
@@ -127,6 +129,7 @@ def policies(settings: Settings, *, promote: bool = True) -> Policies:
             target=settings.target,
             features=settings.features,
             split=settings.split_policy(),
+            window_source=settings.window_source,
         ),
         audit=AuditPolicy(
             min_samples=settings.min_samples,
@@ -140,6 +143,11 @@ def policies(settings: Settings, *, promote: bool = True) -> Policies:
         gates=settings.gate_policy(),
         promote=promote and settings.promotion_mode == "auto",
     )
+
+
+def candles_of(settings: Settings) -> CandleSource | None:
+    """Return where candles lie, None where windows are made of samples."""
+    return CandleDirectory(settings.candles_dir) if settings.window_source == "candles" else None
 
 
 def promotion_policy(settings: Settings) -> PromotionPolicy:

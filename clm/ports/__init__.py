@@ -1,7 +1,16 @@
 """What the core needs of the world; adapters in store, bus, promotion and daemon fulfil these."""
 
 from clm.ports.delivery import Outbox, OutboxRow, TaskQueue
-from clm.ports.learning import Brake, Journal, Registry, RunRecord, RunStatus, SampleSource, Trainer
+from clm.ports.learning import (
+    Brake,
+    CandleSource,
+    Journal,
+    Registry,
+    RunRecord,
+    RunStatus,
+    SampleSource,
+    Trainer,
+)
 from clm.ports.promotion import (
     Engine,
     EngineObservation,
@@ -16,6 +25,7 @@ from clm.ports.time import Clock, StopSignal
 
 __all__ = [
     "Brake",
+    "CandleSource",
     "Clock",
     "Engine",
     "EngineObservation",

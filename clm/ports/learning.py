@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from clm.artefacts.manifest import Artefact, Manifest
+from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
 from clm.data.reading import RawSamples
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
@@ -30,6 +31,18 @@ class SampleSource(Protocol):
 
     def newest(self) -> datetime | None:
         """Return when the newest sample was decided, None for an empty table."""
+        ...
+
+
+class CandleSource(Protocol):
+    """Where market candles come from."""
+
+    def read(self) -> Candles:
+        """Return all candles there are, checked; what is wrong with them is in the reports.
+
+        Raises:
+            DataError: CANDLES_MISSING, CANDLES_UNREADABLE, CANDLES_COLUMNS, CANDLES_MIXED_INTERVALS.
+        """
         ...
 
 

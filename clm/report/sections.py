@@ -33,7 +33,7 @@ def data_section(dataset: Dataset) -> dict[str, Plain]:
         "windows": len(dataset.label_N),
         "without_window": plain(dataset.dropped),
         "symbols": {name: int(count) for name, count in zip(table.symbols, per_symbol, strict=True)},
-        "features": plain(table.feature_names),
+        "features": plain(dataset.feature_names),
         "context_length": dataset.context_length,
         "target": dataset.target,
         "target_note": _TARGET_NOTES.get(dataset.target, ""),

@@ -30,10 +30,10 @@ def unknown_features(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Fi
 
 def too_many_features(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
     """The engine's model has a fixed number of inputs."""
-    n_features = len(dataset.table.feature_names)
+    n_features = len(dataset.feature_names)
     if n_features <= policy.max_features:
         return None
-    chosen = not set(dataset.table.available_features) <= set(dataset.table.feature_names)
+    chosen = not set(dataset.table.available_features) <= set(dataset.feature_names)
     return Finding(
         name="too_many_features",
         severity=Severity.BLOCK,

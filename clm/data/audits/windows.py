@@ -30,11 +30,15 @@ def constant_windows(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Fi
 
 
 def still_windows(dataset: Dataset) -> NDArray[np.bool_]:
-    """Return for each (window, feature) whether nothing changes over time, without gathering windows."""
-    features_RC = dataset.table.features_RC
+    """Return for each (window, feature) whether nothing changes over time, without gathering windows.
+
+    Features of the sample itself, held beside its candles, are no series and not asked.
+    """
+    windows = dataset.windows
+    features_RC = windows.steps_MC[:, windows.stepping_C]
     row_R = np.arange(len(features_RC))
     changes_RC = np.zeros(features_RC.shape, dtype=np.bool_)
     changes_RC[1:] = features_RC[1:] != features_RC[:-1]
     last_change_RC = np.maximum.accumulate(np.where(changes_RC, row_R[:, None], 0), axis=0)
-    first_step_N = dataset.row_N - dataset.context_length + 1
-    return np.asarray(last_change_RC[dataset.row_N] <= first_step_N[:, None])
+    first_step_N = windows.end_N - dataset.context_length + 1
+    return np.asarray(last_change_RC[windows.end_N] <= first_step_N[:, None])

@@ -29,7 +29,7 @@ class CandleWindows:
     closed_at_M: Ints
     """When each step was known."""
     symbol_M: Ints
-    """Code of each step's symbol in the table; -1 for one without samples."""
+    """Code of each step's symbol in the table."""
     dropped: Mapping[str, int]
     """Samples that became no window, by reason."""
 
@@ -81,23 +81,27 @@ def candle_windows(
 
     row_N = np.flatnonzero(end_R >= 0)
     row_N = row_N[np.lexsort((table.sample_id_R[row_N], table.decided_at_R[row_N]))]
+    shown_M = np.zeros(len(steps_MC), dtype=np.bool_)
+    for step in range(context_length):
+        shown_M[end_R[row_N] - step] = True
+    place_M = np.cumsum(shown_M) - 1
     held = [column for column in range(len(chosen)) if column not in from_candles]
     carried = [table.feature_names.index(chosen[column]) for column in held]
     return CandleWindows(
         row_N=row_N,
         windows=WindowSet(
-            # What is unknown is in no window; as 0 it also passes through arithmetic over all steps.
-            steps_MC=np.nan_to_num(steps_MC, nan=0.0),
-            end_N=end_R[row_N],
+            # Steps that no window shows are left out: among them are all that are not known.
+            steps_MC=steps_MC[shown_M],
+            end_N=place_M[end_R[row_N]],
             context_length=context_length,
             names=tuple(chosen),
             held_K=np.array(held, dtype=np.int64),
             held_NK=table.features_RC[row_N][:, carried],
         ),
-        closed_at_M=np.concatenate([_NONE, *(series.closed_at_T for series in candles.series)]),
+        closed_at_M=np.concatenate([_NONE, *(s.closed_at_T for s in candles.series)])[shown_M],
         symbol_M=np.concatenate(
             [_NONE, *(np.full(len(s), _code(table.symbols, s.symbol)) for s in candles.series)]
-        ),
+        )[shown_M],
         dropped=dict(+dropped),
     )
 
