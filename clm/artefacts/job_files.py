@@ -63,6 +63,8 @@ class TrainingArrays:
     scaler: Scaler
     held_K: Ints
     held_NK: Floats
+    folds: tuple[tuple[Ints, Ints], ...] = ()
+    """Training and test windows of each fold that walks forward, oldest first; the last one is the split."""
 
     @property
     def name_N(self) -> Ints:
@@ -87,6 +89,7 @@ def write_job(job: TrainingJob, dataset: Dataset) -> None:
         for name in ANSWERS:
             (job.directory / name).unlink(missing_ok=True)
     arrays = io.BytesIO()
+    fold_parts = [part for fold in dataset.folds for part in (fold.train, fold.test)]
     np.savez(
         arrays,
         features_RC=dataset.windows.steps_MC,
@@ -99,6 +102,8 @@ def write_job(job: TrainingJob, dataset: Dataset) -> None:
         scale_C=dataset.scaler.scale_C,
         held_K=dataset.windows.held_K,
         held_NK=dataset.windows.held_NK,
+        fold_windows=np.concatenate([np.empty(0, dtype=np.int64), *fold_parts]),
+        fold_sizes=np.array([len(part) for part in fold_parts], dtype=np.int64),
     )
     replace_durably(job.directory / DATASET, arrays.getvalue())
     document = {**asdict(job), "data_fingerprint": dataset.fingerprint}
@@ -137,6 +142,7 @@ def read_job(directory: Path) -> tuple[TrainingJob, TrainingArrays]:
             scaler=Scaler(mean_C=stored["mean_C"], scale_C=stored["scale_C"]),
             held_K=stored["held_K"],
             held_NK=stored["held_NK"],
+            folds=_folds(stored["fold_windows"], stored["fold_sizes"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise TrainingError(
@@ -160,6 +166,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         # zipfile, which numpy reads with, says RuntimeError (NotImplementedError) to some torn archives.
         except (EOFError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error) as exc:
             raise ValueError(f"{path} is no whole archive of arrays: {exc}") from exc
+
+
+def _folds(windows: Ints, sizes: Ints) -> tuple[tuple[Ints, Ints], ...]:
+    parts = np.split(windows, np.cumsum(sizes))[:-1]
+    return tuple(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _champion(document: Mapping[str, object]) -> ChampionRef:
