@@ -25,45 +25,48 @@ def settle(
     A candle that was still open at `now`, or when its file was written, shows a price that was not its
     close. Two candles of one time with other numbers are both left out: which one is right is unknown.
     """
-    rejected: Counter[str] = Counter()
     opened_at_T = np.concatenate([part.opened_at_T for part in parts])
     prices_TP = np.concatenate([part.prices_TP for part in parts])
-    out_of_order = sum(_steps_back(part.opened_at_T) for part in parts)
-    good_T = ~_count(rejected, "bad_timestamp", opened_at_T == UNREADABLE)
-    good_T &= ~_count(rejected, "bad_number", good_T & ~np.isfinite(prices_TP).all(axis=1))
-    good_T &= ~_count(rejected, "impossible_prices", good_T & ~_possible(prices_TP))
-    interval = interval_of(opened_at_T[good_T])
-    if interval:
-        phase = _most_common(opened_at_T[good_T] % interval)
-        good_T &= ~_count(rejected, "off_grid", good_T & (opened_at_T % interval != phase))
-        good_T &= ~_count(rejected, "still_open", good_T & _still_open(opened_at_T, interval, parts, now))
-
+    good_T, interval, rejected = _judge(opened_at_T, prices_TP, parts, now)
     index_T = np.flatnonzero(good_T)
     index_T = index_T[np.argsort(opened_at_T[index_T], kind="stable")]
     kept_T, duplicates, conflicting = _one_each(opened_at_T[index_T], prices_TP[index_T])
     if conflicting:
         rejected["conflicting_duplicate"] += conflicting
-    index_T = index_T[kept_T]
-    if not interval:
-        index_T = index_T[:0]
-    opened_at_T, prices_TP = opened_at_T[index_T], prices_TP[index_T]
-    steps = np.diff(opened_at_T) // interval if interval else np.empty(0, dtype=np.int64)
+    opened_at_T, prices_TP = opened_at_T[index_T[kept_T]], prices_TP[index_T[kept_T]]
+    steps = np.diff(opened_at_T) // max(interval, 1)
+    there = len(opened_at_T) > 0
     report = CandleReport(
         symbol=symbol,
         interval=interval,
-        rows_read=sum(len(part.opened_at_T) for part in parts),
+        rows_read=len(good_T),
         candles=len(opened_at_T),
-        first_at=int(opened_at_T[0]) if len(opened_at_T) else 0,
-        last_at=int(opened_at_T[-1]) if len(opened_at_T) else 0,
+        first_at=int(opened_at_T[0]) if there else 0,
+        last_at=int(opened_at_T[-1]) if there else 0,
         rejected=dict(sorted(rejected.items())),
         duplicates=duplicates,
-        out_of_order=out_of_order,
+        out_of_order=sum(_steps_back(part.opened_at_T) for part in parts),
         gaps=int((steps > 1).sum()),
         missing=int((steps - 1).sum()),
     )
-    if not len(opened_at_T):
-        return None, report
-    return _series(symbol, interval, opened_at_T, prices_TP), report
+    return _series(symbol, interval, opened_at_T, prices_TP) if there else None, report
+
+
+def _judge(
+    opened_at_T: Ints, prices_TP: Floats, parts: Sequence[CandleColumns], now: int
+) -> tuple[Mask, int, Counter[str]]:
+    """Return which candles are good each by itself, their interval, and what was wrong with the others."""
+    rejected: Counter[str] = Counter()
+    good_T = ~_count(rejected, "bad_timestamp", opened_at_T == UNREADABLE)
+    good_T &= ~_count(rejected, "bad_number", good_T & ~np.isfinite(prices_TP).all(axis=1))
+    good_T &= ~_count(rejected, "impossible_prices", good_T & ~_possible(prices_TP))
+    interval = interval_of(opened_at_T[good_T])
+    if not interval:
+        return good_T & ~_count(rejected, "no_interval", good_T), 0, rejected
+    phase = _most_common(opened_at_T[good_T] % interval)
+    good_T &= ~_count(rejected, "off_grid", good_T & (opened_at_T % interval != phase))
+    good_T &= ~_count(rejected, "still_open", good_T & _still_open(opened_at_T, interval, parts, now))
+    return good_T, interval, rejected
 
 
 def interval_of(opened_at_T: Ints) -> int:
