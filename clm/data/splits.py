@@ -46,16 +46,17 @@ def walk_forward(decided_at_N: Ints, resolved_at_N: Ints, policy: SplitPolicy) -
     """
     order_N = np.argsort(decided_at_N, kind="stable").astype(np.int64)
     decided_N, resolved_N = decided_at_N[order_N], resolved_at_N[order_N]
-    test_from = policy.train_share + policy.validation_share
+    n_train = int(policy.train_share * len(order_N))
+    n_before_test = int((policy.train_share + policy.validation_share) * len(order_N))
     folds: list[Split] = []
     for back in range(policy.folds):
-        shift = back * (1 - test_from)
+        shift = back * (len(order_N) - n_before_test)
         known = int(np.searchsorted(decided_N, folds[-1].test_starts_at)) if folds else len(decided_N)
         fold = _split(
             decided_N[:known],
             resolved_N[:known],
-            validation_starts_at=_cut(decided_N, policy.train_share - shift),
-            test_starts_at=_cut(decided_N, test_from - shift),
+            validation_starts_at=_cut(decided_N, n_train - shift),
+            test_starts_at=_cut(decided_N, n_before_test - shift),
             embargo=round(policy.embargo_h * HOUR),
         )
         folds.append(
@@ -97,9 +98,9 @@ def _split(
     )
 
 
-def _cut(decided_N: Ints, share: float) -> int:
-    """Return the moment before which `share` of the windows were decided."""
+def _cut(decided_N: Ints, before: int) -> int:
+    """Return the moment before which so many of the ordered windows were decided."""
     if not len(decided_N):
         return 0
-    position = max(0, int(share * len(decided_N)))
+    position = max(0, before)
     return int(decided_N[position]) if position < len(decided_N) else int(decided_N[-1]) + 1
