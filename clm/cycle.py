@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
 from clm.clock import iso
-from clm.data.audits import AuditPolicy, Severity, audit
+from clm.data.audits import AuditPolicy, audit, blocked, with_floor
 from clm.data.dataset import DataPolicy, Dataset, build_dataset
 from clm.data.reading import parse_samples
 from clm.decision import Decision, DecisionKind, decide, refuse
@@ -33,6 +33,7 @@ from clm.ports import (
     PromotionState,
     Registry,
     SampleSource,
+    SignalProbe,
     StopSignal,
     Trainer,
 )
@@ -71,6 +72,8 @@ class World:
     code_version: str
     candles: CandleSource | None = None
     """None where windows are made of samples."""
+    signal: SignalProbe | None = None
+    """None where nobody asks whether there is anything to learn."""
 
 
 def run_cycle(
@@ -104,8 +107,13 @@ def _learn(
     with run.phase("read"):
         dataset = read_dataset(world.source, world.candles, policies, run.started_at)
         findings = audit(dataset, policies.audit, run.started_at)
-    run.note(dataset=dataset, findings=findings)
-    if any(finding.severity is Severity.BLOCK for finding in findings):
+    run.note(dataset=dataset, findings=findings, class_weights=policies.training.class_weights)
+    if world.signal and not blocked(findings):
+        with run.phase("signal"):
+            floor = world.signal.measure(dataset, stop)
+        findings = with_floor(findings, floor, policies.audit)
+        run.note(signal=floor, findings=findings)
+    if blocked(findings):
         return run.close(refuse(findings))
 
     champion = world.promoter.champion()

@@ -16,9 +16,11 @@ from clm.bus.client import connect
 from clm.bus.relay import OutboxRelay
 from clm.clock import SystemClock
 from clm.cycle import Policies, World
+from clm.daemon.signal import SubprocessSignal
 from clm.daemon.trainer import SubprocessTrainer
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
+from clm.data.signal import SignalPolicy
 from clm.errors import Interrupted
 from clm.ports import CandleSource, Engine, Outbox, StopSignal
 from clm.promotion.engine_process import ProcessEngine
@@ -105,6 +107,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         runs_dir=settings.runs_dir,
         code_version=clm.__version__,
         candles=candles_of(settings),
+        signal=signal_of(settings),
     )
     return Wired(
         settings=settings,
@@ -130,12 +133,15 @@ def policies(settings: Settings, *, promote: bool = True) -> Policies:
             features=settings.features,
             split=settings.split_policy(),
             window_source=settings.window_source,
+            contradictions=settings.contradictions,
         ),
         audit=AuditPolicy(
             min_samples=settings.min_samples,
             max_bad_share=settings.max_bad_share,
             max_staleness_days=settings.max_staleness_days,
             max_features=MAX_FEATURES,
+            history_days=settings.history_days,
+            block_without_skill=settings.signal_floor == "block",
         ),
         training=settings.training_spec(),
         train_timeout_s=settings.train_timeout_s,
@@ -148,6 +154,17 @@ def policies(settings: Settings, *, promote: bool = True) -> Policies:
 def candles_of(settings: Settings) -> CandleSource | None:
     """Return where candles lie, None where windows are made of samples."""
     return CandleDirectory(settings.candles_dir) if settings.window_source == "candles" else None
+
+
+def signal_of(settings: Settings) -> SubprocessSignal | None:
+    """Return who asks whether there is anything to learn, None where nobody is to."""
+    if settings.signal_floor == "off":
+        return None
+    return SubprocessSignal(
+        SignalPolicy(block_h=settings.block_h, embargo_h=settings.embargo_h),
+        python=settings.python,
+        environment=inherited_environment(),
+    )
 
 
 def promotion_policy(settings: Settings) -> PromotionPolicy:

@@ -9,6 +9,7 @@ from clm.ports.learning import (
     RunRecord,
     RunStatus,
     SampleSource,
+    SignalProbe,
     Trainer,
 )
 from clm.ports.promotion import (
@@ -42,6 +43,7 @@ __all__ = [
     "RunRecord",
     "RunStatus",
     "SampleSource",
+    "SignalProbe",
     "StopSignal",
     "TaskQueue",
     "Trainer",

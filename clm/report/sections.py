@@ -8,6 +8,7 @@ from clm.artefacts.manifest import Artefact
 from clm.clock import from_micros, iso
 from clm.data.audits import Finding
 from clm.data.dataset import Dataset
+from clm.data.signal import SignalFloor
 from clm.domain.job import TrainingResult
 from clm.domain.sample import Ints
 from clm.evaluation.evaluation import Comparison
@@ -59,6 +60,11 @@ def splits_section(dataset: Dataset) -> dict[str, Plain]:
 def findings_section(findings: Sequence[Finding]) -> list[Plain]:
     """Return the findings in their order."""
     return [plain(finding) for finding in findings]
+
+
+def signal_section(floor: SignalFloor) -> dict[str, Plain]:
+    """Return what plain models find, and how likely that is by luck."""
+    return {**plain_record(floor), "p_value": plain(floor.p_value)}
 
 
 def training_section(training: TrainingResult) -> dict[str, Plain]:

@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     """Candle files of one interval (CSV, CSV.gz, Parquet); read when windows are made of candles."""
     target: Literal["win", "direction"] = "win"
     """What P(WIN) means: `win` as recorded, or `direction` (side x outcome)."""
+    contradictions: Literal["keep", "drop", "relabel"] = "drop"
+    """What becomes of a WIN without profit or a LOSS without loss; `relabel` believes the profit."""
+    signal_floor: Literal["off", "warn", "block"] = "warn"
+    """What follows when neither a linear model nor small trees find skill; costs seconds before training."""
     train_share: Share = 0.70
     """Share of the windows, by time, that trains."""
     validation_share: Share = 0.15

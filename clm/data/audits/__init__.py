@@ -27,11 +27,23 @@ from clm.data.audits.leakage import feature_knows_outcome, feature_of_the_future
 from clm.data.audits.redundancy import duplicated_features, low_effective_rank
 from clm.data.audits.rows import bad_rows, future_rows, label_intervals, other_features
 from clm.data.audits.scales import features_of_other_scale, spikes, zero_filled_features
+from clm.data.audits.signal import no_skill
 from clm.data.audits.windows import constant_windows
 from clm.data.dataset import Dataset
 from clm.data.findings import Audit, AuditPolicy, Finding, Severity
+from clm.data.signal import SignalFloor
 
-__all__ = ["AUDITS", "Audit", "AuditPolicy", "Finding", "Severity", "audit", "ranked"]
+__all__ = [
+    "AUDITS",
+    "Audit",
+    "AuditPolicy",
+    "Finding",
+    "Severity",
+    "audit",
+    "blocked",
+    "ranked",
+    "with_floor",
+]
 
 AUDITS: tuple[Audit, ...] = (
     # what was asked for and is not there
@@ -80,6 +92,17 @@ def audit(dataset: Dataset, policy: AuditPolicy, now: datetime) -> tuple[Finding
     """Ask every audit and return every finding as `ranked`."""
     answers = (ask(dataset, policy, now) for ask in AUDITS)
     return ranked(finding for finding in answers if finding is not None)
+
+
+def with_floor(findings: Iterable[Finding], floor: SignalFloor, policy: AuditPolicy) -> tuple[Finding, ...]:
+    """Return the findings and what the signal floor adds to them, ranked."""
+    added = no_skill(floor, policy)
+    return ranked([*findings, *([added] if added else [])])
+
+
+def blocked(findings: Iterable[Finding]) -> bool:
+    """Return whether nothing may be trained."""
+    return any(finding.severity is Severity.BLOCK for finding in findings)
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from clm.clock import DAY
 from clm.data.association import auroc, midranks
-from clm.data.audits.columns import last_steps
+from clm.data.channels import last_steps
 from clm.data.dataset import Dataset
 from clm.data.findings import AuditPolicy, Finding, Severity
 from clm.domain.sample import Floats
 
 _STEPS = 12
 _RIDGE = 1.0
-_PART_LIMIT = 20_000
+_PART_LIMIT = 5_000
 """Rows of each part that are looked at."""
 
 

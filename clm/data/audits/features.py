@@ -4,7 +4,7 @@ from datetime import datetime
 
 import numpy as np
 
-from clm.data.audits.columns import last_steps
+from clm.data.channels import last_steps
 from clm.data.dataset import Dataset
 from clm.data.features import MAX_MAGNITUDE
 from clm.data.findings import AuditPolicy, Finding, Severity

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from clm.data.association import auroc, rank_correlation, spread
-from clm.data.audits.columns import last_steps
+from clm.data.channels import last_steps
 from clm.data.dataset import Dataset
 from clm.data.findings import AuditPolicy, Finding, Severity
 from clm.domain.sample import Floats, Ints

@@ -5,7 +5,7 @@ from datetime import datetime
 import numpy as np
 
 from clm.data.association import ROWS_LOOKED_AT, correlations
-from clm.data.audits.columns import last_steps
+from clm.data.channels import last_steps
 from clm.data.dataset import Dataset
 from clm.data.findings import AuditPolicy, Finding, Severity
 from clm.data.scaling import varies

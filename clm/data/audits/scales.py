@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clm.data.association import spread
-from clm.data.audits.columns import columns, last_steps
+from clm.data.channels import columns, last_steps
 from clm.data.dataset import Dataset
 from clm.data.findings import AuditPolicy, Finding, Severity
 from clm.domain.sample import Floats
