@@ -7,6 +7,7 @@ tests/data/planted.py and describe it in docs/audits.md.
 from collections.abc import Iterable
 from datetime import datetime
 
+from clm.data.audits.candles import bad_candles, samples_without_candles
 from clm.data.audits.coverage import one_symbol, stale_store, too_few_samples, uncovered_symbols
 from clm.data.audits.drift import purge_takes_too_much, train_test_drift
 from clm.data.audits.features import (
@@ -52,6 +53,8 @@ AUDITS: tuple[Audit, ...] = (
     # rows that say nothing
     label_intervals,
     bad_rows,
+    bad_candles,
+    samples_without_candles,
     features_not_finite,
     other_features,
     future_rows,
