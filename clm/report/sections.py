@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from clm.artefacts.manifest import Artefact
-from clm.clock import from_micros, iso
+from clm.clock import SECOND, from_micros, iso
 from clm.data.audits import Finding
+from clm.data.candles.series import CandleReport
 from clm.data.dataset import Dataset
 from clm.data.signal import SignalFloor
 from clm.domain.job import TrainingResult
@@ -35,6 +36,7 @@ def data_section(dataset: Dataset) -> dict[str, Plain]:
         "without_window": plain(dataset.dropped),
         "symbols": {name: int(count) for name, count in zip(table.symbols, per_symbol, strict=True)},
         "features": plain(dataset.feature_names),
+        "candles": [_candles(report) for report in dataset.candles],
         "context_length": dataset.context_length,
         "target": dataset.target,
         "target_note": _TARGET_NOTES.get(dataset.target, ""),
@@ -43,6 +45,14 @@ def data_section(dataset: Dataset) -> dict[str, Plain]:
         "last": iso(from_micros(decided_R.max())) if len(table) else None,
         "fingerprint": dataset.fingerprint,
     }
+
+
+def _candles(report: CandleReport) -> dict[str, Plain]:
+    first, last = (
+        iso(from_micros(at)) if report.candles else None for at in (report.first_at, report.last_at)
+    )
+    told = plain_record(report)
+    return {**told, "interval_s": report.interval // SECOND, "first_at": first, "last_at": last}
 
 
 def splits_section(dataset: Dataset) -> dict[str, Plain]:
@@ -54,6 +64,10 @@ def splits_section(dataset: Dataset) -> dict[str, Plain]:
         "test": _part(dataset, split.test),
         "purged": split.purged,
         "embargoed": split.embargoed,
+        "folds": [
+            {"train": _part(dataset, fold.train), "test": _part(dataset, fold.test), "purged": fold.purged}
+            for fold in dataset.folds
+        ],
     }
 
 
