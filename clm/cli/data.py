@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from clm.cli.inventory import inventory_lines
 from clm.cli.learn import stop_on_signals
 from clm.cli.verbs import Answer, Say, verb
 from clm.data.audits import Finding
@@ -29,6 +30,18 @@ def preflight(settings: Settings, say: Say) -> object:
         say(f"signal floor: {skills}; {luck}")
     say(f"a cycle would {'be refused' if found.blocked else 'train'}; {found.seconds['total']:.1f} s")
     return Answer(preflight_document(found, settings), exit_code=DataError.exit_code if found.blocked else 0)
+
+
+@verb("discover")
+def discover(settings: Settings, say: Say) -> object:
+    """Say what data lies on this server and of what use it is; nothing is changed."""
+    from clm.daemon.discovery import discover as look
+    from clm.report.plain import plain_record
+
+    document = plain_record(look(settings))
+    for line in inventory_lines(document):
+        say(line)
+    return document
 
 
 def _told(findings: Sequence[Finding]) -> list[str]:
