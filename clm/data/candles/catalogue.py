@@ -202,12 +202,10 @@ def features_of(series: CandleSeries, features: Sequence[Feature]) -> Floats:
 
 
 def _run(series: CandleSeries, span: slice) -> CandleRun:
-    # TA-Lib takes a spread below 1e-14 for none: in units of the first close that is so for every coin.
-    unit = series.close_T[span.start]
     return CandleRun(
         closed_at_T=series.closed_at_T[span],
-        high_T=series.high_T[span] / unit,
-        low_T=series.low_T[span] / unit,
-        close_T=series.close_T[span] / unit,
+        high_T=series.high_T[span],
+        low_T=series.low_T[span],
+        close_T=series.close_T[span],
         volume_T=series.volume_T[span],
     )

@@ -21,7 +21,7 @@ _MONDAY = 4 * DAY
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandleRun:
-    """Candles without a gap; prices are in units of the run's first close."""
+    """Candles without a gap."""
 
     closed_at_T: Ints
     high_T: Floats

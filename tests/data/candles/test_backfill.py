@@ -73,13 +73,15 @@ def test_the_end_is_later_than_the_decision_and_within_the_horizon():
 
 def test_class_and_profit_agree_and_fees_are_paid():
     """WIN is a profit above zero, after fees on both sides."""
-    for sample in SAMPLES:
+    dear = backfill(MARKET, policy(fee_bps=30.0), NOW)
+    for sample, fees in [*((s, 0.0008) for s in SAMPLES), *((s, 0.006) for s in dear)]:
         side = 1 if sample.execution_side == "BUY" else -1
         gain = side * (sample.exit_price / sample.entry_price - 1)
-        assert sample.realized_pnl == round(100 * (gain - 0.0008), 2)
+        assert sample.realized_pnl == round(100 * (gain - fees), 2)
         assert sample.target_class == {1: "WIN", -1: "LOSS", 0: "NEUTRAL"}[np.sign(sample.realized_pnl)]
         assert sample.target_label == gain
     assert {"WIN", "LOSS"} <= {sample.target_class for sample in SAMPLES}
+    assert any(s.target_class == "LOSS" and s.target_label > 0 for s in dear)
 
 
 def test_a_decision_every_third_candle_where_all_features_are_known():

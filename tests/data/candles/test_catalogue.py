@@ -79,7 +79,7 @@ class TestEveryFeature:
         assert np.isnan(got[: member.warm_up]).all()
         assert np.isfinite(got[member.warm_up :]).all()
 
-    @given(seed=SEEDS, prices=st.sampled_from([10.0, 1e-6, 1e6, 3.7]), volumes=st.sampled_from([10.0, 1e-3]))
+    @given(seed=SEEDS, prices=st.sampled_from([10.0, 1e-11, 1e6, 3.7]), volumes=st.sampled_from([10.0, 1e-3]))
     @settings(max_examples=10, deadline=None)
     def test_no_unit_of_price_or_volume_shows(self, member, seed, prices, volumes):
         """One model serves coins of 0.3 and of 90,000."""

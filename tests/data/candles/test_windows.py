@@ -1,5 +1,6 @@
 """Windows of the last closed candles before each decision."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -127,6 +128,16 @@ def test_samples_without_their_candles_are_dropped_and_counted():
     assert found.dropped == {reason: len(some) for reason, some in hours.items()}
 
 
+def test_a_gap_is_one_for_features_that_need_no_warm_up_too():
+    """They are known right after it; the window would still not be one of neighbours."""
+    broken = candles(series(400, missing=(200,)))
+    table = samples(START + 199 * HOUR, START + 210 * HOUR, START + (201 + LENGTH) * HOUR)
+    found = windows_of(table, broken, names=("candle_high_low_range",))
+
+    assert found.row_N.tolist() == [0, 2]
+    assert found.dropped == {"candles_gap": 1}
+
+
 def test_a_symbol_without_candles_is_counted():
     """A new listing, or a name that is spelt otherwise."""
     found = windows_of(samples(START + 100 * HOUR, symbol="BTC-USDT"))
@@ -206,6 +217,7 @@ class TestFingerprint:
     def test_what_training_sees_shows(self):
         """Two runs with one fingerprint were given the same data."""
         table, own = samples(*MANY), samples(*MANY, features=("rsi",))
+        one_R = MICROSECOND * (np.arange(len(table)) == 5)
         nudged = series(400, seed=1, volume_T=np.ones(400))
         prints = [
             dataset(table).fingerprint,
@@ -216,7 +228,9 @@ class TestFingerprint:
             dataset(table, candles(nudged), features=(*QUICK, "candle_volume_ratio")).fingerprint,
             dataset(table, candles(series(400, seed=5))).fingerprint,
             dataset(own, features=(*QUICK, "rsi")).fingerprint,
-            dataset(samples(*(moment + MICROSECOND for moment in MANY))).fingerprint,
+            dataset(replace(own, features_RC=own.features_RC + 1), features=(*QUICK, "rsi")).fingerprint,
+            dataset(replace(table, decided_at_R=table.decided_at_R + one_R)).fingerprint,
+            dataset(replace(table, resolved_at_R=table.resolved_at_R + MICROSECOND)).fingerprint,
         ]
 
         assert len(set(prints)) == len(prints)
