@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
 from clm.clock import iso
-from clm.data.audits import AuditPolicy, Severity, audit
+from clm.data.audits import AuditPolicy, audit, blocked, with_floor
 from clm.data.dataset import DataPolicy, Dataset, build_dataset
 from clm.data.reading import parse_samples
 from clm.decision import Decision, DecisionKind, decide, refuse
@@ -25,6 +25,7 @@ from clm.gates.catalogue import judge
 from clm.gates.policy import GatePolicy
 from clm.ports import (
     Brake,
+    CandleSource,
     Clock,
     Journal,
     Promoter,
@@ -32,6 +33,7 @@ from clm.ports import (
     PromotionState,
     Registry,
     SampleSource,
+    SignalProbe,
     StopSignal,
     Trainer,
 )
@@ -68,6 +70,10 @@ class World:
     brake: Brake
     runs_dir: Path
     code_version: str
+    candles: CandleSource | None = None
+    """None where windows are made of samples."""
+    signal: SignalProbe | None = None
+    """None where nobody asks whether there is anything to learn."""
 
 
 def run_cycle(
@@ -99,10 +105,15 @@ def _learn(
         return run.close(_refused(f"nothing is trained while the system is frozen: {frozen}"))
 
     with run.phase("read"):
-        dataset = _read_dataset(world.source, policies, run.started_at)
+        dataset = read_dataset(world.source, world.candles, policies, run.started_at)
         findings = audit(dataset, policies.audit, run.started_at)
-    run.note(dataset=dataset, findings=findings)
-    if any(finding.severity is Severity.BLOCK for finding in findings):
+    run.note(dataset=dataset, findings=findings, class_weights=policies.training.class_weights)
+    if world.signal and not blocked(findings):
+        with run.phase("signal"):
+            floor = world.signal.measure(dataset, stop)
+        findings = with_floor(findings, floor, policies.audit)
+        run.note(signal=floor, findings=findings)
+    if blocked(findings):
         return run.close(refuse(findings))
 
     champion = world.promoter.champion()
@@ -111,7 +122,7 @@ def _learn(
         directory=run.directory / "job",
         spec=policies.training,
         context_length=dataset.context_length,
-        feature_names=dataset.table.feature_names,
+        feature_names=dataset.feature_names,
         champion=champion,
         timeout_s=policies.train_timeout_s,
     )
@@ -151,12 +162,20 @@ def _learn(
     return run.close(decision, artefact, promotion)
 
 
-def _read_dataset(source: SampleSource, policies: Policies, now: datetime) -> Dataset:
+def read_dataset(
+    source: SampleSource, candles: CandleSource | None, policies: Policies, now: datetime
+) -> Dataset:
+    """Return what is known at `now`, cut into windows and parts; nothing is judged yet.
+
+    Raises:
+        DataError: the store or the candles cannot be read.
+        StoreBusy: the store's lock was held for too long.
+    """
     newest = source.newest()
     since = newest - timedelta(days=policies.history_days) if newest and policies.history_days else None
     raw = source.read(since, policies.max_rows)
-    table = parse_samples(raw, cutoff=now, features=policies.data.features)
-    return build_dataset(table, policies.data)
+    table = parse_samples(raw, cutoff=now, features=policies.data.sample_features)
+    return build_dataset(table, policies.data, candles.read() if candles else None)
 
 
 def _promote(world: World, policies: Policies, artefact: Artefact, run: str) -> PromotionOutcome:
@@ -189,7 +208,7 @@ def _manifest(
         created_at=iso(now),
         architecture=policies.training.architecture,
         context_length=dataset.context_length,
-        feature_names=dataset.table.feature_names,
+        feature_names=dataset.feature_names,
         decision=decision.kind.value,
         metrics={
             "auroc": candidate.auroc,

@@ -136,7 +136,7 @@ class RunInProgress:
         if dataset is not None:
             facts["symbol_count"] = len(dataset.table.symbols)
             facts["sample_count"] = len(dataset.label_N)
-            facts["feature_count"] = len(dataset.table.feature_names)
+            facts["feature_count"] = len(dataset.feature_names)
         if comparison is not None:
             facts["metrics"] = {
                 "auroc": comparison.candidate.auroc,

@@ -1,6 +1,7 @@
 """One learning cycle against a world in memory: what is decided, what is touched, what is left behind."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -8,11 +9,13 @@ import pytest
 
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import Policies, World, run_cycle
+from clm.data.dataset import Dataset
 from clm.data.reading import RawSamples
+from clm.data.signal import SignalFloor, Skill
 from clm.decision import DecisionKind
 from clm.errors import Interrupted, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
-from clm.ports import PromotionState, RunStatus
+from clm.ports import PromotionState, RunStatus, StopSignal
 from clm.record import CycleReport
 from tests import builders
 from tests.fakes import FakeBrake, FakeClock, FakeJournal, FakePromoter, FakeSource, FakeTrainer, oracle
@@ -29,6 +32,8 @@ class Case:
         self.journal = FakeJournal()
         self.brake = FakeBrake()
         self.promote = True
+        self.signal: FakeSignal | None = None
+        self.audit = builders.audit_policy()
 
     def run(self) -> CycleReport:
         world = World(
@@ -41,12 +46,13 @@ class Case:
             brake=self.brake,
             runs_dir=self.directory / "runs",
             code_version="test",
+            signal=self.signal,
         )
         policies = Policies(
             history_days=0,
             max_rows=100_000,
             data=builders.data_policy(),
-            audit=builders.audit_policy(),
+            audit=self.audit,
             training=builders.training_spec(),
             train_timeout_s=60,
             evaluation=builders.evaluation_policy(),
@@ -61,6 +67,20 @@ class Case:
     def proof(self) -> dict[str, object]:
         (path,) = (self.directory / "runs").glob("*/proof.json")
         return orjson.loads(path.read_bytes())
+
+
+class FakeSignal:
+    """A probe that answers what the test says."""
+
+    def __init__(self, p_value: float) -> None:
+        self.floor = SignalFloor(
+            skills={"logistic regression": Skill(auroc=0.5, p_value=p_value)}, n_rows=900, n_blocks=90
+        )
+        self.asked = 0
+
+    def measure(self, dataset: Dataset, stop: StopSignal) -> SignalFloor:
+        self.asked += 1
+        return self.floor
 
 
 @pytest.fixture
@@ -175,3 +195,31 @@ def test_the_proof_pack_tells_the_whole_run(case):
     text = (report.proof_dir / "proof.md").read_text()
     for word in ("PROMOTE", "AUROC", "confusion", report.version):
         assert word in text or word.capitalize() in text
+
+
+def test_a_store_without_a_sign_of_skill_is_trained_with_a_warning(case):
+    """The floor looks at the last step alone; the gates have the last word."""
+    case.signal = FakeSignal(p_value=0.6)
+    report = case.run()
+    assert report.decision.kind is DecisionKind.PROMOTE
+    assert [finding["name"] for finding in case.proof["findings"]] == ["no_skill"]
+    assert case.proof["signal"]["p_value"] == 0.6
+    assert "signal" in report.pack.seconds
+
+
+def test_a_store_without_a_sign_of_skill_is_refused_where_that_is_the_policy(case):
+    """Refused for the price of seconds, before a second is trained."""
+    case.signal = FakeSignal(p_value=0.6)
+    case.audit = replace(case.audit, block_without_skill=True)
+    report = case.run()
+    assert report.decision.kind is DecisionKind.REFUSED
+    assert "no linear or tree baseline shows skill" in report.decision.reasons[0]
+    assert case.trainer.jobs == []
+
+
+def test_nobody_asks_for_skill_in_data_that_is_refused_anyway(case):
+    """It would cost seconds and change nothing."""
+    case.signal = FakeSignal(p_value=0.6)
+    case.audit = replace(case.audit, min_samples=100_000)
+    assert case.run().decision.kind is DecisionKind.REFUSED
+    assert case.signal.asked == 0

@@ -48,7 +48,10 @@ class ChildExit(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingArrays:
-    """What training sees of a data set: window n is the rows that end at `row_N[n]`, oldest first."""
+    """What training sees of a data set: window n is the rows that end at `row_N[n]`, oldest first.
+
+    Channels `held_K` hold `held_NK[n]` in every step instead; in `features_RC` they are zero.
+    """
 
     features_RC: Floats
     """Raw, not scaled."""
@@ -58,6 +61,21 @@ class TrainingArrays:
     validation: Ints
     test: Ints
     scaler: Scaler
+    held_K: Ints
+    held_NK: Floats
+    folds: tuple[tuple[Ints, Ints], ...] = ()
+    """Training and test windows of each fold that walks forward, oldest first; the last one is the split."""
+
+    @property
+    def name_N(self) -> Ints:
+        """What a window is gathered by: its last row, or its number where it holds values of its own."""
+        return np.arange(len(self.row_N)) if len(self.held_K) else self.row_N
+
+    def last_steps(self, part: Ints) -> Floats:
+        """Return the last step of these windows, raw."""
+        last_NC = self.features_RC[self.row_N[part]]
+        last_NC[:, self.held_K] = self.held_NK[part]
+        return last_NC
 
 
 def write_job(job: TrainingJob, dataset: Dataset) -> None:
@@ -71,16 +89,21 @@ def write_job(job: TrainingJob, dataset: Dataset) -> None:
         for name in ANSWERS:
             (job.directory / name).unlink(missing_ok=True)
     arrays = io.BytesIO()
+    fold_parts = [part for fold in dataset.folds for part in (fold.train, fold.test)]
     np.savez(
         arrays,
-        features_RC=dataset.table.features_RC,
-        row_N=dataset.row_N,
+        features_RC=dataset.windows.steps_MC,
+        row_N=dataset.windows.end_N,
         label_N=dataset.label_N,
         train=dataset.split.train,
         validation=dataset.split.validation,
         test=dataset.split.test,
         mean_C=dataset.scaler.mean_C,
         scale_C=dataset.scaler.scale_C,
+        held_K=dataset.windows.held_K,
+        held_NK=dataset.windows.held_NK,
+        fold_windows=np.concatenate([np.empty(0, dtype=np.int64), *fold_parts]),
+        fold_sizes=np.array([len(part) for part in fold_parts], dtype=np.int64),
     )
     replace_durably(job.directory / DATASET, arrays.getvalue())
     document = {**asdict(job), "data_fingerprint": dataset.fingerprint}
@@ -117,6 +140,9 @@ def read_job(directory: Path) -> tuple[TrainingJob, TrainingArrays]:
             validation=stored["validation"],
             test=stored["test"],
             scaler=Scaler(mean_C=stored["mean_C"], scale_C=stored["scale_C"]),
+            held_K=stored["held_K"],
+            held_NK=stored["held_NK"],
+            folds=_folds(stored["fold_windows"], stored["fold_sizes"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise TrainingError(
@@ -140,6 +166,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         # zipfile, which numpy reads with, says RuntimeError (NotImplementedError) to some torn archives.
         except (EOFError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error) as exc:
             raise ValueError(f"{path} is no whole archive of arrays: {exc}") from exc
+
+
+def _folds(windows: Ints, sizes: Ints) -> tuple[tuple[Ints, Ints], ...]:
+    parts = np.split(windows, np.cumsum(sizes))[:-1]
+    return tuple(zip(parts[::2], parts[1::2], strict=True))
 
 
 def _champion(document: Mapping[str, object]) -> ChampionRef:

@@ -5,11 +5,11 @@ from typing import NoReturn
 
 import click
 
-from clm.cli import check, learn, look, stores
+from clm.cli import backfill, check, data, learn, look, stores
 from clm.cli.verbs import cli, emit
 from clm.errors import ClmError, UsageError
 
-__all__ = ["check", "learn", "look", "main", "stores"]
+__all__ = ["backfill", "check", "data", "learn", "look", "main", "stores"]
 
 
 def main() -> NoReturn:

@@ -16,16 +16,19 @@ from clm.bus.client import connect
 from clm.bus.relay import OutboxRelay
 from clm.clock import SystemClock
 from clm.cycle import Policies, World
+from clm.daemon.signal import SubprocessSignal
 from clm.daemon.trainer import SubprocessTrainer
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
+from clm.data.signal import SignalPolicy
 from clm.errors import Interrupted
-from clm.ports import Engine, Outbox, StopSignal
+from clm.ports import CandleSource, Engine, Outbox, StopSignal
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.engine_systemd import SystemdEngine
 from clm.promotion.env_file import EnvFile
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
 from clm.settings import Settings, inherited_environment, redis_password
+from clm.store.candle_files import CandleDirectory
 from clm.store.contract import check_contract
 from clm.store.migrate import migrate
 from clm.store.outbox import SqliteOutbox
@@ -105,6 +108,8 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         brake=brake_of(settings),
         runs_dir=settings.runs_dir,
         code_version=clm.__version__,
+        candles=candles_of(settings),
+        signal=signal_of(settings),
     )
     return Wired(
         settings=settings,
@@ -129,18 +134,38 @@ def policies(settings: Settings, *, promote: bool = True) -> Policies:
             target=settings.target,
             features=settings.features,
             split=settings.split_policy(),
+            window_source=settings.window_source,
+            contradictions=settings.contradictions,
         ),
         audit=AuditPolicy(
             min_samples=settings.min_samples,
             max_bad_share=settings.max_bad_share,
             max_staleness_days=settings.max_staleness_days,
             max_features=MAX_FEATURES,
+            history_days=settings.history_days,
+            block_without_skill=settings.signal_floor == "block",
         ),
         training=settings.training_spec(),
         train_timeout_s=settings.train_timeout_s,
         evaluation=settings.evaluation_policy(),
         gates=settings.gate_policy(),
         promote=promote and settings.promotion_mode == "auto",
+    )
+
+
+def candles_of(settings: Settings) -> CandleSource | None:
+    """Return where candles lie, None where windows are made of samples."""
+    return CandleDirectory(settings.candles_dir) if settings.window_source == "candles" else None
+
+
+def signal_of(settings: Settings) -> SubprocessSignal | None:
+    """Return who asks whether there is anything to learn, None where nobody is to."""
+    if settings.signal_floor == "off":
+        return None
+    return SubprocessSignal(
+        SignalPolicy(block_h=settings.block_h, embargo_h=settings.embargo_h),
+        python=settings.python,
+        environment=inherited_environment(),
     )
 
 

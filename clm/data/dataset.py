@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
-from clm.data.labels import label
-from clm.data.scaling import Scaler, fit_scaler
-from clm.data.splits import Split, SplitPolicy, split_by_time
-from clm.data.windows import window_ends
-from clm.domain.sample import Bytes8, Ints, SampleTable
+from clm.data.candles.series import CandleReport, Candles
+from clm.data.candles.windows import candle_windows, sample_features
+from clm.data.labels import Labels, label
+from clm.data.scaling import Scaler, fit_window_scaler
+from clm.data.splits import Split, SplitPolicy, walk_forward
+from clm.data.windows import WindowSet, history_windows, window_ends
+from clm.domain.sample import Bytes8, Floats, Ints, SampleTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,19 +24,26 @@ class DataPolicy:
     target: str
     """`win` (as recorded) or `direction` (side x outcome)."""
     features: tuple[str, ...]
-    """Names to use in this order; empty takes those of the store."""
+    """Names to use in this order; empty takes those of the store, or the default ones of the candles."""
     split: SplitPolicy
+    window_source: str = "history"
+    """`history` (the symbol's last samples) or `candles` (the last closed candles before the decision)."""
+    contradictions: str = "drop"
+    """What becomes of outcomes that the recorded profit belies: `keep`, `drop` or `relabel`."""
+
+    @property
+    def sample_features(self) -> tuple[str, ...]:
+        """Names that the samples have to carry; empty for whatever the newest one carries."""
+        return sample_features(self.features) if self.window_source == "candles" else self.features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """N labelled windows over R sample rows, ordered by (decided_at, sample_id).
-
-    Window n is the rows `row_N[n] - context_length + 1 .. row_N[n]` of the table, all of one symbol.
-    """
+    """N labelled windows, ordered by (decided_at, sample_id); window n belongs to row `row_N[n]`."""
 
     table: SampleTable
     row_N: Ints
+    windows: WindowSet
     label_N: Bytes8
     """1 or 0."""
     context_length: int
@@ -45,6 +54,19 @@ class Dataset:
     """sha256 over everything above that training sees."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Rows with a known outcome that became no window, by reason."""
+    contradictions: str = "drop"
+    """As the policy says."""
+    folds: tuple[Split, ...] = ()
+    """Splits that walk forward, oldest first; the last one is `split`."""
+    candles: tuple[CandleReport, ...] = ()
+    """What was found in the candles; empty where the windows are of samples."""
+    relabelled: int = 0
+    """Rows whose label is that of their profit, against their recorded outcome."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Of the windows' channels, in order."""
+        return self.windows.names
 
     @property
     def base_rate(self) -> float:
@@ -52,58 +74,123 @@ class Dataset:
         return float(self.label_N[self.split.train].mean()) if len(self.split.train) else float("nan")
 
 
-def build_dataset(table: SampleTable, policy: DataPolicy) -> Dataset:
-    """Put a data set together from whatever the table holds; the audits judge it."""
-    labels = label(table, policy.target)
-    ends_N = window_ends(table, labels.known_R, policy.context_length)
-    row_N = ends_N[np.lexsort((table.sample_id_R[ends_N], table.decided_at_R[ends_N]))]
-    label_N = labels.label_R[row_N]
-    split = split_by_time(table.decided_at_R[row_N], table.resolved_at_R[row_N], policy.split)
+def build_dataset(table: SampleTable, policy: DataPolicy, candles: Candles | None = None) -> Dataset:
+    """Put a data set together from whatever the table holds; the audits judge it.
+
+    Raises:
+        ConfigError: FEATURE_UNKNOWN, where the windows are of candles.
+    """
+    labels = label(table, policy.target, policy.contradictions)
+    made = (
+        _of_history(table, labels, policy) if candles is None else _of_candles(table, labels, policy, candles)
+    )
+    row_N, label_N = made.row_N, labels.label_R[made.row_N]
+    folds = walk_forward(table.decided_at_R[row_N], table.resolved_at_R[row_N], policy.split)
+    split = folds[-1]
     return Dataset(
         table=table,
         row_N=row_N,
+        windows=made.windows,
         label_N=label_N,
         context_length=policy.context_length,
         target=policy.target,
         split=split,
-        scaler=fit_scaler(table.features_RC, row_N[split.train]),
-        fingerprint=_fingerprint(table, row_N, label_N, split, policy),
+        scaler=fit_window_scaler(made.windows, split.train),
+        fingerprint=_fingerprint(table, made, label_N, split, policy),
         dropped={
+            "contradicts_profit": labels.left_out,
             "target_undefined": labels.undefined,
-            "history_too_short": int(labels.known_R.sum()) - len(row_N),
+            **made.dropped,
         },
+        folds=folds,
+        candles=candles.reports if candles else (),
+        contradictions=policy.contradictions,
+        relabelled=labels.relabelled,
     )
 
 
-def _fingerprint(table: SampleTable, row_N: Ints, label_N: Bytes8, split: Split, policy: DataPolicy) -> str:
-    """Hash what the windows show, not where it lay: rows that no window holds do not count."""
-    used_R = np.zeros(len(table), dtype=np.bool_)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """Windows of one source."""
+
+    row_N: Ints
+    windows: WindowSet
+    known_at_M: Ints
+    """When each step was known."""
+    symbol_M: Ints
+    """Code of each step's symbol."""
+    dropped: Mapping[str, int]
+
+
+def _of_history(table: SampleTable, labels: Labels, policy: DataPolicy) -> _Made:
+    ends_N = window_ends(table, labels.known_R, policy.context_length)
+    row_N = ends_N[np.lexsort((table.sample_id_R[ends_N], table.decided_at_R[ends_N]))]
+    return _Made(
+        row_N=row_N,
+        windows=history_windows(table, row_N, policy.context_length),
+        known_at_M=table.decided_at_R,
+        symbol_M=table.symbol_R,
+        dropped={"history_too_short": int(labels.known_R.sum()) - len(row_N)},
+    )
+
+
+def _of_candles(table: SampleTable, labels: Labels, policy: DataPolicy, candles: Candles) -> _Made:
+    found = candle_windows(
+        table, labels.known_R, candles, names=policy.features, context_length=policy.context_length
+    )
+    return _Made(
+        row_N=found.row_N,
+        windows=found.windows,
+        known_at_M=found.closed_at_M,
+        symbol_M=found.symbol_M,
+        dropped=found.dropped,
+    )
+
+
+def _fingerprint(table: SampleTable, made: _Made, label_N: Bytes8, split: Split, policy: DataPolicy) -> str:
+    """Hash what the windows show, not where it lay: steps that no window holds do not count."""
+    row_N, windows = made.row_N, made.windows
+    used_M = np.zeros(len(windows.steps_MC), dtype=np.bool_)
     for step in range(policy.context_length):
-        used_R[row_N - step] = True
-    place_R = np.cumsum(used_R) - 1
-    codes, symbol_R = np.unique(table.symbol_R[used_R], return_inverse=True)
+        used_M[windows.end_N - step] = True
+    place_M = np.cumsum(used_M) - 1
+    codes, symbol_M = np.unique(made.symbol_M[used_M], return_inverse=True)
     told = orjson.dumps(
         {
             "context_length": policy.context_length,
             "target": policy.target,
-            "feature_names": table.feature_names,
+            "feature_names": windows.names,
             "symbols": [table.symbols[code] for code in codes],
             "boundaries": [split.validation_starts_at, split.test_starts_at],
         }
     )
     digest = hashlib.sha256(told)
     for array, form in (
-        (table.features_RC[used_R], "<f8"),
-        (symbol_R, "<i8"),
-        (table.decided_at_R[used_R], "<i8"),
-        (place_R[row_N], "<i8"),
+        (windows.steps_MC[used_M], "<f8"),
+        (symbol_M, "<i8"),
+        (made.known_at_M[used_M], "<i8"),
+        (place_M[windows.end_N], "<i8"),
         (table.resolved_at_R[row_N], "<i8"),
         (table.market_return_R[row_N], "<f8"),
         (label_N, "<i1"),
         (split.train, "<i8"),
         (split.validation, "<i8"),
         (split.test, "<i8"),
+        *_told_of_candles(table, made, policy),
     ):
         digest.update(len(array).to_bytes(8, "little"))
         digest.update(np.ascontiguousarray(array, dtype=form).tobytes())
     return digest.hexdigest()
+
+
+def _told_of_candles(
+    table: SampleTable, made: _Made, policy: DataPolicy
+) -> tuple[tuple[Ints | Floats, str], ...]:
+    """Return what a sample brings into its window where the steps are not samples themselves."""
+    if policy.window_source == "history":
+        return ()
+    return (
+        (made.windows.held_K, "<i8"),
+        (made.windows.held_NK, "<f8"),
+        (table.decided_at_R[made.row_N], "<i8"),
+    )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clm.data.windows import WindowSet
 from clm.domain.sample import Floats, Ints
 
 RESOLUTION = 1e-6
@@ -33,6 +34,17 @@ def fit_scaler(features_RC: Floats, row_N: Ints) -> Scaler:
         mean_C=fitted_RC.mean(axis=0),
         scale_C=np.where(varies(fitted_RC), fitted_RC.std(axis=0), 1.0),
     )
+
+
+def fit_window_scaler(windows: WindowSet, train: Ints) -> Scaler:
+    """Fit on the last steps of these windows; a step counts once, a held value once a window."""
+    stepping = fit_scaler(windows.steps_MC, windows.end_N[train])
+    if not len(windows.held_K):
+        return stepping
+    held = fit_scaler(windows.held_NK, train)
+    mean_C, scale_C = stepping.mean_C.copy(), stepping.scale_C.copy()
+    mean_C[windows.held_K], scale_C[windows.held_K] = held.mean_C, held.scale_C
+    return Scaler(mean_C=mean_C, scale_C=scale_C)
 
 
 def varies(features_RC: Floats) -> NDArray[np.bool_]:

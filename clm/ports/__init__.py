@@ -1,7 +1,17 @@
 """What the core needs of the world; adapters in store, bus, promotion and daemon fulfil these."""
 
 from clm.ports.delivery import Outbox, OutboxRow, TaskQueue
-from clm.ports.learning import Brake, Journal, Registry, RunRecord, RunStatus, SampleSource, Trainer
+from clm.ports.learning import (
+    Brake,
+    CandleSource,
+    Journal,
+    Registry,
+    RunRecord,
+    RunStatus,
+    SampleSource,
+    SignalProbe,
+    Trainer,
+)
 from clm.ports.promotion import (
     Engine,
     EngineObservation,
@@ -16,6 +26,7 @@ from clm.ports.time import Clock, StopSignal
 
 __all__ = [
     "Brake",
+    "CandleSource",
     "Clock",
     "Engine",
     "EngineObservation",
@@ -32,6 +43,7 @@ __all__ = [
     "RunRecord",
     "RunStatus",
     "SampleSource",
+    "SignalProbe",
     "StopSignal",
     "TaskQueue",
     "Trainer",

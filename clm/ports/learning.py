@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from clm.artefacts.manifest import Artefact, Manifest
+from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
 from clm.data.reading import RawSamples
+from clm.data.signal import SignalFloor
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.task import Task
 from clm.events import Event
@@ -30,6 +32,30 @@ class SampleSource(Protocol):
 
     def newest(self) -> datetime | None:
         """Return when the newest sample was decided, None for an empty table."""
+        ...
+
+
+class CandleSource(Protocol):
+    """Where market candles come from."""
+
+    def read(self) -> Candles:
+        """Return all candles there are, checked; what is wrong with them is in the reports.
+
+        Raises:
+            DataError: CANDLES_MISSING, CANDLES_UNREADABLE, CANDLES_COLUMNS, CANDLES_MIXED_INTERVALS.
+        """
+        ...
+
+
+class SignalProbe(Protocol):
+    """Asks in a child process whether plain models find anything in the features."""
+
+    def measure(self, dataset: Dataset, stop: StopSignal) -> SignalFloor:
+        """Return the floor, or why it could not be measured.
+
+        Raises:
+            Interrupted: `stop` was set; the child is gone.
+        """
         ...
 
 

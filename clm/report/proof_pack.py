@@ -8,10 +8,12 @@ import orjson
 from clm.artefacts.manifest import Artefact
 from clm.data.audits import Finding
 from clm.data.dataset import Dataset
+from clm.data.signal import SignalFloor
 from clm.decision import Decision
 from clm.domain.job import TrainingResult
 from clm.evaluation.evaluation import Comparison
 from clm.gates.verdict import GateVerdict
+from clm.report.distributions import distributions_section
 from clm.report.markdown import render
 from clm.report.plain import Plain, plain
 from clm.report.sections import (
@@ -20,6 +22,7 @@ from clm.report.sections import (
     findings_section,
     gate_rows,
     metrics_side_by_side,
+    signal_section,
     splits_section,
     training_section,
 )
@@ -49,6 +52,9 @@ class ProofPack:
     """running, completed, failed or interrupted."""
     dataset: Dataset | None = None
     findings: Sequence[Finding] = ()
+    signal: SignalFloor | None = None
+    class_weights: bool = False
+    """Whether training weighs the classes alike."""
     training: TrainingResult | None = None
     comparison: Comparison | None = None
     verdicts: Sequence[GateVerdict] = ()
@@ -86,7 +92,11 @@ def as_document(pack: ProofPack) -> dict[str, Plain]:
         "trigger": pack.trigger,
         "data": data_section(pack.dataset) if pack.dataset else None,
         "splits": splits_section(pack.dataset) if pack.dataset else None,
+        "distributions": distributions_section(pack.dataset, balanced=pack.class_weights)
+        if pack.dataset
+        else None,
         "findings": findings_section(pack.findings),
+        "signal": signal_section(pack.signal) if pack.signal else None,
         "training": training_section(pack.training) if pack.training else None,
         "metrics": metrics_side_by_side(pack.comparison),
         "gates": [*gate_rows(pack.verdicts)],

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from clm.artefacts.manifest import Artefact
-from clm.clock import from_micros, iso
+from clm.clock import SECOND, from_micros, iso
 from clm.data.audits import Finding
+from clm.data.candles.series import CandleReport
 from clm.data.dataset import Dataset
+from clm.data.signal import SignalFloor
 from clm.domain.job import TrainingResult
 from clm.domain.sample import Ints
 from clm.evaluation.evaluation import Comparison
@@ -33,7 +35,8 @@ def data_section(dataset: Dataset) -> dict[str, Plain]:
         "windows": len(dataset.label_N),
         "without_window": plain(dataset.dropped),
         "symbols": {name: int(count) for name, count in zip(table.symbols, per_symbol, strict=True)},
-        "features": plain(table.feature_names),
+        "features": plain(dataset.feature_names),
+        "candles": [_candles(report) for report in dataset.candles],
         "context_length": dataset.context_length,
         "target": dataset.target,
         "target_note": _TARGET_NOTES.get(dataset.target, ""),
@@ -42,6 +45,14 @@ def data_section(dataset: Dataset) -> dict[str, Plain]:
         "last": iso(from_micros(decided_R.max())) if len(table) else None,
         "fingerprint": dataset.fingerprint,
     }
+
+
+def _candles(report: CandleReport) -> dict[str, Plain]:
+    first, last = (
+        iso(from_micros(at)) if report.candles else None for at in (report.first_at, report.last_at)
+    )
+    told = plain_record(report)
+    return {**told, "interval_s": report.interval // SECOND, "first_at": first, "last_at": last}
 
 
 def splits_section(dataset: Dataset) -> dict[str, Plain]:
@@ -53,12 +64,21 @@ def splits_section(dataset: Dataset) -> dict[str, Plain]:
         "test": _part(dataset, split.test),
         "purged": split.purged,
         "embargoed": split.embargoed,
+        "folds": [
+            {"train": _part(dataset, fold.train), "test": _part(dataset, fold.test), "purged": fold.purged}
+            for fold in dataset.folds
+        ],
     }
 
 
 def findings_section(findings: Sequence[Finding]) -> list[Plain]:
     """Return the findings in their order."""
     return [plain(finding) for finding in findings]
+
+
+def signal_section(floor: SignalFloor) -> dict[str, Plain]:
+    """Return what plain models find, and how likely that is by luck."""
+    return {**plain_record(floor), "p_value": plain(floor.p_value)}
 
 
 def training_section(training: TrainingResult) -> dict[str, Plain]:

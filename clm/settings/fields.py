@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from clm.data.candles.catalogue import FEATURE_NAMES
+from clm.data.candles.windows import PREFIX as PREFIX_OF_CANDLES
 from clm.data.splits import SplitPolicy
 from clm.domain.job import TrainingSpec
 from clm.evaluation.evaluation import EvaluationPolicy
@@ -61,13 +63,23 @@ class Settings(BaseSettings):
     max_bad_share: Share = 0.05
     """Share of unreadable rows above which nothing is trained."""
     features: Annotated[tuple[str, ...], NoDecode] = ()
-    """Feature names to use, comma-separated, in this order; empty takes those of the newest sample."""
+    """Features to use, comma-separated, in this order; empty: the newest sample's, or 8 of the candles."""
+    window_source: Literal["history", "candles"] = "history"
+    """What a window shows: `history`, the symbol's last samples, or `candles` (docs/features.md)."""
+    candles_dir: Path = Path("/opt/quantum/data/market_data/latest")
+    """Candle files of one interval (CSV, CSV.gz, Parquet); read when windows are made of candles."""
     target: Literal["win", "direction"] = "win"
     """What P(WIN) means: `win` as recorded, or `direction` (side x outcome)."""
+    contradictions: Literal["keep", "drop", "relabel"] = "drop"
+    """What becomes of a WIN without profit or a LOSS without loss; `relabel` believes the profit."""
+    signal_floor: Literal["off", "warn", "block"] = "warn"
+    """What follows when neither a linear model nor small trees find skill; costs seconds before training."""
     train_share: Share = 0.70
     """Share of the windows, by time, that trains."""
     validation_share: Share = 0.15
     """Share that chooses the epoch and the calibration; the rest is the test."""
+    folds: Annotated[int, Field(ge=1, le=20)] = 1
+    """Splits that walk forward by a test part; the last one trains, all show how the baseline varies."""
     embargo_h: Annotated[float, Field(ge=0, le=24 * 30)] = 1.0
     """Hours left out after each boundary, beside the purge by label interval."""
 
@@ -191,7 +203,7 @@ class Settings(BaseSettings):
         root = values.get("root")
         if not root:
             return values
-        for name in ("store", "state_dir", "models_dir", "engine_env_file"):
+        for name in ("store", "state_dir", "models_dir", "engine_env_file", "candles_dir"):
             if name not in values:
                 values[name] = below(Path(str(root)), cls.model_fields[name].default)
         return values
@@ -200,6 +212,25 @@ class Settings(BaseSettings):
     def _parts_leave_a_test(self) -> Self:
         if self.train_share + self.validation_share >= 0.95:
             raise ValueError("CLM_TRAIN_SHARE + CLM_VALIDATION_SHARE must leave at least 0.05 for the test")
+        test_share = 1 - self.train_share - self.validation_share
+        if self.train_share - (self.folds - 1) * test_share < 0.05:
+            raise ValueError("CLM_FOLDS leaves the first fold less than 0.05 to train on; take fewer")
+        return self
+
+    @model_validator(mode="after")
+    def _candles_have_these_features(self) -> Self:
+        for name in self.features if self.window_source == "candles" else ():
+            if (
+                name.startswith(PREFIX_OF_CANDLES)
+                and name.removeprefix(PREFIX_OF_CANDLES) not in FEATURE_NAMES
+            ):
+                raise ValueError(
+                    f"CLM_FEATURES: candles have no {name}; they have {', '.join(FEATURE_NAMES)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can_be_controlled(self) -> Self:
         if self.engine_control == "process" and not self.engine_command:
             raise ValueError("CLM_ENGINE_CONTROL=process needs CLM_ENGINE_COMMAND")
         return self
@@ -263,7 +294,10 @@ class Settings(BaseSettings):
     def split_policy(self) -> SplitPolicy:
         """Return how time is cut."""
         return SplitPolicy(
-            train_share=self.train_share, validation_share=self.validation_share, embargo_h=self.embargo_h
+            train_share=self.train_share,
+            validation_share=self.validation_share,
+            embargo_h=self.embargo_h,
+            folds=self.folds,
         )
 
 

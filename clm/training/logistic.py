@@ -1,21 +1,41 @@
 """The challenger every candidate has to hold out against: logistic regression on the last step."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from clm.artefacts.job_files import TrainingArrays
+from clm.data.scaling import Scaler, fit_scaler
 from clm.domain.sample import Floats, Ints
+from clm.evaluation.metrics import auroc
 
 
 def score_logistic(arrays: TrainingArrays) -> Floats:
     """Return P(WIN) of the test rows by a regression fitted on the training rows alone."""
-    label_N = arrays.label_N[arrays.train]
+    return _score(arrays, arrays.scaler, arrays.train, arrays.test)
+
+
+def score_folds(arrays: TrainingArrays) -> Sequence[Mapping[str, object]]:
+    """Return the AUROC of the regression on each fold, oldest first; NaN where it cannot be told.
+
+    How much it varies from one time to another is how little one test part says.
+    """
+    figures = []
+    for train, test in arrays.folds:
+        # A scaler of its own: that of the job knows what came after this fold.
+        scaler = fit_scaler(arrays.last_steps(train), np.arange(len(train)))
+        area = auroc(arrays.label_N[test], _score(arrays, scaler, train, test)) if len(train) else np.nan
+        figures.append({"train": len(train), "test": len(test), "auroc": float(area)})
+    return figures
+
+
+def _score(arrays: TrainingArrays, scaler: Scaler, train: Ints, test: Ints) -> Floats:
+    label_N = arrays.label_N[train]
     if len(np.unique(label_N)) < 2:
-        return np.full(len(arrays.test), float(label_N.mean()))
-    regression = LogisticRegression(max_iter=1000).fit(_last_steps(arrays, arrays.train), label_N)
-    p_N: Floats = regression.predict_proba(_last_steps(arrays, arrays.test))[:, 1]
+        return np.full(len(test), float(label_N.mean()))
+    if not len(test):
+        return np.empty(0)
+    regression = LogisticRegression(max_iter=1000).fit(scaler.apply(arrays.last_steps(train)), label_N)
+    p_N: Floats = regression.predict_proba(scaler.apply(arrays.last_steps(test)))[:, 1]
     return p_N
-
-
-def _last_steps(arrays: TrainingArrays, part: Ints) -> Floats:
-    return arrays.scaler.apply(arrays.features_RC[arrays.row_N[part]])

@@ -23,13 +23,22 @@ def become_disposable(parent_pid: int | None) -> None:
     Raises:
         TrainingError: ORPHANED, when the parent died before the tie was made.
     """
-    # A daemon that blocks or ignores SIGTERM hands that down; the child must still end on it.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
+    end_with(parent_pid)
+
+
+def end_with(parent_pid: int | None) -> None:
+    """Let this process end on SIGTERM, and with its parent where it has one.
+
+    Raises:
+        TrainingError: ORPHANED, when the parent died before the tie was made.
+    """
+    # A daemon that blocks or ignores SIGTERM hands that down; the child must still end on it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if parent_pid is None:
         return
     # It fires when the parent's *thread* ends: the trainer waits in the thread that started the child.

@@ -87,7 +87,7 @@ def _require_fit(job: TrainingJob, arrays: TrainingArrays, chosen: Architecture)
 
 
 def _rows(arrays: TrainingArrays, part: Ints) -> Tensor:
-    return torch.from_numpy(arrays.row_N[part])
+    return torch.from_numpy(arrays.name_N[part])
 
 
 def _part(arrays: TrainingArrays, part: Ints) -> Part:

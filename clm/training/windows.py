@@ -29,20 +29,37 @@ class Windows:
         return self.values_RC[row_B[:, None] + steps_L]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldWindows(Windows):
+    """Windows in which K channels hold one value from step to step; a window is named by its number."""
+
+    end_N: Tensor
+    held_K: Tensor
+    held_NK: Tensor
+    """float32."""
+
+    def gather(self, row_B: Tensor) -> Tensor:
+        """Return x_BLC of the windows of these numbers, oldest step first."""
+        x_BLC = Windows.gather(self, self.end_N[row_B])
+        x_BLC[:, :, self.held_K] = self.held_NK[row_B][:, None, :]
+        return x_BLC
+
+
 def raw_windows(arrays: TrainingArrays, *, n_channels: int, context_length: int) -> Windows:
     """Return the windows as the engine feeds them: float32, unscaled."""
-    return Windows(
-        values_RC=_padded(arrays.features_RC, n_channels),
-        context_length=context_length,
-    )
+    return _windows(arrays, arrays.features_RC, arrays.held_NK, n_channels, context_length)
 
 
 def scaled_windows(arrays: TrainingArrays, *, n_channels: int, context_length: int) -> Windows:
     """Return the windows to train on: the raw ones of float32, scaled; silent channels are zero."""
     # Rounded first: the served file sees float32, so training sees no digit that serving would not.
     features_RC = arrays.features_RC.astype(np.float32).astype(np.float64)
-    scaled_RC = np.where(varies_in_training(arrays), arrays.scaler.apply(features_RC), 0.0)
-    return Windows(values_RC=_padded(scaled_RC, n_channels), context_length=context_length)
+    varies_C, scaler = varies_in_training(arrays), arrays.scaler
+    scaled_RC = np.where(varies_C, scaler.apply(features_RC), 0.0)
+    held_NK = arrays.held_NK.astype(np.float32).astype(np.float64)
+    held_NK = (held_NK - scaler.mean_C[arrays.held_K]) / scaler.scale_C[arrays.held_K]
+    held_NK = np.where(varies_C[arrays.held_K], held_NK, 0.0)
+    return _windows(arrays, scaled_RC, held_NK, n_channels, context_length)
 
 
 def live_channels(arrays: TrainingArrays, n_channels: int) -> NDArray[np.bool_]:
@@ -54,7 +71,24 @@ def live_channels(arrays: TrainingArrays, n_channels: int) -> NDArray[np.bool_]:
 
 def varies_in_training(arrays: TrainingArrays) -> NDArray[np.bool_]:
     """Return which features vary over the training rows; a weight on any other was never learnt."""
-    return varies(arrays.features_RC[np.unique(arrays.row_N[arrays.train])])
+    varies_C = varies(arrays.features_RC[np.unique(arrays.row_N[arrays.train])])
+    varies_C[arrays.held_K] = varies(arrays.held_NK[arrays.train])
+    return varies_C
+
+
+def _windows(
+    arrays: TrainingArrays, features_RC: Floats, held_NK: Floats, n_channels: int, context_length: int
+) -> Windows:
+    values_RC = _padded(features_RC, n_channels)
+    if not len(arrays.held_K):
+        return Windows(values_RC=values_RC, context_length=context_length)
+    return HeldWindows(
+        values_RC=values_RC,
+        context_length=context_length,
+        end_N=torch.from_numpy(arrays.row_N),
+        held_K=torch.from_numpy(arrays.held_K),
+        held_NK=torch.from_numpy(held_NK.astype(np.float32)),
+    )
 
 
 def _padded(features_RC: Floats, n_channels: int) -> Tensor:

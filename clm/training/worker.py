@@ -7,6 +7,7 @@ says by its exit code how it ended (ChildExit). What went wrong stands in the la
 import errno
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clm.artefacts.job_files import PROGRESS, ChildExit, epoch_line, read_job
@@ -43,6 +44,7 @@ def _tells_of_memory(error: Exception) -> bool:
 
 def _train(directory: Path) -> None:
     # Imported here, after the tie to the parent: torch alone takes seconds in which the parent may die.
+    from clm.training.logistic import score_folds
     from clm.training.run import train_job
 
     job, arrays = read_job(directory)
@@ -53,7 +55,8 @@ def _train(directory: Path) -> None:
             progress.flush()
 
         result = train_job(job, arrays, tell)
-    write_result(directory, result)
+    notes = {**result.notes, "logistic_folds": score_folds(arrays)}
+    write_result(directory, replace(result, notes=notes))
 
 
 def _end(code: ChildExit, message: str) -> ChildExit:

@@ -14,6 +14,8 @@ from clm.data.splits import SplitPolicy
 from clm.domain.sample import SampleTable
 
 CUTOFF = datetime(2026, 1, 1, tzinfo=UTC)
+SEED = 7
+SIMULATED_DAYS = 90
 NAMES = ("rsi", "volatility", "momentum")
 POLICY = AuditPolicy(min_samples=100, max_bad_share=0.05, max_staleness_days=7)
 
@@ -63,12 +65,14 @@ def data_policy(**changes: object) -> DataPolicy:
 
 @cache
 def simulated_rows(
-    *, seed: int = 7, n_samples: int = 1500, signal: float = 1.0
+    *, seed: int = SEED, n_samples: int = 1500, signal: float = 1.0
 ) -> Sequence[dict[str, object]]:
     """Return rows of a simulated market that ends at CUTOFF; shared, so never change them."""
     return [
         sample.as_row()
-        for sample in simulate(seed=seed, n_samples=n_samples, until=CUTOFF, days=90, signal=signal)
+        for sample in simulate(
+            seed=seed, n_samples=n_samples, until=CUTOFF, days=SIMULATED_DAYS, signal=signal
+        )
     ]
 
 

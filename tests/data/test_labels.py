@@ -40,3 +40,42 @@ def test_an_open_trade_has_no_label_under_any_target(target):
     assert table.resolved_at_R[0] == UNRESOLVED
     assert not label(table, target).known_R.any()
     assert label(table, target).undefined == 0
+
+
+def contradictory():
+    return parsed(
+        [
+            raw_row(1, target_class="WIN", realized_pnl=1.0),
+            raw_row(2, target_class="WIN", realized_pnl=-1.3),
+            raw_row(3, target_class="LOSS", realized_pnl=0.7),
+            raw_row(4, target_class="WIN", realized_pnl=None),
+            raw_row(5, target_class="NEUTRAL", realized_pnl=-0.1),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("contradictions", "known", "labels_of_all", "left_out", "relabelled"),
+    [
+        ("keep", [1, 1, 1, 1, 1], [1, 1, 0, 1, 0], 0, 0),
+        ("drop", [1, 0, 0, 1, 1], [1, 0, 0, 1, 0], 2, 0),
+        ("relabel", [1, 1, 1, 1, 1], [1, 0, 1, 1, 0], 0, 2),
+    ],
+)
+def test_b8_what_becomes_of_an_outcome_against_the_profit_is_a_policy(
+    contradictions, known, labels_of_all, left_out, relabelled
+):
+    """A profit that is not known, and a NEUTRAL, contradict nothing; nothing is changed uncounted."""
+    labels = label(contradictory(), "win", contradictions)
+
+    assert labels.known_R.astype(int).tolist() == known
+    assert labels.label_R.tolist() == labels_of_all
+    assert (labels.left_out, labels.relabelled, labels.undefined) == (left_out, relabelled, 0)
+
+
+def test_b8_a_relabelled_trade_has_the_direction_of_its_profit():
+    """The direction is read from the outcome that is believed."""
+    labels = label(contradictory(), "direction", "relabel")
+
+    assert labels.label_R.tolist() == [1, 0, 1, 1, 0]
+    assert labels.undefined == 1

@@ -39,11 +39,13 @@ def test_the_month_is_read_whole(dataset):
 
 def test_b8_the_ninety_nine_outcomes_against_the_profit_are_found(dataset):
     """The real store holds WINs that lost money."""
-    (finding,) = audit(dataset, POLICY, from_micros(int(dataset.table.decided_at_R.max())))
+    finding, duplicates = audit(dataset, POLICY, from_micros(int(dataset.table.decided_at_R.max())))
 
     assert finding.name == "outcome_contradicts_pnl"
     assert finding.severity is Severity.WARN
-    assert finding.rows == 99
+    assert finding.rows == len(finding.sample_ids) == 99
+    assert dataset.dropped["contradicts_profit"] == 99
+    assert duplicates.name == "conflicting_duplicates"
 
 
 def test_the_month_is_stale_a_month_later(dataset):

@@ -10,6 +10,7 @@ from clm.clock import iso
 from clm.data.audits import Finding, Severity
 from clm.data.dataset import build_dataset
 from clm.data.reading import parse_samples
+from clm.data.signal import SignalFloor, Skill
 from clm.decision import decide
 from clm.domain.job import EpochReport, TrainingResult
 from clm.evaluation.evaluate import rows_of
@@ -95,6 +96,15 @@ def full_pack() -> ProofPack:
                 next_step="look whether the engine still writes",
             ),
         ),
+        signal=SignalFloor(
+            skills={
+                "logistic regression": Skill(auroc=0.52, p_value=0.3),
+                "boosted trees": Skill(auroc=0.49, p_value=0.7),
+            },
+            n_rows=900,
+            n_blocks=80,
+        ),
+        class_weights=True,
         training=training,
         comparison=found,
         verdicts=verdicts,

@@ -115,6 +115,38 @@ class TestJson:
         assert splits["train"]["last"] < splits["validation"]["first"] < splits["test"]["first"]
         assert data["fingerprint"] == dataset.fingerprint
 
+    def test_labels_are_told_as_they_are_and_as_they_weigh(self, full_pack):
+        """Class weights change what a row costs, never how many there are; only training is weighted."""
+        document = orjson.loads(as_json(full_pack))
+        labels, splits = document["distributions"]["labels"], document["splits"]
+        for name, part in labels.items():
+            assert part["label_0"] + part["label_1"] == splits[name]["windows"]
+            assert part["share_of_label_1"] == splits[name]["share_of_label_1"] != 0.5
+            assert part["weighted_share_of_label_1"] == (0.5 if name == "train" else part["share_of_label_1"])
+        unweighted = orjson.loads(as_json(replace(full_pack, class_weights=False)))
+        train = unweighted["distributions"]["labels"]["train"]
+        assert train["weighted_share_of_label_1"] == train["share_of_label_1"]
+
+    def test_distributions_say_what_the_labels_are_made_of(self, full_pack):
+        """Outcomes before any policy, symbols, and whether WIN means the trade or the market."""
+        distributions, dataset = as_document(full_pack)["distributions"], full_pack.dataset
+        outcomes = distributions["outcomes"]
+        labelled = int(dataset.table.labelled_R.sum())
+        assert outcomes["WIN"] + outcomes["LOSS"] + outcomes["NEUTRAL"] == labelled
+        windows = sum(part["windows"] for part in distributions["by_symbol"].values())
+        assert windows == len(dataset.label_N)
+        assert distributions["win_against_market"]["BUY"]["auroc"] > 0.95
+        assert distributions["win_against_market"]["SELL"]["auroc"] < 0.05
+        assert set(distributions["features"]) == set(dataset.feature_names)
+        for figures in distributions["features"].values():
+            assert figures["min"] <= figures["p10"] <= figures["p50"] <= figures["p90"] <= figures["max"]
+
+    def test_the_signal_floor_has_the_corrected_p_value(self, full_pack):
+        """The better of two models is chosen after seeing both."""
+        signal = orjson.loads(as_json(full_pack))["signal"]
+        assert signal["p_value"] == pytest.approx(0.6)
+        assert signal["skills"]["logistic regression"] == {"auroc": 0.52, "p_value": 0.3}
+
     def test_gates_are_rows_with_reasons(self, full_pack):
         """The command line shows the same rows."""
         rows = orjson.loads(as_json(full_pack))["gates"]
@@ -139,6 +171,8 @@ class TestMarkdown:
             "Reasons",
             "Data",
             "Splits",
+            "Distributions",
+            "Signal floor",
             "Findings",
             "Training",
             "Metrics",
@@ -150,7 +184,7 @@ class TestMarkdown:
     def test_every_table_has_as_many_cells_in_each_line_as_in_its_head(self, full_pack):
         """A line too short or too long shows as a torn table."""
         blocks = re.findall(r"(?:^\|.*\n)+", as_markdown(full_pack), re.MULTILINE)
-        assert len(blocks) == 11
+        assert len(blocks) == 16
         for block in blocks:
             head, rule, *lines = block.splitlines()
             assert re.fullmatch(r"\|(-+:?\|)+", rule), rule

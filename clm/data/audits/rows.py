@@ -1,13 +1,34 @@
-"""Audits of the rows as such: can they be read, do they belong together, are they fresh."""
+"""Audits of the rows as such: can they be read, do they belong together."""
 
 from datetime import datetime
 
-from clm.clock import DAY, from_micros, to_micros
 from clm.data.dataset import Dataset
 from clm.data.findings import AuditPolicy, Finding, Severity
 
 _NOT_BROKEN = ("future", "other_features")
 """Rows that are well-formed and still not for this training; they have audits of their own."""
+_BACKWARDS = "exit_not_after_decision"
+"""Counted as bad too: a refusal looks at all that cannot be used."""
+
+
+def label_intervals(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
+    """A trade that ended before it was decided: purging relies on these times, and so does every figure."""
+    table = dataset.table
+    rows = table.rejected.get(_BACKWARDS, 0)
+    share = rows / table.rows_read if rows else 0.0
+    if share <= policy.warn_bad_share:
+        return None
+    block = share > policy.max_bad_share
+    return Finding(
+        name="label_intervals",
+        severity=Severity.BLOCK if block else Severity.WARN,
+        statistic=share,
+        threshold=policy.max_bad_share if block else policy.warn_bad_share,
+        rows=rows,
+        message=f"{rows:,} of {table.rows_read:,} samples ({share:.1%}) have an exit_time that is not after "
+        "their timestamp",
+        next_step="repair what writes exit_time, and look whether both columns are in UTC",
+    )
 
 
 def bad_rows(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
@@ -63,23 +84,4 @@ def future_rows(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding
         rows=rows,
         message=f"{rows:,} of {dataset.table.rows_read:,} samples were decided after the cutoff; left out",
         next_step="compare the clocks of this machine and of what writes the samples; the store is in UTC",
-    )
-
-
-def stale_store(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
-    """A model of old samples knows an old market."""
-    if not len(dataset.table):
-        return None
-    newest = int(dataset.table.decided_at_R.max())
-    age_days = (to_micros(now) - newest) / DAY
-    if age_days <= policy.max_staleness_days:
-        return None
-    return Finding(
-        name="stale_store",
-        severity=Severity.WARN,
-        statistic=age_days,
-        threshold=policy.max_staleness_days,
-        rows=len(dataset.table),
-        message=f"the newest sample is of {from_micros(newest):%Y-%m-%d %H:%M} UTC, {age_days:.0f} days ago",
-        next_step="find out why no samples are written any more",
     )

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clm.data.channels import last_steps
 from clm.data.dataset import Dataset
 from clm.data.features import MAX_MAGNITUDE
 from clm.data.findings import AuditPolicy, Finding, Severity
@@ -30,10 +30,10 @@ def unknown_features(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Fi
 
 def too_many_features(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
     """The engine's model has a fixed number of inputs."""
-    n_features = len(dataset.table.feature_names)
+    n_features = len(dataset.feature_names)
     if n_features <= policy.max_features:
         return None
-    chosen = not set(dataset.table.available_features) <= set(dataset.table.feature_names)
+    chosen = not set(dataset.table.available_features) <= set(dataset.feature_names)
     return Finding(
         name="too_many_features",
         severity=Severity.BLOCK,
@@ -66,33 +66,13 @@ def features_not_finite(dataset: Dataset, policy: AuditPolicy, now: datetime) ->
     )
 
 
-def constant_windows(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
-    """One row repeated over the window is no time series: no temporal variance, nothing to learn from."""
-    still_NC = still_windows(dataset)
-    share = float(still_NC.mean()) if still_NC.size else 0.0
-    if share < policy.warn_constant_windows:
-        return None
-    block = share >= policy.max_constant_windows
-    windows = int(still_NC.all(axis=1).sum())
-    return Finding(
-        name="constant_windows",
-        severity=Severity.BLOCK if block else Severity.WARN,
-        statistic=share,
-        threshold=policy.max_constant_windows if block else policy.warn_constant_windows,
-        rows=windows,
-        message=f"{share:.1%} of the (window, feature) pairs do not vary over their {dataset.context_length} "
-        f"steps; {windows:,} of {len(still_NC):,} windows repeat one row",
-        next_step="store the features as they were at each decision; a repeated row is not a history",
-    )
-
-
 def constant_features(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
     """A feature that never changes in training says nothing."""
-    train_RC = dataset.table.features_RC[dataset.row_N[dataset.split.train]]
-    if len(train_RC) < 2 or not train_RC.shape[1]:
+    train_NC = last_steps(dataset, dataset.split.train)
+    if len(train_NC) < 2 or not train_NC.shape[1]:
         return None
-    still_C = ~varies(train_RC)
-    names = [name for name, still in zip(dataset.table.feature_names, still_C, strict=True) if still]
+    still_C = ~varies(train_NC)
+    names = [name for name, still in zip(dataset.feature_names, still_C, strict=True) if still]
     if not names:
         return None
     return Finding(
@@ -100,18 +80,7 @@ def constant_features(dataset: Dataset, policy: AuditPolicy, now: datetime) -> F
         severity=Severity.BLOCK if still_C.all() else Severity.WARN,
         statistic=float(still_C.mean()),
         threshold=0.0,
-        rows=len(train_RC),
+        rows=len(train_NC),
         message=f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} not vary over the training part",
         next_step="repair what computes them, or name the others in CLM_FEATURES",
     )
-
-
-def still_windows(dataset: Dataset) -> NDArray[np.bool_]:
-    """Return for each (window, feature) whether nothing changes over time, without gathering windows."""
-    features_RC = dataset.table.features_RC
-    row_R = np.arange(len(features_RC))
-    changes_RC = np.zeros(features_RC.shape, dtype=np.bool_)
-    changes_RC[1:] = features_RC[1:] != features_RC[:-1]
-    last_change_RC = np.maximum.accumulate(np.where(changes_RC, row_R[:, None], 0), axis=0)
-    first_step_N = dataset.row_N - dataset.context_length + 1
-    return np.asarray(last_change_RC[dataset.row_N] <= first_step_N[:, None])

@@ -1,0 +1,125 @@
+"""The verb that fills an empty store from market candles: backfill."""
+
+from pathlib import Path
+
+import click
+
+from clm.cli.verbs import Say, verb
+from clm.data.candles.backfill import SIDES, BackfillPolicy, backfill
+from clm.data.candles.barriers import Barriers
+from clm.data.candles.catalogue import DEFAULT_FEATURES
+from clm.data.candles.series import Candles
+from clm.errors import DataError, UsageError
+from clm.settings import Settings
+
+_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+
+@verb("backfill")
+@click.option(
+    "--candles", type=click.Path(path_type=Path), help="Candle files; else those of CLM_CANDLES_DIR."
+)
+@click.option(
+    "--take-profit", type=_SHARE, default=0.006, show_default=True, help="Share of the entry price."
+)
+@click.option("--stop-loss", type=_SHARE, default=0.018, show_default=True, help="Share of the entry price.")
+@click.option(
+    "--horizon",
+    type=click.IntRange(1, 10_000),
+    default=6,
+    show_default=True,
+    help="Candles until a trade ends by itself.",
+)
+@click.option(
+    "--fee-bps",
+    type=click.FloatRange(0, 1000),
+    default=4.0,
+    show_default=True,
+    help="Fee of one side of a trade in basis points.",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(1, 10_000),
+    default=3,
+    show_default=True,
+    help="Candles from one decision to the next.",
+)
+@click.option(
+    "--side",
+    type=click.Choice(sorted(SIDES)),
+    default="trend",
+    show_default=True,
+    help="BUY above the mean of 50 candles and SELL below it; one side; both.",
+)
+@click.option(
+    "--features",
+    default=",".join(DEFAULT_FEATURES),
+    show_default=True,
+    help="Of docs/features.md, comma-separated.",
+)
+def backfill_verb(
+    settings: Settings,
+    say: Say,
+    candles: Path | None,
+    take_profit: float,
+    stop_loss: float,
+    horizon: int,
+    fee_bps: float,
+    every: int,
+    side: str,
+    features: str,
+) -> object:
+    """Fill an empty store with labelled samples from market candles."""
+    from clm.clock import SystemClock
+    from clm.store.backfill import fill_empty
+    from clm.store.candle_files import CandleDirectory
+
+    chosen = tuple(dict.fromkeys(name.strip() for name in features.split(",") if name.strip()))
+    if not chosen:
+        raise UsageError("USAGE", "--features names none; docs/features.md lists them")
+    directory = candles or settings.candles_dir
+    found = CandleDirectory(directory).read()
+    _require_sane(directory, found, settings.max_bad_share)
+    policy = BackfillPolicy(
+        barriers=Barriers(take_profit=take_profit, stop_loss=stop_loss, horizon=horizon),
+        fee_bps=fee_bps,
+        every=every,
+        side=side,
+        features=chosen,
+    )
+    samples = backfill(found, policy, SystemClock().now())
+    if not samples:
+        raise DataError(
+            "CANDLES_TOO_FEW", f"{directory} has no unbroken run of candles that is long enough for a sample"
+        )
+    inserted = fill_empty(settings.store, (sample.as_row() for sample in samples))
+    wins = sum(sample.target_class == "WIN" for sample in samples) / inserted
+    for report in found.reports:
+        lost = ", ".join(f"{reason} {n:,}" for reason, n in report.rejected.items())
+        say(
+            f"{report.symbol:12} {report.candles:>9,} candles, {report.gaps:,} gaps"
+            f"{f', left out: {lost}' if lost else ''}"
+        )
+    say(f"{inserted:,} samples in {settings.store}, {wins:.1%} of them won; `clm preflight` judges them")
+    return {
+        "store": str(settings.store),
+        "samples": inserted,
+        "share_won": wins,
+        "first": samples[0].timestamp,
+        "last": samples[-1].timestamp,
+        "candles": {report.symbol: report.candles for report in found.reports},
+        "rejected": found.rejected,
+        "gaps": sum(report.gaps for report in found.reports),
+    }
+
+
+def _require_sane(directory: Path, found: Candles, max_bad_share: float) -> None:
+    bad = sum(found.rejected.values())
+    if bad <= max_bad_share * found.rows_read:
+        return
+    told = ", ".join(f"{reason} {n:,}" for reason, n in found.rejected.items())
+    raise DataError(
+        "CANDLES_BAD",
+        f"{bad:,} of {found.rows_read:,} candles in {directory} cannot be used ({told}), "
+        f"more than CLM_MAX_BAD_SHARE {max_bad_share:g}; fetch them anew",
+    )

@@ -1,0 +1,44 @@
+"""Audits of the windows: is there a history in them."""
+
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clm.data.dataset import Dataset
+from clm.data.findings import AuditPolicy, Finding, Severity
+
+
+def constant_windows(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
+    """One row repeated over the window is no time series: no temporal variance, nothing to learn from."""
+    still_NC = still_windows(dataset)
+    share = float(still_NC.mean()) if still_NC.size else 0.0
+    if share < policy.warn_constant_windows:
+        return None
+    block = share >= policy.max_constant_windows
+    windows = int(still_NC.all(axis=1).sum())
+    return Finding(
+        name="constant_windows",
+        severity=Severity.BLOCK if block else Severity.WARN,
+        statistic=share,
+        threshold=policy.max_constant_windows if block else policy.warn_constant_windows,
+        rows=windows,
+        message=f"{share:.1%} of the (window, feature) pairs do not vary over their {dataset.context_length} "
+        f"steps; {windows:,} of {len(still_NC):,} windows repeat one row",
+        next_step="store the features as they were at each decision; a repeated row is not a history",
+    )
+
+
+def still_windows(dataset: Dataset) -> NDArray[np.bool_]:
+    """Return for each (window, feature) whether nothing changes over time, without gathering windows.
+
+    Features of the sample itself, held beside its candles, are no series and not asked.
+    """
+    windows = dataset.windows
+    features_RC = windows.steps_MC[:, windows.stepping_C]
+    row_R = np.arange(len(features_RC))
+    changes_RC = np.zeros(features_RC.shape, dtype=np.bool_)
+    changes_RC[1:] = features_RC[1:] != features_RC[:-1]
+    last_change_RC = np.maximum.accumulate(np.where(changes_RC, row_R[:, None], 0), axis=0)
+    first_step_N = windows.end_N - dataset.context_length + 1
+    return np.asarray(last_change_RC[windows.end_N] <= first_step_N[:, None])

@@ -1,0 +1,52 @@
+"""What the proof pack says of candles, and of splits that walk forward."""
+
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from clm.data.splits import SplitPolicy
+from clm.report.proof_pack import as_json, as_markdown
+from tests.data.candles.market import candles, series
+from tests.data.candles.test_windows import MANY, dataset, samples
+
+FOLDS = SplitPolicy(train_share=0.7, validation_share=0.1, embargo_h=1.0, folds=3)
+
+
+@pytest.fixture
+def pack(full_pack):
+    """A data set of candles with a gap, cut into three folds."""
+    market = candles(series(400, missing=(30,)))
+    report = replace(market.reports[0], rejected={"still_open": 1}, gaps=1, missing=1)
+    built = dataset(samples(*MANY), replace(market, reports=(report,)), split=FOLDS)
+    figures = [{"train": 1, "test": 1, "auroc": area} for area in (0.51, None, 0.53)]
+    notes = {**full_pack.training.notes, "logistic_folds": figures}
+    return replace(full_pack, dataset=built, training=replace(full_pack.training, notes=notes))
+
+
+def test_candles_are_told_with_what_was_wrong_with_them(pack):
+    """Whoever reads it must know what the windows were made of."""
+    (told,) = orjson.loads(as_json(pack))["data"]["candles"]
+
+    assert told["symbol"] == "BTCUSDT"
+    assert (told["interval_s"], told["candles"]) == (3600, 399)
+    assert told["first_at"] == "2025-11-03T00:00:00.000000Z"
+    assert "| candles, BTCUSDT | 399 of 3,600 s, 1 gaps that lack 1, still_open 1 |" in as_markdown(pack)
+
+
+def test_folds_are_told_with_their_dates_and_the_baseline_on_each(pack):
+    """One test part is one draw; the baseline on the others shows how much it varies."""
+    folds = orjson.loads(as_json(pack))["splits"]["folds"]
+
+    assert len(folds) == 3
+    assert [fold["test"]["windows"] for fold in folds] == [len(fold.test) for fold in pack.dataset.folds]
+    assert folds[0]["test"]["last"] < folds[1]["test"]["first"]
+    text = as_markdown(pack)
+    rows = [line for line in text.splitlines() if line.startswith(("| 1 |", "| 2 |", "| 3 |"))]
+    assert [row.split("|")[-2].strip() for row in rows] == ["0.510", "–", "0.530"]
+
+
+def test_one_fold_is_the_split_and_is_not_told_twice(full_pack):
+    """A table of one row says nothing new; nor are there candles where windows are made of samples."""
+    assert "| fold |" not in as_markdown(full_pack)
+    assert orjson.loads(as_json(full_pack))["data"]["candles"] == []
