@@ -19,6 +19,7 @@ from clm.data.reading import parse_samples
 from clm.decision import Decision, DecisionKind, decide, refuse
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult, TrainingSpec
 from clm.domain.task import Task
+from clm.errors import Interrupted
 from clm.evaluation.evaluate import compare, rows_of
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
 from clm.gates.catalogue import judge
@@ -158,6 +159,8 @@ def _learn(
         return run.close(decision, artefact)
 
     with run.phase("promote"):
+        if stop.is_set():
+            raise Interrupted("STOPPING", "asked to stop before the promotion; nothing was changed")
         promotion = _promote(world, policies, artefact, run.run_id)
     return run.close(decision, artefact, promotion)
 

@@ -42,7 +42,7 @@ class RetrainingCompleted(Event):
     model_path: str
     duration_seconds: float
     status: str
-    """promoted, held, rejected or refused."""
+    """promoted, held, rejected, refused, or the state of a promotion that did not succeed."""
     reason: str
 
 

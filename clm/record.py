@@ -10,6 +10,8 @@ from pathlib import Path
 import structlog
 
 from clm.artefacts.files import replace_durably
+from clm.artefacts.job_files import DATASET
+from clm.artefacts.job_files import MODEL as WEIGHTS
 from clm.artefacts.manifest import Artefact
 from clm.clock import iso
 from clm.decision import Decision, DecisionKind
@@ -153,6 +155,8 @@ class RunInProgress:
             proof_path=self._write_proof(),
             events=[event],
         )
+        for name in (DATASET, WEIGHTS):  # the data is in the store, the model in the registry
+            (self.directory / "job" / name).unlink(missing_ok=True)
 
     def _write_proof(self) -> Path | None:
         """Write the proof pack; a full disk must not keep the run from being closed in the store."""

@@ -153,6 +153,7 @@ class BusWorker:
         try:
             self._behind = self._relay.drain_once() >= BATCH
         finally:
+            self._tick()
             self._count_waiting()
 
     def _beat(self) -> None:

@@ -4,16 +4,18 @@ from dataclasses import asdict
 
 import click
 
+from clm.bus.client import redacted
 from clm.cli.verbs import Answer, Say, cli, verb
-from clm.settings import Settings, example_env
+from clm.settings import Settings, as_text, example_env
 
 
 @verb("check-config")
 def check_config(settings: Settings, say: Say) -> object:
     """Read the settings as the daemon would, start nothing."""
-    values = settings.model_dump(mode="json")
-    for name, value in values.items():
-        say(f"CLM_{name.upper()}={'' if value is None else value}")
+    values = {**settings.model_dump(mode="json"), "redis_url": redacted(settings.redis_url)}
+    for name in values:
+        value = values[name] if name == "redis_url" else getattr(settings, name)
+        say(f"CLM_{name.upper()}={as_text(value)}")
     return values
 
 

@@ -6,10 +6,10 @@ import threading
 import click
 
 from clm import logs
-from clm.cli.verbs import Answer, Say, cli, store_option, verb
+from clm.cli.verbs import Say, cli, store_option, verb
 from clm.daemon.configuration import settings_for
 from clm.domain.job import EpochReport
-from clm.errors import ConfigError, DataError, Interrupted
+from clm.errors import ConfigError, DataError
 from clm.settings import Settings, runs_under_journal
 
 
@@ -19,11 +19,16 @@ def run(settings: Settings, say: Say, no_promote: bool) -> object:
     """Run one learning cycle now, in the foreground."""
     from clm.daemon.foreground import run_once
 
-    try:
-        return run_once(settings, say, stop=stop_on_signals(), on_epoch=show_epoch, promote=not no_promote)
-    except Interrupted as stopped:
-        click.echo(f"clm: {stopped}", err=True)
-        return Answer({"error": {"code": stopped.code, "message": stopped.message}}, exit_code=130)
+    return run_once(settings, say, stop=stop_on_signals(), on_epoch=show_epoch, promote=not no_promote)
+
+
+@verb("promote")
+@click.argument("version")
+def promote(settings: Settings, say: Say, version: str) -> object:
+    """Bring a registered model that passed its gates to the engine; for CLM_PROMOTION_MODE=manual."""
+    from clm.daemon.foreground import promote_version
+
+    return promote_version(settings, say, version, stop=stop_on_signals())
 
 
 @verb("trigger")

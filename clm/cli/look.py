@@ -51,5 +51,5 @@ def show(settings: Settings, say: Say, run_id: str) -> object:
 
 def _plain(value: object) -> str:
     if isinstance(value, dict):
-        return "  ".join(str(value[name]) for name in ("run_id", "status", "decision", "reason"))
+        return "  ".join(str(value[name] or "-") for name in ("run_id", "status", "decision", "reason"))
     return "-" if value is None else str(value)

@@ -82,12 +82,15 @@ def _make_store(settings: Settings, say: Callable[[str], None]) -> None:
     if settings.store.exists():
         return
     settings.store.parent.mkdir(parents=True, exist_ok=True)
-    create_store(settings.store)
+    part = settings.store.with_suffix(".part")  # a demonstration that was killed begins anew
+    part.unlink(missing_ok=True)
+    create_store(part)
     until = SystemClock().now().replace(minute=0, second=0, microsecond=0)
     count = insert_samples(
-        settings.store,
+        part,
         (s.as_row() for s in simulate(seed=SEED, n_samples=SAMPLES, until=until, signal=SIGNAL)),
     )
+    part.rename(settings.store)
     say(f"simulated a market and {count} samples of it (seed {SEED})")
 
 

@@ -101,6 +101,8 @@ def _engine(settings: Settings) -> Iterator[Answer]:
     name = settings.engine_unit if settings.engine_control == "systemd" else "the engine"
     if seen.status is EngineStatus.ACTIVE:
         yield CheckStatus.OK, f"{name} is active, pid {seen.main_pid}, on {seen.model_path or 'no model'}"
+    elif settings.engine_control == "process":
+        yield CheckStatus.WARN, f"{name} is {seen.status.value}; a promotion starts it"
     else:
         yield CheckStatus.FAIL, f"{name} is {seen.status.value}: {seen.detail or 'no promotion can begin'}"
 

@@ -5,13 +5,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from clm.clock import SystemClock, iso
 from clm.errors import AlreadyRunning, ConfigError
 
 
 @contextmanager
-def single_instance(path: Path) -> Iterator[None]:
+def single_instance(path: Path, role: str) -> Iterator[None]:
     """Hold the lock while inside.
 
     Raises:
@@ -26,18 +27,29 @@ def single_instance(path: Path) -> Iterator[None]:
             "STATE_DIR", f"{path.parent} cannot be used as state directory: {exc.strerror}; set CLM_STATE_DIR"
         ) from exc
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
+        if not _taken(handle):
             raise AlreadyRunning(
                 "ALREADY_RUNNING",
-                f"{path} is held by {_holder(path)}; use `clm trigger` to ask it for a retrain",
-            ) from exc
+                f"{path} is held by {_holder(path)}; wait for its end, or let `clm trigger` queue a retrain",
+            )
         handle.seek(0)
         handle.truncate()
-        handle.write(f"pid {os.getpid()} since {iso(SystemClock().now())}\n")
+        handle.write(f"pid {os.getpid()} since {iso(SystemClock().now())}, {role}\n")
         handle.flush()
         yield
+
+
+def _taken(handle: IO[str]) -> bool:
+    """Try for half a second: `clm status` holds the lock for a moment to see whether somebody does."""
+    clock = SystemClock()
+    for _ in range(10):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            clock.sleep(0.05)
+        else:
+            return True
+    return False
 
 
 def holder(path: Path) -> str | None:

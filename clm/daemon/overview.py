@@ -9,6 +9,7 @@ from clm.settings import Settings
 from clm.store.contract import check_contract
 from clm.store.migrate import has_schema
 from clm.store.outbox import SqliteOutbox
+from clm.store.promotions import SqlitePromotionLog
 from clm.store.runs import SqliteJournal
 from clm.store.tasks import SqliteTaskQueue
 
@@ -27,6 +28,7 @@ def overview(settings: Settings) -> dict[str, object]:
         "daemon": holder(settings.lock_file) or "not running",
         "store": str(settings.store),
         "champion": _champion(settings),
+        "open_promotion": _open_promotion(settings) if known else None,
         "last_run": last[0] if last else None,
         "training": _progress(settings, last),
         "tasks_waiting": SqliteTaskQueue(settings.store, clock).pending_count() if known else 0,
@@ -59,6 +61,13 @@ def _champion(settings: Settings) -> str | None:
         return parse(EnvFile(settings.engine_env_file).read().data).get(MODEL_KEY)
     except ClmError as error:
         return f"unknown: {error.message}"
+
+
+def _open_promotion(settings: Settings) -> str | None:
+    found = SqlitePromotionLog(settings.store, SystemClock()).open_promotion()
+    return (
+        f"{found.version} {found.state.value}: the next run or start brings it to its end" if found else None
+    )
 
 
 def _progress(settings: Settings, last: list[dict[str, object]]) -> str | None:

@@ -26,7 +26,7 @@ def serve(settings: Settings) -> None:
         DataError: the store breaks its contract.
         ConfigError: settings, password file, state directory.
     """
-    with single_instance(settings.lock_file):
+    with single_instance(settings.lock_file, "the daemon"):
         stop = threading.Event()
         wired = wire(settings, stop=stop)
         client = redis_client(settings)

@@ -66,7 +66,7 @@ class Service:
         bus = threading.Thread(target=self._bus.run, args=(self._stop,), name="bus", daemon=True)
         bus.start()
         self._schedule.start()
-        self._begin(self._recover_promotion)
+        self._begin(self._recover_at_start)
         self._notify.ready()
         log.info("daemon.started", store=str(self._wired.settings.store), next_retrain=self._next_due())
         try:
@@ -124,7 +124,12 @@ class Service:
         except ClmError as error:
             self._back_off(error)
             return
-        if task:
+        if task and task.attempts > self._wired.settings.max_attempts:
+            # Counted by the crashes of a daemon that could not settle it: it would go on for ever.
+            log.error("task.given_up", task_id=task.task_id, attempts=task.attempts)
+            reason = f"given up after {task.attempts - 1} attempts that ended without an answer"
+            self._settlement = lambda: self._wired.queue.fail(task.task_id, self._clock.now(), reason)
+        elif task:
             self._begin(self._learn, task)
 
     def _is_frozen(self) -> bool:
@@ -136,13 +141,16 @@ class Service:
         self._frozen = reason
         return reason is not None
 
-    def _recover_promotion(self) -> None:
+    def _recover_at_start(self) -> None:
+        """Bring an interrupted promotion to its end now; where that fails, the next cycle tries again."""
         try:
-            outcome = self._wired.promoter.recover()
+            self._wired.registry.sweep()
+            self._recover_promotion()
         except ClmError as error:
             log.error("promotion.recovery_failed", code=error.code, error=error.message)
-            return
-        if outcome:
+
+    def _recover_promotion(self) -> None:
+        if outcome := self._wired.promoter.recover():
             log.warning(
                 "promotion.recovered",
                 state=outcome.state.value,
@@ -161,6 +169,7 @@ class Service:
         """Run the cycle and return how the task is to be settled."""
         queue, now = self._wired.queue, self._clock.now
         try:
+            self._recover_promotion()
             report = run_cycle(
                 self._wired.world,
                 self._wired.policies,
@@ -172,7 +181,7 @@ class Service:
         except Interrupted as error:
             reason = error.message
             log.warning("cycle.interrupted", task_id=task.task_id, reason=reason)
-            return lambda: queue.release(task.task_id, now(), reason)
+            return lambda: queue.release(task.task_id, now(), reason, counted=False)
         except ClmError as error:
             return self._broken(task, error)
         except Exception as error:  # the one place: a bug ends a cycle, never the daemon
@@ -189,7 +198,7 @@ class Service:
         self._back_off(error)
         if final:
             return lambda: queue.fail(task.task_id, now(), reason)
-        return lambda: queue.release(task.task_id, now(), reason)
+        return lambda: queue.release(task.task_id, now(), reason, counted=not error.transient)
 
     def _settle(self) -> None:
         """Write how the last task ended; tried again with the next tick where the store refuses."""
@@ -198,13 +207,18 @@ class Service:
         try:
             self._settlement()
         except ClmError as error:
+            if error.code == "TASK_NOT_RUNNING":
+                # The store was restored, or a person closed it: there is nothing left to settle.
+                log.warning("task.changed_meanwhile", error=error.message)
+                self._settlement = None
+                return
             self._back_off(error)
         else:
             self._settlement = None
 
     def _back_off(self, error: ClmError) -> None:
         self._breaks += 1
-        wait_s = min(RETRY_S * 2 ** (self._breaks - 1), MAX_RETRY_S)
+        wait_s = min(RETRY_S * 2 ** min(self._breaks - 1, 10), MAX_RETRY_S)
         self._not_before = self._clock.monotonic() + wait_s
         log.info("daemon.waiting", seconds=wait_s, code=error.code)
 

@@ -166,7 +166,7 @@ class _Watch:
 def _interrupted(watch: _Watch) -> Interrupted:
     return Interrupted(
         "TRAINING_INTERRUPTED",
-        f"training {watch.job.run_id} was stopped {watch.where()}: the daemon is to end",
+        f"training {watch.job.run_id} was stopped {watch.where()}: asked to stop",
     )
 
 

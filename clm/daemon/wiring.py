@@ -40,9 +40,12 @@ from clm.store.tasks import SqliteTaskQueue
 CONTEXT_LENGTH = 128
 MAX_FEATURES = 8
 """Of the served architecture; clm.models has the rest, which the daemon does not import."""
+START_BUSY_LIMIT_S = 20.0
+"""Well below TimeoutStartSec, which covers everything before READY."""
 MODEL_KEY = "PATCHTST_MODEL_PATH"
-QUEUE_BUSY_LIMIT_S = 15.0
-"""The main thread looks at the queue and feeds the watchdog: a held lock must not starve it."""
+QUEUE_BUSY_LIMIT_S = 8.0
+"""The main thread and the bus show life between looks at the store: a held lock must not starve
+the watchdog."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         ConfigError: SCHEMA_NEWER, STATE_DIR.
     """
     check_contract(settings.store)
-    migrate(settings.store)
+    migrate(settings.store, busy_limit_s=START_BUSY_LIMIT_S)
     clock = StoppableClock(stop or threading.Event())
     registry = DirectoryRegistry(settings.artefacts_dir, taken=names_in(settings.models_dir))
     journal = SqliteJournal(settings.store, clock)
@@ -115,7 +118,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         settings=settings,
         clock=clock,
         queue=SqliteTaskQueue(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
-        outbox=SqliteOutbox(settings.store, clock),
+        outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
         journal=journal,
         registry=registry,
         promoter=promoter,

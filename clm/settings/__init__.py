@@ -7,13 +7,14 @@ from clm.settings.environment import (
     redis_password,
     runs_under_journal,
 )
-from clm.settings.example import example_env
+from clm.settings.example import as_text, example_env
 from clm.settings.fields import Settings, below
 from clm.settings.load import load_settings
 
 __all__ = [
     "CONFIG_FILE",
     "Settings",
+    "as_text",
     "below",
     "config_file",
     "example_env",

@@ -10,11 +10,12 @@ def example_env() -> str:
         "# `clm check-config` reads this file and starts nothing.",
     ]
     for name, field in Settings.model_fields.items():
-        lines += ["", f"# {field.description}", f"#{PREFIX}{name.upper()}={_text(field.default)}"]
+        lines += ["", f"# {field.description}", f"#{PREFIX}{name.upper()}={as_text(field.default)}"]
     return "\n".join(lines) + "\n"
 
 
-def _text(default: object) -> str:
+def as_text(default: object) -> str:
+    """Return a value as clm.env writes it."""
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, tuple):

@@ -1,7 +1,7 @@
 """Every setting.
 
 The docstring below each field is the operator's documentation: `etc/quantum/clm.env` is made of
-them (`clm check-config --example`), and a test holds the file against the code.
+them (`clm example-config`), and a test holds the file against the code.
 """
 
 from pathlib import Path
@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     retrain_cron: str = ""
     """Cron expression (five fields, UTC) used instead of the interval when set."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 2
-    """Tries of one task when its cycle breaks (a killed child, a busy store); a rejection is no break."""
+    """Tries of one task when its cycle breaks (a killed child, a crash); a rejection is no break."""
 
     # Data
     history_days: Annotated[int, Field(ge=0, le=36500)] = 730

@@ -47,7 +47,8 @@ def _problem(error: Mapping[str, Any]) -> str:
     reason = str(error["msg"]).removeprefix("Value error, ")
     if not where:
         return reason
-    return f"{PREFIX}{where.upper()}={error['input']!s:.80}: {reason}"
+    shown = "(not shown)" if where == "redis_url" else f"{error['input']!s:.80}"
+    return f"{PREFIX}{where.upper()}={shown}: {reason}"
 
 
 def _all(problems: list[str]) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
@@ -91,8 +91,10 @@ class SqliteTaskQueue:
             self._demand_running(connection, task_id)
             set_status(connection, task_id, now, status=COMPLETED, outcome=outcome)
 
-    def release(self, task_id: int, now: datetime, reason: str) -> None:
+    def release(self, task_id: int, now: datetime, reason: str, *, counted: bool = True) -> None:
         """Put a running task back to pending; one that came meanwhile for the same model joins it.
+
+        Not `counted`, the attempt is given back: an orderly stop or a busy store is not the task's fault.
 
         Raises:
             DataError: TASK_NOT_RUNNING.
@@ -100,6 +102,9 @@ class SqliteTaskQueue:
         with self._store.writing() as connection:
             self._demand_running(connection, task_id)
             put_back(connection, task_id, now, reason)
+            if not counted:
+                given_back = update(tasks).where(tasks.c.id == task_id).values(attempts=tasks.c.attempts - 1)
+                connection.execute(given_back)
 
     def fail(self, task_id: int, now: datetime, reason: str) -> None:
         """Close a running task that will not be tried again.

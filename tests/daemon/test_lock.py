@@ -11,7 +11,7 @@ from clm.errors import AlreadyRunning
 HOLD = """
 import sys, time, pathlib
 from clm.daemon.lock import single_instance
-with single_instance(pathlib.Path(sys.argv[1])):
+with single_instance(pathlib.Path(sys.argv[1]), "a test"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -29,7 +29,7 @@ def other(tmp_path):
 
 def test_m1_a_second_instance_is_refused_and_told_who_the_first_is(tmp_path, other):
     """Two daemons would train twice and promote over each other."""
-    lock = single_instance(tmp_path / "lock")
+    lock = single_instance(tmp_path / "lock", "a test")
     with pytest.raises(AlreadyRunning, match=rf"pid {other.pid} since 2") as raised, lock:
         pass
     assert raised.value.exit_code == 75
@@ -41,5 +41,5 @@ def test_m1_a_killed_holder_leaves_no_lock(tmp_path, other):
     other.kill()
     other.wait()
     assert holder(tmp_path / "lock") is None
-    with single_instance(tmp_path / "lock"):
+    with single_instance(tmp_path / "lock", "a test"):
         pass
