@@ -2,7 +2,9 @@
 
 import json
 import random
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,3 +234,11 @@ def test_a_forecast_is_no_leak_until_it_is_half_as_good_as_hindsight(foresight, 
     found = feature_of_the_future(with_first_feature(dataset, first_N), POLICY, CUTOFF)
 
     assert (found is not None) is guilty
+
+
+def test_every_audit_is_documented_in_the_order_of_its_rank():
+    """Whoever reads a finding looks its bar and its reason up."""
+    document = (Path(__file__).parents[2] / "docs" / "audits.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `([a-z_]+)` \|", document, re.MULTILINE)
+
+    assert documented == [*(ask_.__name__ for ask_ in AUDITS), "negative_holds", "no_skill"]
