@@ -2,17 +2,19 @@
 
 import json
 import random
+import re
 from dataclasses import replace
-from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from clm.data.audits import AUDITS, Severity, audit
+from clm.data.audits.leakage import feature_of_the_future
 from clm.data.audits.windows import still_windows
 from clm.data.windows import gather
 from tests.data.planted import PLANTED, every
-from tests.data.rows import CUTOFF, POLICY, dataset_of, simulated_rows, text
+from tests.data.rows import CUTOFF, POLICY, dataset_of, simulated_rows
 
 ROWS = simulated_rows()
 
@@ -197,10 +199,46 @@ def test_a_stale_store_is_told_with_its_date():
 
 
 def test_blocks_come_first():
-    """What ended the cycle is read first."""
-    stale_and_few = [row for row in ROWS if row["timestamp"] < text(CUTOFF - timedelta(days=80))]
-    severities = [finding.severity for finding in audit(dataset_of(stale_and_few), POLICY, CUTOFF)]
+    """What ended the cycle is read first, also where a warning stands nearer to the cause."""
+    broken = [
+        {**row, **({"features": "[NaN]"} if row["id"] % 50 == 0 else {})}
+        for row in PLANTED["windows of one repeated row"].plant()
+    ]
+    found = [(finding.name, finding.severity) for finding in audit(dataset_of(broken), POLICY, CUTOFF)]
 
-    assert severities == sorted(severities)
-    assert Severity.WARN in severities
-    assert Severity.BLOCK in severities
+    assert found == [("constant_windows", Severity.BLOCK), ("bad_rows", Severity.WARN)]
+
+
+def with_first_feature(dataset, first_N):
+    steps_MC = dataset.windows.steps_MC.copy()
+    steps_MC[dataset.windows.end_N, 0] = first_N
+    return replace(dataset, windows=replace(dataset.windows, steps_MC=steps_MC))
+
+
+@pytest.mark.parametrize(("foresight", "guilty"), [(0.33, False), (0.75, True)])
+def test_a_forecast_is_no_leak_until_it_is_half_as_good_as_hindsight(foresight, guilty):
+    """What an honest feature knows of the coming move is little beside what it shows of the last one."""
+    dataset, rng = dataset_of(ROWS), np.random.default_rng(2)
+    table, row_N = dataset.table, dataset.row_N
+    symbol_N, decided_N, resolved_N = (
+        column[row_N] for column in (table.symbol_R, table.decided_at_R, table.resolved_at_R)
+    )
+    move_N = table.market_return_R[row_N] / table.market_return_R[row_N].std()
+    last_N = rng.normal(size=len(row_N))
+    for window in range(len(row_N)):
+        after = np.flatnonzero((symbol_N == symbol_N[window]) & (decided_N >= resolved_N[window]))
+        if len(after):
+            last_N[after[0]] = move_N[window]
+    noise_N = rng.normal(size=len(row_N))
+    first_N = foresight * move_N + np.sqrt(1 - foresight**2) * (0.97 * last_N + 0.24 * noise_N)
+    found = feature_of_the_future(with_first_feature(dataset, first_N), POLICY, CUTOFF)
+
+    assert (found is not None) is guilty
+
+
+def test_every_audit_is_documented_in_the_order_of_its_rank():
+    """Whoever reads a finding looks its bar and its reason up."""
+    document = (Path(__file__).parents[2] / "docs" / "audits.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `([a-z_]+)` \|", document, re.MULTILINE)
+
+    assert documented == [*(ask_.__name__ for ask_ in AUDITS), "negative_holds", "no_skill"]
