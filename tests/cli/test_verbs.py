@@ -176,3 +176,29 @@ def test_doctor_names_what_is_missing_and_fails(tmp_path, store):
     failed = {check["name"] for check in answer["checks"] if check["status"] == "FAIL"}
     assert "env file" in failed
     assert {"store", "redis"}.isdisjoint(failed)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("frobnicate",), ("status", "--stroe", "/x"), ("runs", "--limit", "0")]
+)
+def test_a_usage_error_is_json_too(tmp_path, arguments):
+    """A script that mistypes must be able to read why."""
+    done = clm(tmp_path, *arguments.split(), "--json")
+    assert done.returncode == 64
+    assert json.loads(done.stdout)["error"]["code"] == "USAGE"
+
+
+def test_l7_the_password_in_an_address_is_never_shown(tmp_path):
+    """Settings are pasted into tickets."""
+    shown = clm(tmp_path, "check-config", CLM_REDIS_URL="redis://u:topsecret@localhost:6379/0")
+    refused = clm(tmp_path, "check-config", CLM_REDIS_URL="rediz://u:topsecret@localhost")
+    assert (shown.returncode, refused.returncode) == (0, 78)
+    for done in (shown, refused):
+        assert "topsecret" not in done.stdout + done.stderr
+
+
+def test_f15_only_a_model_that_passed_can_be_promoted_by_hand(tmp_path, store):
+    """The manual mode leaves the switch to a person, not the judgement."""
+    done = clm(tmp_path, "promote", "patchtst_v20260101_000000", "--store", str(store))
+    assert done.returncode == 74
+    assert "ARTEFACT_MISSING" in done.stderr

@@ -43,3 +43,20 @@ def test_m1_a_killed_holder_leaves_no_lock(tmp_path, other):
     assert holder(tmp_path / "lock") is None
     with single_instance(tmp_path / "lock", "a test"):
         pass
+
+
+def test_somebody_who_looks_does_not_keep_a_daemon_from_starting(tmp_path):
+    """`clm status` in a loop is how people watch a start."""
+    path = tmp_path / "lock"
+    path.touch()
+    looking = (
+        "import sys, pathlib; from clm.daemon.lock import holder\n"
+        "while True: holder(pathlib.Path(sys.argv[1]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", looking, str(path)]) as watcher:
+        try:
+            for _ in range(30):
+                with single_instance(path, "a test"):
+                    pass
+        finally:
+            watcher.kill()

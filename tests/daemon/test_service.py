@@ -1,0 +1,210 @@
+"""The daemon's loop: one cycle at a time, and every task settled, whatever happens meanwhile."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from clm.artefacts.registry import DirectoryRegistry
+from clm.cycle import Policies, World
+from clm.daemon.service import Service
+from clm.daemon.wiring import Wired
+from clm.domain.task import Trigger
+from clm.errors import PromotionError, TrainingError
+from clm.settings import load_settings
+from clm.store.create import create_store
+from clm.store.migrate import migrate
+from clm.store.outbox import SqliteOutbox
+from clm.store.runs import SqliteJournal
+from clm.store.tasks import SqliteTaskQueue
+from tests import builders
+from tests.fakes import FakeBrake, FakeClock, FakePromoter, FakeSource, FakeTrainer, oracle
+
+
+class Silent:
+    """A bus and a schedule that are well and have nothing to say."""
+
+    tick_age_s = 0.0
+
+    def status_text(self) -> str:
+        return "redis up"
+
+    def next_due(self) -> None:
+        return None
+
+
+class Daemon:
+    """A service on a real store, with a world in memory around it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.store = directory / "store.db"
+        create_store(self.store)
+        migrate(self.store)
+        self.clock = FakeClock()
+        self.trainer = FakeTrainer(oracle(1.2))
+        self.promoter = FakePromoter()
+        self.brake = FakeBrake()
+        self.queue = SqliteTaskQueue(self.store, self.clock)
+        journal = SqliteJournal(self.store, self.clock)
+        world = World(
+            clock=self.clock,
+            source=FakeSource(builders.raw_samples()),
+            trainer=self.trainer,
+            registry=DirectoryRegistry(directory / "artefacts"),
+            promoter=self.promoter,
+            journal=journal,
+            brake=self.brake,
+            runs_dir=directory / "runs",
+            code_version="test",
+        )
+        policies = Policies(
+            history_days=0,
+            max_rows=100_000,
+            data=builders.data_policy(),
+            audit=builders.audit_policy(),
+            training=builders.training_spec(),
+            train_timeout_s=60,
+            evaluation=builders.evaluation_policy(),
+            gates=builders.gate_policy(),
+            promote=True,
+        )
+        wired = Wired(
+            settings=load_settings(None, {"store": self.store}),
+            clock=self.clock,
+            queue=self.queue,
+            outbox=SqliteOutbox(self.store, self.clock),
+            journal=journal,
+            registry=world.registry,
+            promoter=self.promoter,
+            world=world,
+            policies=policies,
+        )
+        self.stop = threading.Event()
+        self.service = Service(wired, bus=Silent(), schedule=Silent(), brake=self.brake, stop=self.stop)
+
+    def submit(self) -> int:
+        trigger = Trigger(model="patchtst", reason="a test", requested_by="test", source="cli")
+        return self.queue.submit(trigger, self.clock.now())
+
+    def tick(self) -> None:
+        """Let the loop look once, and wait for the cycle it may have begun."""
+        self.clock.waited_s += 10_000
+        self.service._start_next()
+        if self.service._learner:
+            self.service._learner.join(60)
+
+    def status(self, task_id: int) -> tuple[str, int]:
+        with sqlite3.connect(self.store) as connection:
+            row = connection.execute(
+                "SELECT status, attempts FROM clm_tasks WHERE id=?", (task_id,)
+            ).fetchone()
+        connection.close()
+        return row
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Daemon:
+    """A daemon with an empty queue."""
+    return Daemon(tmp_path)
+
+
+def test_a_task_leads_to_a_cycle_and_is_completed(daemon):
+    """The whole point of the loop."""
+    task = daemon.submit()
+    daemon.tick()
+    assert daemon.status(task) == ("completed", 1)
+    assert len(daemon.promoter.promoted) == 1
+
+
+def test_e1_a_task_whose_training_breaks_is_tried_again_and_then_given_up(daemon):
+    """A child that is killed each time would be trained for ever."""
+    daemon.trainer.error = TrainingError("CHILD_KILLED", "killed by SIGKILL")
+    task = daemon.submit()
+    daemon.tick()
+    assert daemon.status(task) == ("pending", 1)
+    daemon.tick()
+    assert daemon.status(task) == ("failed", 2)
+
+
+def test_a_bug_in_a_cycle_ends_the_task_never_the_daemon(daemon):
+    """The next task may be a better one."""
+    daemon.trainer.error = ZeroDivisionError("oops")
+    task = daemon.submit()
+    for _ in range(2):
+        daemon.tick()
+    assert daemon.status(task) == ("failed", 2)
+    daemon.trainer.error = None
+    again = daemon.submit()
+    daemon.tick()
+    assert daemon.status(again)[0] == "completed"
+
+
+def test_a16_a_task_that_kills_the_daemon_each_time_is_given_up(daemon):
+    """A crash leaves no answer; what counts is how often it was begun."""
+    task = daemon.submit()
+    for _ in range(2):
+        daemon.queue.claim(daemon.clock.now())
+        daemon.queue.recover(daemon.clock.now())
+    daemon.tick()
+    daemon.tick()
+    assert daemon.status(task)[0] == "failed"
+    assert daemon.trainer.jobs == []
+
+
+def test_e11_a_stop_in_order_is_no_attempt_of_the_task(daemon):
+    """Two restarts of the service must not use up the tries of a task."""
+    task = daemon.submit()
+    daemon.trainer.predict = lambda dataset: daemon.stop.set() or oracle(1.2)(dataset)
+    daemon.tick()
+    assert daemon.status(task) == ("pending", 0)
+    assert daemon.promoter.promoted == [], "a stop after the training leaves the engine alone"
+
+
+def test_m9_a_task_that_was_changed_meanwhile_does_not_wedge_the_daemon(daemon):
+    """A restored store knows nothing of the task; the next one must still run."""
+    task = daemon.submit()
+
+    def restore(dataset):
+        with sqlite3.connect(daemon.store) as connection:
+            connection.execute("UPDATE clm_tasks SET status='failed' WHERE id=?", (task,))
+        connection.close()
+        return oracle(1.2)(dataset)
+
+    daemon.trainer.predict = restore
+    daemon.tick()
+    daemon.trainer.predict = oracle(1.2)
+    again = daemon.submit()
+    daemon.tick()
+    assert daemon.status(again)[0] == "completed"
+
+
+def test_an_open_promotion_is_brought_to_its_end_before_the_next_cycle(daemon):
+    """A store that was busy for a moment at the start must not leave the engine between two models."""
+    asked = []
+    daemon.promoter.recover = lambda: asked.append(len(daemon.trainer.jobs))
+    daemon.submit()
+    daemon.tick()
+    assert asked == [0]
+
+
+def test_a_promotion_that_cannot_be_recovered_keeps_the_task_in_the_queue(daemon):
+    """Nothing is trained on top of an engine in an unknown state."""
+
+    def unreachable() -> None:
+        raise PromotionError("ENGINE_UNREACHABLE", "systemd does not answer")
+
+    daemon.promoter.recover = unreachable
+    task = daemon.submit()
+    daemon.tick()
+    assert daemon.status(task) == ("pending", 1)
+    assert daemon.trainer.jobs == []
+
+
+def test_a_frozen_system_leaves_the_task_where_it_is_and_says_so(daemon):
+    """Who froze it wants to find everything as it was."""
+    daemon.brake.answers = ["quantum:learning:frozen is 1"]
+    task = daemon.submit()
+    daemon.tick()
+    assert daemon.status(task) == ("pending", 0)
+    assert "quantum:learning:frozen is 1" in daemon.service.status_text()
