@@ -183,7 +183,7 @@ def test_doctor_names_what_is_missing_and_fails(tmp_path, store):
 )
 def test_a_usage_error_is_json_too(tmp_path, arguments):
     """A script that mistypes must be able to read why."""
-    done = clm(tmp_path, *arguments.split(), "--json")
+    done = clm(tmp_path, *arguments, "--json")
     assert done.returncode == 64
     assert json.loads(done.stdout)["error"]["code"] == "USAGE"
 
