@@ -50,12 +50,14 @@ def test_somebody_who_looks_does_not_keep_a_daemon_from_starting(tmp_path):
     path = tmp_path / "lock"
     path.touch()
     looking = (
-        "import sys, pathlib; from clm.daemon.lock import holder\n"
+        "import sys, pathlib; from clm.daemon.lock import holder\nprint('looking', flush=True)\n"
         "while True: holder(pathlib.Path(sys.argv[1]))"
     )
-    with subprocess.Popen([sys.executable, "-c", looking, str(path)]) as watcher:
+    command = [sys.executable, "-c", looking, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as watcher:
         try:
-            for _ in range(30):
+            assert watcher.stdout.readline() == b"looking\n"
+            for _ in range(300):
                 with single_instance(path, "a test"):
                     pass
         finally:
