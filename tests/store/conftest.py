@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -158,14 +159,17 @@ def locked_by_another_process(path: Path, statement: str = "BEGIN IMMEDIATE") ->
     assert process.stdout
     assert process.stdout.readline() == "locked\n"
 
+    one_at_a_time = threading.Lock()
+
     def let_go() -> None:
-        process.communicate("\n")
+        with one_at_a_time:
+            if process.poll() is None:
+                process.communicate("\n")
 
     try:
         yield let_go
     finally:
-        if process.poll() is None:
-            let_go()
+        let_go()
 
 
 def as_nobody() -> Callable[[], None] | None:
