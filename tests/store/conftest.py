@@ -159,10 +159,11 @@ def locked_by_another_process(path: Path, statement: str = "BEGIN IMMEDIATE") ->
     assert process.stdout
     assert process.stdout.readline() == "locked\n"
 
-    one_at_a_time = threading.Lock()
+    once = threading.Lock()
 
     def let_go() -> None:
-        with one_at_a_time:
+        # A timer may be at it when the block ends.
+        with once:
             if process.poll() is None:
                 process.communicate("\n")
 
