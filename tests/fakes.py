@@ -10,7 +10,7 @@ import numpy as np
 from clm.artefacts.files import sha256_of
 from clm.artefacts.manifest import Artefact
 from clm.data.dataset import Dataset
-from clm.data.reading import RawSamples
+from clm.data.reading import RawSamples, SampleColumns, columns_of
 from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingResult
 from clm.domain.sample import Floats
 from clm.domain.task import Task
@@ -57,8 +57,8 @@ class FakeSource:
 
     raw: RawSamples
 
-    def read(self, since: datetime | None, max_rows: int) -> RawSamples:
-        return self.raw
+    def read(self, since: datetime | None, max_rows: int) -> SampleColumns:
+        return columns_of(self.raw)
 
     def newest(self) -> datetime | None:
         return NOW

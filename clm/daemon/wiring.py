@@ -34,6 +34,7 @@ from clm.store.migrate import migrate
 from clm.store.outbox import SqliteOutbox
 from clm.store.promotions import SqlitePromotionLog
 from clm.store.runs import SqliteJournal
+from clm.store.sample_cache import SampleCache
 from clm.store.samples import SqliteSampleSource
 from clm.store.tasks import SqliteTaskQueue
 
@@ -99,7 +100,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
     )
     world = World(
         clock=clock,
-        source=SqliteSampleSource(settings.store),
+        source=SqliteSampleSource(settings.store, cache=sample_cache_of(settings)),
         trainer=SubprocessTrainer(
             python=settings.python or Path(sys.executable),
             environment=inherited_environment(),
@@ -125,6 +126,13 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         world=world,
         policies=policies(settings, promote=promote),
     )
+
+
+def sample_cache_of(settings: Settings) -> SampleCache | None:
+    """Return where settled samples are kept, None where nothing is to be kept."""
+    if not settings.sample_cache:
+        return None
+    return SampleCache(settings.sample_cache_dir, max_age_h=settings.sample_cache_max_age_h)
 
 
 def policies(settings: Settings, *, promote: bool = True) -> Policies:

@@ -1,121 +1,33 @@
-"""Feature texts to one matrix with one order of names; a bad row gets a reason, never a value.
+"""Feature texts to numbers; a bad text gets a reason, never a value.
 
-A text is a JSON array, named by the row's `feature_names`, or a JSON object of name to number. The set of
-names is the row's contract. The newest usable row decides which contract is trained on.
+A text is a JSON array, named by the row's `feature_names`, or a JSON object of name to number.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from math import inf, nan
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
+from clm.data.columns import Layout
 from clm.domain.sample import Floats
 
 MAX_TEXT_BYTES = 65_536
 MAX_MAGNITUDE = 1e12
 """Beyond it a number is an accident: no price, volume or ratio of a market is that large."""
 
-_CHUNK = 256
+NOT_NUMBERS = "features_not_numbers"
+HUGE = "features_huge"
+
 _NUMBERS = {int, float}  # bool is a type of its own and stays out
+_NO_NUMBERS = (b"t", b"f", b"n", b'"')  # of true, false, null, and of texts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contract:
-    """Which features are used, in which order."""
-
-    names: tuple[str, ...]
-    available: tuple[str, ...]
-    """What the newest sample carries; empty when no sample is readable."""
-    missing: tuple[str, ...]
-    """What was asked for by name and is not available."""
-    by_request: bool
-    """True where the names were asked for: rows may then carry others beside them."""
-
-    def admits(self, names: Sequence[str]) -> bool:
-        """Whether a row with these names can be used."""
-        return set(self.names) <= set(names) if self.by_request else set(self.names) == set(names)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureColumns:
-    """The matrix and why rows have no values in it."""
-
-    contract: Contract
-    values_RC: Floats
-    """NaN in rows with a reason."""
-    reasons: tuple[str, ...]
-    """One a row; empty where the row is good."""
-
-
-def parse_features(
-    texts: Sequence[object],
-    names_texts: Sequence[object],
-    newest_first: Sequence[int],
-    requested: tuple[str, ...],
-) -> FeatureColumns:
-    """Read every text against the contract of the newest usable row."""
-    contract = _newest_contract(texts, names_texts, newest_first, tuple(dict.fromkeys(requested)))
-    values_RC = np.full((len(texts), len(contract.names)), np.nan)
-    reasons = [""] * len(texts)
-    for start in range(0, len(texts), _CHUNK):
-        rows = range(start, min(start + _CHUNK, len(texts)))
-        chunk = slice(rows.start, rows.stop)
-        alike = _read_alike(texts[chunk], names_texts[chunk], contract)
-        if alike is not None:
-            values_RC[chunk] = alike
-            continue
-        for row in rows:
-            read = _read_row(texts[row], names_texts[row], contract)
-            if isinstance(read, str):
-                reasons[row] = read
-            else:
-                values_RC[row] = read
-    return FeatureColumns(contract=contract, values_RC=values_RC, reasons=tuple(reasons))
-
-
-def _newest_contract(
-    texts: Sequence[object],
-    names_texts: Sequence[object],
-    newest_first: Sequence[int],
-    requested: tuple[str, ...],
-) -> Contract:
-    for row in newest_first:
-        document = _read_document(texts[row], names_texts[row])
-        if isinstance(document, str):
-            continue
-        available, values = document
-        if requested:
-            return Contract(
-                names=tuple(name for name in requested if name in available),
-                available=available,
-                missing=tuple(name for name in requested if name not in available),
-                by_request=True,
-            )
-        if not _unusable(values):
-            return Contract(names=available, available=available, missing=(), by_request=False)
-    return Contract(names=requested, available=(), missing=(), by_request=bool(requested))
-
-
-def _read_row(text: object, names_text: object, contract: Contract) -> list[float] | str:
-    """Return the row's values in the contract's order, or the reason why it has none."""
-    document = _read_document(text, names_text)
-    if isinstance(document, str):
-        return document
-    names, values = document
-    if not contract.by_request and (reason := _unusable(values)):
-        return reason
-    if not contract.admits(names):
-        return "other_features"
-    by_name = dict(zip(names, values, strict=True))
-    picked = [by_name[name] for name in contract.names]
-    return _unusable(picked) or picked  # type: ignore[return-value]  # usable values are numbers
-
-
-def _read_document(text: object, names_text: object) -> tuple[tuple[str, ...], list[object]] | str:
+def read_document(text: object, names_text: object) -> tuple[Layout, list[object]] | str:
     """Return names and values as the row orders them, or the reason why there are none."""
     encoded = _encoded(text)
     if encoded is None:
@@ -143,82 +55,89 @@ def _read_document(text: object, names_text: object) -> tuple[tuple[str, ...], l
     return "features_wrong_form"
 
 
-def _read_alike(texts: Sequence[object], names_texts: Sequence[object], contract: Contract) -> Floats | None:
-    """Return the values of rows that are all well-formed and alike, read at once; None asks each row.
+def as_numbers(values: Sequence[object]) -> list[float]:
+    """Return usable values as they are, an infinity for what is huge, NaN for what is no number."""
+    return [
+        nan if type(value) not in _NUMBERS else float(value) if abs(value) <= MAX_MAGNITUDE else inf  # type: ignore[arg-type]
+        for value in values
+    ]
+
+
+def why_unusable(values_RC: Floats) -> dict[str, NDArray[np.bool_]]:
+    """Return for each reason the rows that have it, of values that as_numbers made."""
+    not_numbers_R = np.asarray(np.isnan(values_RC).any(axis=1))
+    huge_R = np.asarray(np.isinf(values_RC).any(axis=1)) & ~not_numbers_R
+    return {NOT_NUMBERS: not_numbers_R, HUGE: huge_R}
+
+
+def read_joined(joined: bytes, count: int, names_text: object) -> tuple[Layout, Floats] | None:
+    """Return the one layout and the values of `count` texts, joined by commas, that all are well-formed.
+
+    None asks for a look at each row. Every text has to begin with the sign that `joined` begins with, and
+    to be no longer than MAX_TEXT_BYTES; the caller knows.
 
     Joining texts could let two broken rows make up a whole one. Each text therefore has to begin as a
     document does, hold numbers only, and as an object have no name with a brace in it: then no bracket is
     nested or quoted, each text begins a document, and with as many documents as texts each holds one.
     """
-    encoded = [text if type(text) is bytes else _encoded(text) or b"" for text in texts]
-    is_array = encoded[0].startswith(b"[")
-    opening = b"[" if is_array else b"{"
-    if not all(text.startswith(opening) and len(text) <= MAX_TEXT_BYTES for text in encoded):
-        return None
-    joined = b",".join(encoded)
     try:
         documents = orjson.loads(b"[" + joined + b"]")
     except orjson.JSONDecodeError:
         return None
-    if len(documents) != len(texts):
+    is_array = joined.startswith(b"[")
+    if len(documents) != count or set(map(type, documents)) != {list if is_array else dict}:
         return None
-    if is_array:
-        rows = _array_rows(documents, names_texts, contract)
-    else:
-        rows = _object_rows(documents, joined, contract)
-    if rows is None:
+    read = _arrays if is_array else _objects
+    found = read(documents, joined, _encoded(names_text))
+    if found is None:
         return None
-    values_RC = np.array(rows, dtype=np.float64)
-    return values_RC if bool((np.abs(values_RC) <= MAX_MAGNITUDE).all()) else None
+    names, values = found
+    # numpy would take true for 1, and "1" for 1 too. In arrays of numbers no sign of anything else occurs.
+    if any(sign in joined for sign in _NO_NUMBERS) and not set(map(type, values)) <= _NUMBERS:
+        return None
+    try:
+        values_RC = np.fromiter(values, np.float64, count=len(values)).reshape(count, len(names))
+    except (TypeError, ValueError):  # an array in an array
+        return None
+    # Written so that NaN does not pass.
+    return (names, values_RC) if bool((np.abs(values_RC) <= MAX_MAGNITUDE).all()) else None
 
 
-def _array_rows(
-    documents: list[list[float]], names_texts: Sequence[object], contract: Contract
-) -> list[list[float]] | None:
-    length = len(documents[0])
-    if len(set(map(_encoded, names_texts))) != 1 or set(map(len, documents)) != {length}:
+def _arrays(
+    documents: list[list[object]], joined: bytes, names_text: bytes | None
+) -> tuple[Layout, list[object]] | None:
+    width = len(documents[0])
+    if set(map(len, documents)) != {width} or not width:
         return None
-    names = _names(_encoded(names_texts[0]), length)
-    if not names or not contract.admits(names):
-        return None
-    if not set(map(type, chain.from_iterable(documents))) <= _NUMBERS:
-        return None
-    if names == contract.names:
-        return documents
-    positions = [names.index(name) for name in contract.names]
-    return [[document[position] for position in positions] for document in documents]
+    names = _names(names_text, width)
+    return (names, list(chain.from_iterable(documents))) if names else None
 
 
-def _object_rows(
-    documents: list[dict[str, float]], joined: bytes, contract: Contract
-) -> list[list[float]] | None:
-    names = documents[0].keys()
-    if not contract.admits(tuple(names)) or any("{" in name or "}" in name for name in names):
+def _objects(
+    documents: list[dict[str, object]], joined: bytes, names_text: bytes | None
+) -> tuple[Layout, list[object]] | None:
+    keys = documents[0].keys()
+    if not keys or any("{" in name or "}" in name for name in keys):
         return None
     # As many colons as names, all in all: no name occurs twice in a document.
-    if joined.count(b":") != len(documents) * len(names):
+    if joined.count(b":") != len(documents) * len(keys):
         return None
-    if not all(document.keys() == names for document in documents):
+    names = tuple(keys)
+    named = _names(names_text, len(names))
+    if named and set(named) == set(keys):
+        if not all(document.keys() == keys for document in documents):
+            return None
+        names = named
+        return names, [document[name] for document in documents for name in names]
+    if any(tuple(document) != names for document in documents):
         return None
-    if not set(map(type, chain.from_iterable(map(dict.values, documents)))) <= _NUMBERS:
-        return None
-    return [[document[name] for name in contract.names] for document in documents]
-
-
-def _unusable(values: Sequence[object]) -> str:
-    """Return why these are not all finite numbers of a sane size; empty when they are."""
-    if not set(map(type, values)) <= _NUMBERS:
-        return "features_not_numbers"
-    # Written so that NaN does not pass.
-    if not all(-MAX_MAGNITUDE <= value <= MAX_MAGNITUDE for value in values):  # type: ignore[operator]
-        return "features_huge"
-    return ""
+    return names, list(chain.from_iterable(map(dict.values, documents)))
 
 
 @lru_cache(maxsize=256)
-def _names(encoded: bytes | None, length: int) -> tuple[str, ...] | None:
+def _names(encoded: bytes | None, length: int) -> Layout | None:
     """Return the names of an array of this length, f0.. where the row gives none; None if they do not fit."""
-    if encoded is None:
+    if encoded is None or len(encoded) > MAX_TEXT_BYTES:
         return None
     if encoded.strip() in (b"", b"null"):
         return tuple(f"f{index}" for index in range(length))

@@ -10,7 +10,7 @@ from typing import Protocol
 from clm.artefacts.manifest import Artefact, Manifest
 from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
-from clm.data.reading import RawSamples
+from clm.data.reading import SampleColumns
 from clm.data.signal import SignalFloor
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.task import Task
@@ -21,8 +21,8 @@ from clm.ports.time import StopSignal
 class SampleSource(Protocol):
     """Where samples come from."""
 
-    def read(self, since: datetime | None, max_rows: int) -> RawSamples:
-        """Return the rows decided at or after `since` in one short read; the connection is closed after.
+    def read(self, since: datetime | None, max_rows: int) -> SampleColumns:
+        """Return the rows decided at or after `since` as of one moment; the connection is closed after.
 
         Raises:
             DataError: STORE_MISSING, STORE_EMPTY, STORE_CORRUPT, SCHEMA, DATA_TOO_BIG.

@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     """Days of samples before the newest one that are read; 0 reads all."""
     max_rows: Annotated[int, Field(ge=1000, le=100_000_000)] = 2_000_000
     """Rows above which a store is refused before it fills the memory."""
+    sample_cache: bool = True
+    """Keep samples that have their label as columns in the state directory, so that only others are read."""
+    sample_cache_max_age_h: Annotated[float, Field(gt=0, le=24 * 366)] = 24.0
+    """Hours after which all rows are read again: a label that was rewritten in place is seen by then."""
     min_samples: Annotated[int, Field(ge=50, le=100_000_000)] = 1000
     """Labelled windows below which nothing is trained."""
     max_staleness_days: Annotated[float, Field(gt=0, le=36500)] = 14.0
@@ -244,6 +248,11 @@ class Settings(BaseSettings):
     def artefacts_dir(self) -> Path:
         """One directory a model, rejected ones too."""
         return self.state_dir / "artefacts"
+
+    @property
+    def sample_cache_dir(self) -> Path:
+        """Columns of samples; may be removed at any time."""
+        return self.state_dir / "samples"
 
     @property
     def lock_file(self) -> Path:

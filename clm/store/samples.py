@@ -1,62 +1,99 @@
-"""Samples as raw rows: one short read, nothing held while they are worked on."""
+"""Samples of the store as columns: strictly read, as of one moment, without holding up who writes them."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from clm.clock import SystemClock, from_micros, iso, to_micros
-from clm.data.reading import RAW_COLUMNS, RawSamples
+from clm.data.columns import Gathering, Reject, SampleColumns
 from clm.data.timestamps import parse_micros
 from clm.errors import DataError
 from clm.ports import Clock
 from clm.store.contract import check_samples
+from clm.store.failures import translated
+from clm.store.memory import available_bytes, bytes_to_read
+from clm.store.sample_cache import SampleCache
+from clm.store.sample_growth import Known, catch_up
+from clm.store.sample_reader import BEFORE_ALL, SampleReader
+from clm.store.sample_rows import IN_WINDOW, Window, shape_of
 from clm.store.tables import SAMPLES
 from clm.store.transactions import BUSY_LIMIT_S, Store
 
+_COPIED_ROWS = 200_000
+"""Up to so many rows are copied within SQLite under one lock, which 100,000 rows hold for about 0.1 s."""
+_COPIED_BYTES = 256 << 20
 _SCAN_FROM_SHARE = 1 / 8
 """Share of the rows from which reading the whole table is faster than jumping through the index."""
 _NEWEST_LOOKED_AT = 1000
+_ZONES = timedelta(days=2)
+"""The text of a time is local time; by less than this it differs from UTC."""
+_PROBES = 128
+"""Settled rows, drawn by chance, that are held against the store at each use of the cache."""
 
-# Numbers sort before all text in SQLite. A time that is no text cannot be placed in the window: its row
-# is handed on, to be counted as bad.
-_WINDOW = "(timestamp >= :since OR timestamp < '')"
 _NEWEST = text(f"SELECT CAST(timestamp AS BLOB) FROM {SAMPLES} ORDER BY timestamp DESC LIMIT :limit")  # noqa: S608  # a constant
+_ANY_EARLIER = text(
+    f"SELECT EXISTS (SELECT 1 FROM {SAMPLES} WHERE timestamp >= '' AND timestamp < :bound)"  # noqa: S608  # a constant
+)
+_NEWEST_FEATURES = f"SELECT substr(features, 1, 65536) AS features FROM {SAMPLES} ORDER BY id DESC LIMIT 1"  # noqa: S608  # a constant
+_COMMAS = text(f"SELECT length(features) - length(replace(features, ',', '')) FROM ({_NEWEST_FEATURES})")  # noqa: S608  # a constant
 
 
 class SqliteSampleSource:
     """Fulfils ports.SampleSource."""
 
-    def __init__(self, path: Path, clock: Clock | None = None, *, busy_limit_s: float = BUSY_LIMIT_S) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock | None = None,
+        *,
+        busy_limit_s: float = BUSY_LIMIT_S,
+        cache: SampleCache | None = None,
+        available: Callable[[], int | None] = available_bytes,
+    ) -> None:
         self._clock = clock or SystemClock()
         self._store = Store(path, self._clock, busy_limit_s=busy_limit_s)
+        self._cache = cache
+        self._available = available
 
-    def read(self, since: datetime | None, max_rows: int) -> RawSamples:
-        """Return the rows decided at or after `since` as SQLite holds them, text as bytes.
+    def read(self, since: datetime | None, max_rows: int) -> SampleColumns:
+        """Return the rows decided at or after `since`; those whose time cannot be read are handed on.
 
-        One SELECT copies them into memory within SQLite: a writer of the live store is held up for that
-        copy (0.1 s for 100,000 rows), not for the three to five times longer making of Python objects.
+        Up to 200,000 rows are one snapshot, copied into memory within SQLite: a writer of the live store is
+        held up for that copy (0.1 s for 100,000 rows). More rows are read in pieces of 16,000, between
+        which writers go ahead. Where one did, the rows that can have changed are read again at the end in
+        one snapshot: all that came, all that had no label yet. A sample that had one and was rewritten in
+        those seconds is given as it was before or after; where rows were removed, all are read once more.
+
+        With a cache, rows that were settled at the last reading are not read again (see SampleCache).
 
         Raises:
             DataError: STORE_MISSING, STORE_EMPTY, STORE_CORRUPT, SCHEMA, DATA_TOO_BIG.
             StoreBusy: the lock was held for too long.
         """
-        bounds = _bounds(since)
         with self._store.reading() as connection:
             check_samples(self._store.path, connection)
-            everything = _count(connection, {})
-            wanted = _count(connection, bounds) if bounds else everything
-        if wanted > max_rows:
-            raise self._too_big(wanted, max_rows)
-        scan = wanted >= everything * _SCAN_FROM_SHARE
-        rows = self._store.patiently(lambda: self._snapshot(bounds, scan=scan))
-        # Rows may have come between the count and the copy.
-        if len(rows) > max_rows:
-            raise self._too_big(len(rows), max_rows)
-        return RawSamples(rows=rows)
+            shape = shape_of(connection)
+            window = _window(connection, since)
+            features = int(connection.execute(_COMMAS).scalar() or 0) + 1
+        reader = SampleReader(self._store, joinable=shape.joinable)
+        with translated(self._store.path), closing(reader):
+            if self._cache and shape.joinable:
+                columns = self._read_cached(self._cache, reader, max_rows, features)
+                if columns is not None:
+                    return _cut(columns, since, reader)
+            with reader.snapshot():
+                everything = reader.count(Window())
+                wanted = reader.count(window) if window.where else everything
+            self._check_size(wanted, max_rows, features)
+            share = wanted / everything if everything else 1.0
+            copied_bytes = self._store.path.stat().st_size * share
+            if not shape.has_id_key or (wanted <= _COPIED_ROWS and copied_bytes <= _COPIED_BYTES):
+                return self._read_copied(reader, window, max_rows, scan=share >= _SCAN_FROM_SHARE)
+            return _read_in_pieces(reader, window, wanted)
 
     def newest(self) -> datetime | None:
         """Return when the newest sample was decided, None for an empty table; the future does not count.
@@ -78,23 +115,57 @@ class SqliteSampleSource:
             )
         return from_micros(max(moments)) if moments else None
 
-    def _snapshot(self, bounds: Mapping[str, object], *, scan: bool) -> list[tuple[object, ...]]:
-        columns = ", ".join(RAW_COLUMNS)
-        where = f"{'NOT INDEXED' if scan else ''} {f'WHERE {_WINDOW}' if bounds else ''}"
-        pooled = self._store.reader.raw_connection()
-        try:
-            driver: Any = pooled.driver_connection
-            # One row with text that is not UTF-8 must not end the whole read.
-            driver.text_factory = bytes
-            driver.execute("ATTACH ':memory:' AS snapshot")
-            copy = f"CREATE TABLE snapshot.copied AS SELECT {columns} FROM main.{SAMPLES} {where}"  # noqa: S608  # constants
-            driver.execute(copy, bounds)
-            rows: list[tuple[object, ...]] = driver.execute("SELECT * FROM snapshot.copied").fetchall()
-            return rows
-        finally:
-            pooled.close()
+    def _read_copied(
+        self, reader: SampleReader, window: Window, max_rows: int, *, scan: bool
+    ) -> SampleColumns:
+        where = f"WHERE {IN_WINDOW}" if window.where else ""
+        with reader.snapshot():
+            rows = reader.copy(f"{'NOT INDEXED' if scan else ''} {where}", window.bounds)
+        # Rows may have come between the count and the copy.
+        if rows > max_rows:
+            raise self._too_many(rows, max_rows)
+        gathering = Gathering(rows)
+        reader.read_copy(window, gathering)
+        return gathering.finish()
 
-    def _too_big(self, rows: int, max_rows: int) -> DataError:
+    def _read_cached(
+        self, cache: SampleCache, reader: SampleReader, max_rows: int, features: int
+    ) -> SampleColumns | None:
+        """Return all rows, whatever the window; None where that is no use."""
+        known = cache.load(self._store.path, self._clock.now())
+        with reader.snapshot():
+            behind = reader.last_id() - known.last_id
+            if not known.rows:
+                rows = reader.count(Window())
+                if not cache.from_rows <= rows <= max_rows:
+                    return None
+                self._check_size(rows, max_rows, features)
+        if behind > _COPIED_ROWS:
+            gathering = Gathering(0 if known.rows else rows)
+            last_id = reader.read_pieces(known.last_id, Window(), gathering).last_id
+            seen = known.rows + len(gathering)
+            known = known.grown(gathering.finish(), last_id, seen, pending_too=False)
+        caught_up = catch_up(reader, known, Window(), probes=_PROBES)
+        if caught_up is None:
+            columns, last_id, rows = _read_under_one_lock(reader, Window(), known.rows)
+            caught_up = columns, Known.nothing().grown(columns, last_id, rows, pending_too=True)
+        columns, known = caught_up
+        cache.save(self._store.path, known)
+        return columns if columns.rows_read <= max_rows else None
+
+    def _check_size(self, rows: int, max_rows: int, features: int) -> None:
+        if rows > max_rows:
+            raise self._too_many(rows, max_rows)
+        needed, available = bytes_to_read(rows, features), self._available()
+        if available is not None and needed > available:
+            raise DataError(
+                "DATA_TOO_BIG",
+                f"{self._store.path} holds {rows} samples of about {features} features in the window; "
+                f"to read them takes about {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are free; "
+                "shorten the history",
+            )
+
+    def _too_many(self, rows: int, max_rows: int) -> DataError:
         return DataError(
             "DATA_TOO_BIG",
             f"{self._store.path} holds {rows} samples in the window, more than the {max_rows} that are read; "
@@ -102,15 +173,56 @@ class SqliteSampleSource:
         )
 
 
-def _bounds(since: datetime | None) -> dict[str, object]:
+def _read_in_pieces(reader: SampleReader, window: Window, wanted: int) -> SampleColumns:
+    gathering = Gathering(wanted)
+    pieces = reader.read_pieces(BEFORE_ALL, window, gathering)
+    rows = len(gathering) + gathering.passed_over
+    columns = gathering.finish()
+    if pieces.undisturbed:
+        return columns
+    caught_up = catch_up(
+        reader, Known.nothing().grown(columns, pieces.last_id, rows, pending_too=True), window
+    )
+    return caught_up[0] if caught_up else _read_under_one_lock(reader, window, rows)[0]
+
+
+def _read_under_one_lock(
+    reader: SampleReader, window: Window, expected: int
+) -> tuple[SampleColumns, float, int]:
+    """Return all rows, the last id and how many rows there are; writers wait meanwhile (2 s a million)."""
+    gathering = Gathering(expected)
+    with reader.snapshot():
+        last_id = reader.read_all(window, gathering)
+    rows = len(gathering) + gathering.passed_over
+    return gathering.finish(), last_id, rows
+
+
+def _window(connection: Connection, since: datetime | None) -> Window:
     if since is None:
-        return {}
+        return Window()
     moment = since.astimezone(UTC)
-    # Without a fraction where there is none: "12:00:00" must not sort before its own bound.
-    form = "%Y-%m-%d %H:%M:%S.%f" if moment.microsecond else "%Y-%m-%d %H:%M:%S"
-    return {"since": moment.strftime(form)}
+    bound = f"{moment - _ZONES:%Y-%m-%d %H:%M:%S}"
+    if not connection.execute(_ANY_EARLIER, {"bound": bound}).scalar_one():
+        return Window(since=to_micros(moment))
+    return Window(where=f"AND {IN_WINDOW}", bounds=(bound,), since=to_micros(moment))
 
 
-def _count(connection: Connection, bounds: Mapping[str, object]) -> int:
-    where = f"WHERE {_WINDOW}" if bounds else ""
-    return int(connection.execute(text(f"SELECT count(*) FROM {SAMPLES} {where}"), bounds).scalar_one())  # noqa: S608  # constants
+def _cut(columns: SampleColumns, since: datetime | None, reader: SampleReader) -> SampleColumns:
+    """Return what a reading with this window gives, of what one without gave."""
+    if since is None:
+        return columns
+    earliest = to_micros(since)
+    blocks = []
+    for block in columns.blocks:
+        late_enough_R = block.decided_at_R >= earliest
+        blocks.append(block if late_enough_R.all() else block.take(late_enough_R))
+    timeless = [reject.sample_id for reject in columns.rejects if reject.decided_at is None]
+    bound = f"{since.astimezone(UTC) - _ZONES:%Y-%m-%d %H:%M:%S}"
+    outside = reader.before(timeless, bound) if timeless else set()
+
+    def wanted(reject: Reject) -> bool:
+        if reject.decided_at is None:
+            return reject.sample_id not in outside
+        return reject.decided_at >= earliest
+
+    return SampleColumns(blocks=tuple(blocks), rejects=tuple(filter(wanted, columns.rejects)))

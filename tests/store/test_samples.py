@@ -3,52 +3,78 @@
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
+import numpy as np
 import pytest
 
-from clm.data.reading import RAW_COLUMNS
+from clm.clock import from_micros
+from clm.data.reading import SampleColumns, parse_samples
 from clm.errors import DataError
+from clm.store import sample_reader, samples
 from clm.store.create import insert_samples
 from clm.store.samples import SqliteSampleSource
 from tests.builders import NOW
 from tests.store.conftest import change, child, look, sample
 
-TIME = RAW_COLUMNS.index("timestamp")
+CUTOFF = datetime(2027, 1, 1, tzinfo=UTC)
 
 
-def times(path, since) -> list[object]:
-    return sorted(row[TIME] for row in SqliteSampleSource(path).read(since, 1000).rows)
+def read(path, since=None) -> SampleColumns:
+    return SqliteSampleSource(path).read(since, 1000)
 
 
-def test_rows_come_in_the_order_of_the_columns_with_text_as_bytes(bare):
-    """The reader of features decodes by itself, and strictly."""
-    insert_samples(bare, [sample(realized_pnl=1.5, outcome_known=1, target_class="WIN")])
-    (row,) = SqliteSampleSource(bare).read(None, 10).rows
-    assert row == (
-        1, b"BTCUSDT", b"2026-01-01 00:00:00", b"[1.0, 2.0]", None, None, None, None, None, 1, 1.5, b"WIN",
-    )  # fmt: skip
-
-
-def test_b5_values_of_the_wrong_type_pass_through_unchanged(bare):
-    """SQLite binds no types; what a column holds has to be seen to be counted."""
-    insert_samples(
-        bare, [sample(realized_pnl="abc", entry_price=float("inf"), exit_price=float("nan"), timestamp=12)]
+def times(path, since) -> list[datetime]:
+    return sorted(
+        from_micros(micros) for block in read(path, since).blocks for micros in block.decided_at_R.tolist()
     )
-    (row,) = SqliteSampleSource(bare).read(None, 10).rows
-    by_name = dict(zip(RAW_COLUMNS, row, strict=True))
-    assert by_name["realized_pnl"] == b"abc"
-    assert by_name["entry_price"] == float("inf")
-    assert by_name["exit_price"] is None
-    assert by_name["timestamp"] == 12
+
+
+def test_rows_become_columns(bare):
+    """The whole way of one good row out of a store."""
+    insert_samples(
+        bare,
+        [
+            sample(
+                realized_pnl=1.5, outcome_known=1, target_class="WIN", exit_time="2026-01-01 01:00:00",
+                execution_side="SELL", entry_price=100, exit_price=99.0, feature_names='["a", "b"]',
+            )
+        ],
+    )  # fmt: skip
+    (block,) = read(bare).blocks
+    assert (block.names, block.whole, block.symbols) == (("a", "b"), True, ("BTCUSDT",))
+    assert block.features_RC.tolist() == [[1.0, 2.0]]
+    assert (block.sample_id_R[0], block.side_R[0], block.outcome_R[0]) == (1, -1, 1)
+    assert (block.pnl_R[0], block.market_return_R[0]) == (1.5, 99.0 / 100 - 1)
+    assert from_micros(block.resolved_at_R[0]) == datetime(2026, 1, 1, 1, tzinfo=UTC)
+
+
+def test_b5_values_of_the_wrong_type_are_seen_as_what_they_are(bare):
+    """SQLite binds no types: text in a FLOAT column must not turn into a number on the way."""
+    closed = {"outcome_known": 1, "target_class": "WIN", "exit_time": "2026-01-01 01:00:00"}
+    insert_samples(
+        bare,
+        [
+            sample(realized_pnl="abc", entry_price=float("inf"), exit_price=float("nan"), **closed),
+            sample(realized_pnl=float("-inf"), entry_price=None, exit_price="1e", **closed),
+            sample(timestamp=12),
+        ],
+    )
+    table = parse_samples(read(bare), cutoff=CUTOFF)
+    assert np.isnan(table.pnl_R).all()
+    assert np.isnan(table.market_return_R).all()
+    assert len(table) == 2
+    assert table.rejected == {"bad_timestamp": 1}
 
 
 def test_b6_text_that_is_not_utf8_does_not_end_the_read(bare):
     """One bad row once killed the fetch of all."""
     insert_samples(bare, [sample(), sample()])
     change(bare, "UPDATE ai_training_samples SET symbol = CAST(x'ff31' AS TEXT) WHERE id = 1")
-    assert [row[1] for row in SqliteSampleSource(bare).read(None, 10).rows] == [b"\xff1", b"BTCUSDT"]
+    table = parse_samples(read(bare), cutoff=CUTOFF)
+    assert (table.sample_id_R.tolist(), table.rejected) == ([2], {"bad_symbol": 1})
 
 
 @pytest.mark.parametrize("rest", [0, 20])
@@ -64,19 +90,34 @@ def test_since_keeps_what_was_decided_at_or_after_it(bare, rest):
     insert_samples(bare, [sample(timestamp=text) for text in written])
     insert_samples(bare, [sample(timestamp="2020-01-01 00:00:00")] * rest)
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    late = [text.encode() for text in sorted(written)[1:]]
-    assert times(bare, since) == late
-    assert times(bare, since + timedelta(microseconds=1)) == [
-        b"2026-01-01 00:00:00.000001",
-        b"2026-01-01T00:00:00Z",
-    ]
-    assert times(bare, since.astimezone(datetime.now().astimezone().tzinfo)) == late
+    at_since = [since] * 3
+    after = since + timedelta(microseconds=1)
+    assert times(bare, since) == [*at_since, after]
+    assert times(bare, after) == [after]
+    assert times(bare, since.astimezone(timezone(timedelta(hours=9)))) == [*at_since, after]
+
+
+def test_since_means_the_moment_not_the_text(bare):
+    """A writer in another time zone tells the same moment by another text."""
+    insert_samples(
+        bare,
+        [
+            sample(timestamp="2026-01-01 13:30:00+14:00"),
+            sample(timestamp="2025-12-31 13:00:00-12:00"),
+            sample(timestamp="2026-01-01 13:30:00+13:00"),
+        ],
+    )
+    assert times(bare, datetime(2026, 1, 1, tzinfo=UTC)) == [
+        datetime(2026, 1, 1, 0, 30, tzinfo=UTC), datetime(2026, 1, 1, 1, tzinfo=UTC)
+    ]  # fmt: skip
 
 
 def test_a_time_that_is_no_text_is_handed_on_to_be_counted(bare):
     """A row that cannot be placed in the window must not vanish from the count of bad rows."""
     insert_samples(bare, [sample(timestamp=1767225600), sample(timestamp="2020-01-01 00:00:00")])
-    assert times(bare, datetime(2026, 1, 1, tzinfo=UTC)) == [1767225600]
+    columns = read(bare, datetime(2026, 1, 1, tzinfo=UTC))
+    assert [(reject.sample_id, reject.reason) for reject in columns.rejects] == [(1, "bad_timestamp")]
+    assert columns.rows_read == 1
 
 
 def test_b12_more_rows_than_the_cap_are_refused_before_they_are_read(bare, statements):
@@ -85,8 +126,8 @@ def test_b12_more_rows_than_the_cap_are_refused_before_they_are_read(bare, state
     statements.clear()
     with pytest.raises(DataError, match=r"DATA_TOO_BIG: .* holds 11 samples in the window, more than the 10"):
         SqliteSampleSource(bare).read(None, 10)
-    assert not [s for s in statements if "features" in s]
-    assert len(SqliteSampleSource(bare).read(None, 11).rows) == 11
+    assert not [s for s in statements if "exit_time" in s]
+    assert SqliteSampleSource(bare).read(None, 11).rows_read == 11
 
 
 def test_the_newest_sample_is_the_latest_time_up_to_now(bare, clock):
@@ -122,23 +163,102 @@ def test_a13_only_the_sample_table_is_read_and_no_copy_is_left(bare, statements)
     assert [path.name for path in bare.parent.iterdir()] == [bare.name]
 
 
-def test_b10_a_read_is_one_snapshot(bare):
-    """Pairs of rows are written together; half a pair is never seen."""
+@pytest.fixture(params=["copied", "in pieces"])
+def way(request, monkeypatch) -> str:
+    """Small stores are copied at once; large ones are read in pieces, between which writers go ahead."""
+    if request.param == "in pieces":
+        monkeypatch.setattr(samples, "_COPIED_ROWS", -1)
+        monkeypatch.setattr(sample_reader, "CHUNK_ROWS", 4)
+        monkeypatch.setattr(sample_reader, "_CHUNKS_A_PIECE", 1)
+    return request.param
+
+
+def counts_beside(path, write: Callable[[], None]) -> list[int]:
+    """Read again and again while another thread writes; it must have got through at least ten times."""
     stop = threading.Event()
+    written = []
 
-    def write() -> None:
-        while not stop.wait(0.02):
-            insert_samples(bare, [sample(), sample()])
+    def go_on() -> None:
+        while not stop.wait(0.002):
+            write()
+            written.append(1)
 
-    writer = threading.Thread(target=write)
+    writer = threading.Thread(target=go_on)
     writer.start()
+    counts: list[int] = []
+    deadline = time.monotonic() + 60
     try:
-        counts = [len(SqliteSampleSource(bare).read(None, 10**6).rows) for _ in range(8)]
+        while (len(counts) < 20 or len(written) < 10) and time.monotonic() < deadline:
+            counts.append(SqliteSampleSource(path).read(None, 10**6).rows_read)
     finally:
         stop.set()
         writer.join()
-    assert counts[-1] > 0
+    assert len(written) >= 10
+    return counts
+
+
+def test_b10_a_read_is_one_snapshot(bare, way):
+    """Pairs of rows are written together; half a pair is never seen."""
+    counts = counts_beside(bare, lambda: insert_samples(bare, [sample(), sample()]))
+    assert len(set(counts)) > 1
     assert all(count % 2 == 0 for count in counts)
+
+
+def test_b10_rows_that_are_removed_while_we_read_are_gone_together(bare, way):
+    """Two go and two come in one transaction: there are forty at any time."""
+    insert_samples(bare, [sample()] * 40)
+    least = "(SELECT min(id) FROM ai_training_samples)"
+    taken = "symbol, timestamp, predicted_action, prediction_score, prediction_confidence, features"
+
+    def exchange() -> None:
+        change(
+            bare,
+            "BEGIN IMMEDIATE",
+            f"INSERT INTO ai_training_samples ({taken}) SELECT {taken} FROM ai_training_samples LIMIT 2",
+            f"DELETE FROM ai_training_samples WHERE id < {least} + 2",
+            "COMMIT",
+        )
+
+    assert set(counts_beside(bare, exchange)) == {40}
+
+
+def test_rows_with_gaps_between_their_ids_are_all_found_in_pieces(bare, way):
+    """Ids say nothing of how many rows there are, and may be negative."""
+    ids = [-(2**63), -7, -6, 0, 1, 2, 3, 5, 8, 90, 91, 10**6, 10**6 + 1, 2**40, 2**63 - 2, 2**63 - 1]
+    insert_samples(bare, [sample(id=sample_id) for sample_id in ids])
+    (block,) = read(bare).blocks
+    assert sorted(block.sample_id_R.tolist()) == ids
+
+
+def test_a_label_that_comes_while_we_read_is_seen_with_what_came_before_it(bare, way, monkeypatch):
+    """The outcome of the first row and the last row are written together; they are read together."""
+    insert_samples(bare, [sample(timestamp=f"2026-01-01 00:{n:02d}:00", outcome_known=0) for n in range(40)])
+    read_range = sample_reader.read_range
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2 and way == "in pieces":
+            monkeypatch.setattr(sample_reader, "read_range", read_range)
+            # The lock of this piece is held: the writer gets through after it.
+            threading.Thread(target=write).start()
+        return read_range(*arguments)
+
+    written = threading.Event()
+
+    def write() -> None:
+        insert_samples(bare, [sample(timestamp="2026-01-01 02:00:00")])
+        change(bare, "UPDATE ai_training_samples SET outcome_known = 1, target_class = 'WIN', "
+                     "exit_time = '2026-01-01 03:00:00' WHERE id = 1")  # fmt: skip
+        written.set()
+
+    monkeypatch.setattr(sample_reader, "read_range", interrupted)
+    if way == "copied":
+        write()
+    table = parse_samples(read(bare), cutoff=CUTOFF)
+    assert written.wait(20)
+    assert len(table) == 41
+    assert table.sample_id_R[table.labelled_R].tolist() == [1]
 
 
 INSERT = """
@@ -176,8 +296,12 @@ def large_store(path) -> None:
 
 
 @pytest.mark.parametrize("since", [None, datetime(2024, 1, 2, tzinfo=UTC)])
-def test_a4_the_engine_waits_less_than_a_quarter_of_a_second_while_100k_rows_are_read(bare, since):
+@pytest.mark.parametrize("copied_rows", [200_000, 0], ids=["copied", "in pieces"])
+def test_a4_the_engine_waits_less_than_a_quarter_of_a_second_while_100k_rows_are_read(
+    bare, since, copied_rows, monkeypatch
+):
     """With a rollback journal nobody can commit while we read; the engine gives up after 10 s."""
+    monkeypatch.setattr(samples, "_COPIED_ROWS", copied_rows)
     large_store(bare)
     engine = child(INSERT, bare)
     assert engine.stdout.readline() == "ready\n"
@@ -187,7 +311,7 @@ def test_a4_the_engine_waits_less_than_a_quarter_of_a_second_while_100k_rows_are
         for _ in range(3):
             time.sleep(0.1)
             began = time.monotonic()
-            assert len(source.read(since, 10**6).rows) > 95_000
+            assert source.read(since, 10**6).rows_read > 95_000
             spans.append((began, time.monotonic()))
     finally:
         engine.kill()
@@ -221,5 +345,5 @@ def test_no_lock_is_left_after_a_read(bare):
         engine.execute("BEGIN EXCLUSIVE")
         engine.execute("ALTER TABLE ai_training_samples ADD COLUMN regime TEXT")
         engine.execute("COMMIT")
-    assert len(kept.rows) == 1
+    assert kept.rows_read == 1
     assert look(bare, "SELECT count(*) FROM ai_training_samples") == [(1,)]

@@ -1,0 +1,146 @@
+"""Many rows at once: columns joined to texts, parsed together, or not at all.
+
+Nothing is decided here: rows of which anything is in doubt are left to `clm.data.rows`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import orjson
+
+from clm.data.columns import WHY_UNLABELLED, Gathering
+from clm.data.features import MAX_TEXT_BYTES, read_joined
+from clm.data.timestamps import UNREADABLE, parse_joined
+from clm.domain.sample import UNRESOLVED, Floats, Ints
+
+UNKNOWN = float("inf")
+"""Stands for NULL among the figures of a JoinedRows."""
+ODD = 64.0
+"""Added to a code where a value has to be looked at by itself."""
+
+_SIDE = np.array([0, 1, -1, 0], dtype=np.int8)
+_OUTCOME = np.array([0, 1, -1, 0], dtype=np.int8)
+_HAS_OUTCOME = np.array([False, True, True, True])
+_OPEN, _BAD_EXIT_TIME, _BAD_TARGET_CLASS = map(
+    WHY_UNLABELLED.index, ("open", "bad_exit_time", "bad_target_class")
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinedRows:
+    """Rows of one snapshot, their texts joined by commas, all in the same order; NULL is the empty text."""
+
+    count: int
+    ids: bytes
+    symbols: bytes
+    timestamps: bytes
+    exit_times: bytes
+    features: bytes
+    least_features: object
+    """First and last in the order of bytes: between them lie all."""
+    greatest_features: object
+    longest_features: int
+    """Bytes of the longest text, 0 where that was not measured."""
+    names_counted: int
+    """How many rows have feature_names at all."""
+    least_names: object
+    greatest_names: object
+    figures: Sequence[tuple[object, ...]]
+    """A row: id, entry price, exit price, profit and code as floats; UNKNOWN for NULL.
+
+    The code is side (BUY 1, SELL 2) + 4 x class (WIN 1, LOSS 2, NEUTRAL 3) + 16 x outcome known.
+    """
+
+
+def read_joined_rows(joined: JoinedRows, gathering: Gathering, *, since: int | None = None) -> bool:
+    """Put all rows into `gathering` and return True; return False, nothing done, where one is in doubt."""
+    count = joined.count
+    texts: tuple[object, ...] = (
+        joined.ids, joined.symbols, joined.timestamps, joined.exit_times, joined.features
+    )  # fmt: skip
+    if not all(type(text) is bytes for text in texts) or len(joined.figures) != count:
+        return False
+    ids_R = _whole_numbers(joined.ids, count)
+    figures_RF = _figures(joined)
+    if ids_R is None or figures_RF is None or (figures_RF[:, 0] != ids_R).any():
+        return False
+
+    decided_at_R = parse_joined(joined.timestamps, count)
+    exit_R = parse_joined(joined.exit_times, count)
+    if decided_at_R is None or exit_R is None or (decided_at_R == UNREADABLE).any():
+        return False
+    has_exit_R = exit_R != UNREADABLE
+    if (has_exit_R & (exit_R <= decided_at_R)).any():
+        return False
+
+    if not _features_alike(joined):
+        return False
+    document = read_joined(joined.features, count, joined.least_names)
+    if document is None:
+        return False
+    names, values_RC = document
+
+    each = joined.symbols.split(b",")
+    symbols = gathering.symbol_codes(each) if len(each) == count else None
+    if symbols is None:
+        return False
+
+    code_R = figures_RF[:, 4].astype(np.int64)
+    class_R = code_R >> 2 & 3
+    unlabelled_R = np.where(_HAS_OUTCOME[class_R], 0, _BAD_TARGET_CLASS)
+    unlabelled_R[~has_exit_R] = _BAD_EXIT_TIME
+    unlabelled_R[code_R < 16] = _OPEN
+    known_R = unlabelled_R == 0
+    entry_R, exit_price_R, pnl_R = figures_RF[:, 1:4].T
+    priced_R = known_R & np.isfinite(entry_R) & np.isfinite(exit_price_R) & (entry_R > 0) & (exit_price_R > 0)
+    with np.errstate(all="ignore"):  # what is not priced is divided too, and thrown away
+        market_return_R = np.where(priced_R, exit_price_R / entry_R - 1, np.nan)
+    columns = {
+        "sample_id": ids_R,
+        "symbol": np.array(symbols, dtype=np.int64),
+        "decided_at": decided_at_R,
+        "resolved_at": np.where(known_R, exit_R, UNRESOLVED),
+        "side": _SIDE[code_R & 3],
+        "outcome": np.where(known_R, _OUTCOME[class_R], np.int8(0)),
+        "unlabelled": unlabelled_R,
+        "pnl": np.where(known_R & np.isfinite(pnl_R), pnl_R, np.nan),
+        "market_return": market_return_R,
+        "features": values_RC,
+    }
+    if since is not None and (decided_at_R < since).any():
+        in_window_R = decided_at_R >= since
+        gathering.passed_over += count - int(in_window_R.sum())
+        columns = {name: column[in_window_R] for name, column in columns.items()}
+    gathering.add(names, columns, whole=True)
+    return True
+
+
+def _whole_numbers(joined: bytes, count: int) -> Ints | None:
+    """Return integers, None where there are not `count` of them."""
+    try:
+        ids = orjson.loads(b"[" + joined + b"]")
+    except orjson.JSONDecodeError:
+        return None
+    return np.array(ids, dtype=np.int64) if len(ids) == count and set(map(type, ids)) == {int} else None
+
+
+def _figures(joined: JoinedRows) -> Floats | None:
+    flat = list(chain.from_iterable(joined.figures))
+    if not set(map(type, flat)) <= {float, int}:
+        return None
+    figures_RF = np.fromiter(flat, np.float64, count=len(flat)).reshape(joined.count, -1)
+    return figures_RF if (figures_RF[:, 4] < ODD).all() else None
+
+
+def _features_alike(joined: JoinedRows) -> bool:
+    """Whether all texts begin as a document does, none is too long, and all rows name features alike."""
+    least, greatest = joined.least_features, joined.greatest_features
+    if type(least) is not bytes or type(greatest) is not bytes:
+        return False
+    if not any(least >= opening and greatest[:1] == opening for opening in (b"[", b"{")):
+        return False
+    if len(joined.features) > MAX_TEXT_BYTES and not 0 < joined.longest_features <= MAX_TEXT_BYTES:
+        return False
+    return joined.names_counted in (0, joined.count) and joined.least_names == joined.greatest_names

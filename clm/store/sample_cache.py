@@ -1,0 +1,176 @@
+"""Settled samples kept as columns beside the runs, so that a growing store costs only its new rows.
+
+In one directory `manifest` says what is known and names the others, each a block of columns
+(`clm.store.block_files`): large ones that stay as they are and are mapped into memory, and small ones with
+what came since. Nothing here is worth a sync: whatever does not fit the manifest, or is of another
+store, another version or too old, is not used, and the store is read anew.
+"""
+
+import os
+import zlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import numpy as np
+import orjson
+import structlog
+
+import clm
+from clm.clock import HOUR, to_micros
+from clm.data.columns import Block, merged_block
+from clm.store.block_files import BlockFile, read_block, write_block
+from clm.store.sample_growth import Known
+
+log = structlog.get_logger()
+
+_FORMAT = 1
+_MANIFEST = "manifest"
+_BLOCKS = "*.block"
+_LAYOUTS = 4
+"""Layouts that are kept; rows of rarer ones stay pending."""
+_PENDING_AT_MOST = 200_000
+"""A store of which more rows have to be looked at each time is no case for a cache."""
+_LARGE_FROM_SHARE = 1 / 16
+"""Rows that came since, as a share of a large block, from which they are written into it."""
+_FREE_BYTES = 500 << 20
+"""Free space that is left to others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    file: BlockFile
+    block: Block
+
+
+class SampleCache:
+    """What is known of one store, in a directory of its own."""
+
+    def __init__(self, directory: Path, *, max_age_h: float = 24.0, from_rows: int = 50_000) -> None:
+        self.from_rows = from_rows
+        """Rows below which a store is simply read."""
+        self._directory = directory
+        self._max_age_h = max_age_h
+        self._kept: list[_Kept] = []
+        self._built_at = 0
+
+    def load(self, store: Path, now: datetime) -> Known:
+        """Return what is known of this store; nothing where the cache is missing, torn, foreign or old."""
+        self._kept, self._built_at = [], to_micros(now)
+        try:
+            manifest = _unsealed((self._directory / _MANIFEST).read_bytes())
+            if manifest["about"] != _about(store):
+                return self._nothing("it is of another store or version")
+            if not 0 <= to_micros(now) - manifest["built_at"] < self._max_age_h * HOUR:
+                return self._nothing("it is too old")
+            files = [BlockFile.of_json(told) for told in manifest["blocks"]]
+            kept = [_Kept(file=file, block=read_block(self._directory, file)) for file in files]
+            known = Known(
+                settled=tuple(each.block for each in kept),
+                pending=np.array(manifest["pending"], dtype=np.int64),
+                last_id=int(manifest["last_id"]),
+                rows=int(manifest["rows"]),
+            )
+        except FileNotFoundError:
+            return self._nothing("there is none")
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            return self._nothing(f"it is damaged: {exc!r:.200}")
+        self._kept, self._built_at = kept, manifest["built_at"]
+        return known
+
+    def save(self, store: Path, known: Known) -> None:
+        """Keep what is known; a disk that does not take it is no reason to stop."""
+        if known.rows == 0 or len(known.pending) > _PENDING_AT_MOST:
+            return
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o750)
+            self._save(store, known)
+        except OSError as exc:
+            log.warning("sample_cache.not_kept", directory=str(self._directory), error=str(exc))
+
+    def _save(self, store: Path, known: Known) -> None:
+        files, dropped = self._write_blocks(known)
+        manifest = {
+            "about": _about(store),
+            "built_at": self._built_at,
+            "last_id": known.last_id,
+            "rows": known.rows,
+            "pending": np.concatenate([known.pending, *dropped]).tolist(),
+            "blocks": [file.as_json() for file in files],
+        }
+        temporary = self._directory / f"{token_hex(4)}.tmp"
+        temporary.write_bytes(_sealed(manifest))
+        temporary.replace(self._directory / _MANIFEST)
+        named = {file.name for file in files}
+        for path in (*self._directory.glob(_BLOCKS), *self._directory.glob("*.tmp")):
+            if path.name not in named:
+                path.unlink(missing_ok=True)
+
+    def _write_blocks(self, known: Known) -> tuple[list[BlockFile], list[np.ndarray[Any, Any]]]:
+        """Return files that hold what is settled, and the ids of rows that no file holds."""
+        by_layout: dict[tuple[str, ...], list[Block]] = {}
+        for block in known.settled:
+            by_layout.setdefault(block.names, []).append(block)
+        largest = sorted(by_layout, key=lambda names: -sum(map(len, by_layout[names])))
+        files: list[BlockFile] = []
+        for names in largest[:_LAYOUTS]:
+            large, *small = sorted(by_layout[names], key=len, reverse=True)
+            if sum(map(len, small)) > len(large) * _LARGE_FROM_SHARE:
+                large, small = merged_block([large, *small]), []
+            files.append(self._file_of(large))
+            if small:
+                files.append(self._file_of(merged_block(small)))
+        dropped = [block.sample_id_R for names in largest[_LAYOUTS:] for block in by_layout[names]]
+        return files, dropped
+
+    def _file_of(self, block: Block) -> BlockFile:
+        """Return the file that holds just this block, written where there is none."""
+        for kept in self._kept:
+            if kept.block is block:
+                return kept.file
+        needed = block.features_RC.nbytes + 64 * len(block)
+        if free_bytes(self._directory) < needed + _FREE_BYTES:
+            raise OSError(f"{needed / 1e6:.0f} MB would leave too little free space")
+        return write_block(self._directory, block)
+
+    def _nothing(self, why: str) -> Known:
+        log.debug("sample_cache.unused", directory=str(self._directory), reason=why)
+        return Known.nothing()
+
+
+def _sealed(manifest: dict[str, Any]) -> bytes:
+    told = orjson.dumps(manifest)
+    return b"%d %s" % (zlib.crc32(told), told)
+
+
+def _unsealed(text: bytes) -> dict[str, Any]:
+    """Return what was sealed.
+
+    Raises:
+        ValueError: it was not, or has changed since.
+    """
+    crc32, _, told = text.partition(b" ")
+    if int(crc32) != zlib.crc32(told):
+        raise ValueError(f"{_MANIFEST} is not what was written")
+    manifest: dict[str, Any] = orjson.loads(told)
+    return manifest
+
+
+def _about(store: Path) -> dict[str, Any]:
+    """Return what a cache has to say of itself to be used for this store by this version."""
+    status = store.stat()
+    return {
+        "format": _FORMAT,
+        "version": clm.__version__,
+        "store": str(store.absolute()),
+        "device": status.st_dev,
+        "inode": status.st_ino,
+    }
+
+
+def free_bytes(directory: Path) -> int:
+    """Return what this process may still write there."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize

@@ -1,0 +1,165 @@
+# what is put into statements here are names of ours; values are bound
+"""Rows of the sample table out of SQLite: many as a few joined texts, doubtful ones each by itself."""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from clm.data.bulk import ODD, JoinedRows, read_joined_rows
+from clm.data.columns import Gathering
+from clm.data.features import MAX_TEXT_BYTES
+from clm.data.rows import RAW_COLUMNS, read_rows
+from clm.store.tables import SAMPLES
+
+CHUNK_ROWS = 2048
+"""Rows joined at once: enough to make the cost of a statement small, few enough to stay in the cache."""
+_EACH_BY_ITSELF = 64
+"""A chunk that is in doubt is halved down to this many rows."""
+_LONGEST_RESULT_BYTES = 8 << 20
+_ANY_LENGTH = 1_000_000_000
+"""What SQLite is built with."""
+_LIMIT_LENGTH = sqlite3.SQLITE_LIMIT_LENGTH
+
+Driver = Any  # the sqlite3.Connection below SQLAlchemy, which knows more than its own interface
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What the declarations of a sample table promise."""
+
+    has_id_key: bool
+    """`id` is the table's key: integers, and rows lie in its order."""
+    texts_are_texts: bool
+    """Numbers become text where names and features are kept, and text is UTF-8."""
+
+    @property
+    def joinable(self) -> bool:
+        """Whether rows may be joined in SQL without losing what a value was."""
+        return self.has_id_key and self.texts_are_texts
+
+
+def shape_of(connection: Connection) -> Shape:
+    """Return what the store declares."""
+    query = text("SELECT name, upper(type), pk FROM pragma_table_info(:name)")
+    declared = {name: (form, key) for name, form, key in connection.execute(query, {"name": SAMPLES})}
+    encoding = connection.exec_driver_sql("PRAGMA encoding").scalar_one()
+    keyed = [name for name, (_, key) in declared.items() if key]
+    textual = ("symbol", "features", "feature_names")
+    return Shape(
+        has_id_key=keyed == ["id"] and declared["id"][0] == "INTEGER",
+        texts_are_texts=encoding == "UTF-8"
+        and all(any(word in declared[name][0] for word in ("CHAR", "CLOB", "TEXT")) for name in textual),
+    )
+
+
+# Numbers sort before all text in SQLite. A time that is no text cannot be placed in the window: its row
+# is handed on, to be counted as bad. So is a row without a time.
+IN_WINDOW = "(timestamp >= ? OR timestamp < '' OR timestamp IS NULL)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Which rows are asked for: by time, and of them the earlier ones passed over once their time is read."""
+
+    where: str = ""
+    """A condition that begins with AND, or nothing."""
+    bounds: tuple[object, ...] = ()
+    since: int | None = None
+
+
+def read_range(
+    driver: Driver, table: str, key: str, first: int, last: int, window: Window, gathering: Gathering
+) -> None:
+    """Put the rows whose key lies in first..last into `gathering`."""
+    range_ = (first, last, *window.bounds)
+    joined = _joined(driver, table, key, range_, window)
+    if joined and (not joined.count or read_joined_rows(joined, gathering, since=window.since)):
+        return
+    if last - first < _EACH_BY_ITSELF or (joined and joined.count <= _EACH_BY_ITSELF):
+        read_each(driver, table, f"WHERE {key} BETWEEN ? AND ? {window.where}", range_, window, gathering)
+        return
+    middle = (first + last) // 2
+    read_range(driver, table, key, first, middle, window, gathering)
+    read_range(driver, table, key, middle + 1, last, window, gathering)
+
+
+def read_each(
+    driver: Driver, table: str, where: str, values: tuple[object, ...], window: Window, gathering: Gathering
+) -> None:
+    """Put rows into `gathering` one by one."""
+    read_rows(driver.execute(f"{_EACH} FROM {table} {where}", values), gathering, since=window.since)
+
+
+def _joined(
+    driver: Driver, table: str, key: str, range_: tuple[object, ...], window: Window
+) -> JoinedRows | None:
+    """Return rows as joined texts, None where they are too long for that."""
+    where = f"FROM {table} NOT INDEXED WHERE {key} BETWEEN ? AND ? {window.where}"
+    try:
+        driver.setlimit(_LIMIT_LENGTH, _LONGEST_RESULT_BYTES)
+        texts = driver.execute(f"{_TEXTS} {where}", range_).fetchone()
+        longest = 0
+        if texts[5] and len(texts[5]) > MAX_TEXT_BYTES:
+            (longest,) = driver.execute(f"{_LONGEST} {where}", range_).fetchone()
+        figures = driver.execute(f"{_FIGURES} {where} ORDER BY {key}", range_).fetchall()
+    except sqlite3.DataError:  # longer than the limit
+        return None
+    finally:
+        driver.setlimit(_LIMIT_LENGTH, _ANY_LENGTH)
+    return JoinedRows(
+        count=texts[0],
+        ids=texts[1],
+        symbols=texts[2],
+        timestamps=texts[3],
+        exit_times=texts[4],
+        features=texts[5],
+        least_features=texts[6],
+        greatest_features=texts[7],
+        longest_features=longest or 0,
+        names_counted=texts[8],
+        least_names=texts[9],
+        greatest_names=texts[10],
+        figures=figures,
+    )
+
+
+def _code(column: str, values: tuple[str, ...], unit: float) -> str:
+    """Return SQL for the place of a text among `values`, counted from 1; other text is 0, a BLOB odd."""
+    cases = " ".join(f"WHEN '{value}' THEN {place * unit}" for place, value in enumerate(values, 1))
+    other = f"CASE typeof({column}) WHEN 'blob' THEN {ODD} ELSE 0.0 END"
+    return f"CASE {column} COLLATE BINARY {cases} ELSE {other} END"
+
+
+def _last_text(column: str) -> str:
+    """Return SQL for the last text in the order of bytes; NULL where there are BLOBs, which hide text."""
+    last = f"max({column} COLLATE BINARY)"
+    return f"CASE WHEN {last} < x'' THEN {last} END"
+
+
+# A NULL has to show: left out of a text, another row that holds two values would make up for it.
+_TEXTS = f"""
+SELECT count(*), group_concat(id), group_concat(ifnull(symbol, '')), group_concat(ifnull(timestamp, '')),
+  group_concat(ifnull(exit_time, '')), group_concat(ifnull(features, '')),
+  min(features COLLATE BINARY), {_last_text("features")},
+  count(feature_names), min(feature_names COLLATE BINARY), {_last_text("feature_names")}"""
+_LONGEST = "SELECT max(length(CAST(features AS BLOB)))"
+_FIGURES = f"""
+SELECT id + 0.0, ifnull(entry_price, 9e999), ifnull(exit_price, 9e999), ifnull(realized_pnl, 9e999),
+  {_code("execution_side", ("BUY", "SELL"), 1.0)}
+  + {_code("target_class", ("WIN", "LOSS", "NEUTRAL"), 4.0)}
+  + CASE outcome_known WHEN 1 THEN 16.0
+    ELSE CASE WHEN typeof(outcome_known) IN ('text', 'blob') THEN {ODD} ELSE 0.0 END END"""
+
+
+def _cut(column: str) -> str:
+    """Return SQL for a text that is cut where it is longer than anybody reads on."""
+    whole = f"length(CAST({column} AS BLOB)) <= {MAX_TEXT_BYTES} OR typeof({column}) NOT IN ('text', 'blob')"
+    return f"CASE WHEN {whole} THEN {column} ELSE substr(CAST({column} AS BLOB), 1, {MAX_TEXT_BYTES + 1}) END"
+
+
+_EACH = "SELECT " + ", ".join(
+    _cut(column) if column in ("features", "feature_names") else column for column in RAW_COLUMNS
+)
