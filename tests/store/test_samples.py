@@ -133,7 +133,9 @@ def test_b10_a_read_is_one_snapshot(bare):
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        counts = [len(SqliteSampleSource(bare).read(None, 10**6).rows) for _ in range(8)]
+        counts: list[int] = []
+        while len(counts) < 8 or not counts[-1]:  # the writer may take its time to begin
+            counts.append(len(SqliteSampleSource(bare).read(None, 10**6).rows))
     finally:
         stop.set()
         writer.join()
