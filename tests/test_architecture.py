@@ -21,7 +21,9 @@ def test_the_floors_hold():
     assert done.returncode == 0, done.stdout[-2000:]
 
 
-@pytest.mark.parametrize("module", ["torch", "scipy", "sklearn", "alembic", "pandas", "jinja2"])
+@pytest.mark.parametrize(
+    "module", ["torch", "scipy", "sklearn", "alembic", "pandas", "jinja2", "numpy.random", "talib"]
+)
 def test_the_daemon_does_not_load(module):
     """The idle daemon shares its server with the engine; what only a run needs is loaded by the run."""
     script = f"import sys, clm.cli, clm.daemon.serve; sys.exit({module!r} in sys.modules)"

@@ -1,16 +1,20 @@
 """The verb that fills an empty store from market candles: backfill."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clm.cli.verbs import Say, verb
-from clm.data.candles.backfill import SIDES, BackfillPolicy, backfill
-from clm.data.candles.barriers import Barriers
 from clm.data.candles.catalogue import DEFAULT_FEATURES
-from clm.data.candles.series import Candles
 from clm.errors import DataError, UsageError
 from clm.settings import Settings
+
+if TYPE_CHECKING:
+    from clm.data.candles.series import Candles
+
+SIDES = ("both", "buy", "sell", "trend")
+"""Those of clm.data.candles.backfill, which only this verb loads; a test holds the two together."""
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
@@ -46,7 +50,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 )
 @click.option(
     "--side",
-    type=click.Choice(sorted(SIDES)),
+    type=click.Choice(SIDES),
     default="trend",
     show_default=True,
     help="BUY above the mean of 50 candles and SELL below it; one side; both.",
@@ -71,6 +75,8 @@ def backfill_verb(
 ) -> object:
     """Fill an empty store with labelled samples from market candles."""
     from clm.clock import SystemClock
+    from clm.data.candles.backfill import BackfillPolicy, backfill
+    from clm.data.candles.barriers import Barriers
     from clm.store.backfill import fill_empty
     from clm.store.candle_files import CandleDirectory
 
@@ -113,7 +119,7 @@ def backfill_verb(
     }
 
 
-def _require_sane(directory: Path, found: Candles, max_bad_share: float) -> None:
+def _require_sane(directory: Path, found: "Candles", max_bad_share: float) -> None:
     bad = sum(found.rejected.values())
     if bad <= max_bad_share * found.rows_read:
         return

@@ -257,8 +257,8 @@ def test_a_label_that_comes_while_we_read_is_seen_with_what_came_before_it(bare,
         write()
     table = parse_samples(read(bare), cutoff=CUTOFF)
     assert written.wait(20)
-    assert len(table) == 41
-    assert table.sample_id_R[table.labelled_R].tolist() == [1]
+    # The writer may also come after the whole read; what must not be is one of its two changes alone.
+    assert table.sample_id_R[table.labelled_R].tolist() == ([1] if len(table) == 41 else [])
 
 
 INSERT = """

@@ -138,3 +138,11 @@ def test_the_reader_takes_every_row():
 
     assert (len(table), dict(table.rejected), dict(table.unlabelled)) == (len(SAMPLES), {}, {})
     assert from_micros(int(table.decided_at_R.min())) == SAMPLES[0].timestamp
+
+
+def test_the_verb_offers_the_sides_there_are():
+    """The command line names them itself, so that the daemon does not load what only a backfill needs."""
+    from clm.cli import backfill as verb
+    from clm.data.candles import backfill
+
+    assert tuple(sorted(backfill.SIDES)) == verb.SIDES
