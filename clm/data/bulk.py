@@ -5,7 +5,6 @@ Nothing is decided here: rows of which anything is in doubt are left to `clm.dat
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 import orjson
@@ -20,6 +19,7 @@ UNKNOWN = float("inf")
 ODD = 64.0
 """Added to a code where a value has to be looked at by itself."""
 
+_FIGURES = 5
 _SIDE = np.array([0, 1, -1, 0], dtype=np.int8)
 _OUTCOME = np.array([0, 1, -1, 0], dtype=np.int8)
 _HAS_OUTCOME = np.array([False, True, True, True])
@@ -47,8 +47,8 @@ class JoinedRows:
     """How many rows have feature_names at all."""
     least_names: object
     greatest_names: object
-    figures: Sequence[tuple[object, ...]]
-    """A row: id, entry price, exit price, profit and code as floats; UNKNOWN for NULL.
+    figures: Sequence[object]
+    """Five a row, one row after the other: id, entry price, exit price, profit and code; UNKNOWN for NULL.
 
     The code is side (BUY 1, SELL 2) + 4 x class (WIN 1, LOSS 2, NEUTRAL 3) + 16 x outcome known.
     """
@@ -60,7 +60,7 @@ def read_joined_rows(joined: JoinedRows, gathering: Gathering, *, since: int | N
     texts: tuple[object, ...] = (
         joined.ids, joined.symbols, joined.timestamps, joined.exit_times, joined.features
     )  # fmt: skip
-    if not all(type(text) is bytes for text in texts) or len(joined.figures) != count:
+    if not all(type(text) is bytes for text in texts) or len(joined.figures) != count * _FIGURES:
         return False
     ids_R = _whole_numbers(joined.ids, count)
     figures_RF = _figures(joined)
@@ -127,10 +127,10 @@ def _whole_numbers(joined: bytes, count: int) -> Ints | None:
 
 
 def _figures(joined: JoinedRows) -> Floats | None:
-    flat = list(chain.from_iterable(joined.figures))
-    if not set(map(type, flat)) <= {float, int}:
+    figures = joined.figures
+    if not set(map(type, figures)) <= {float, int}:
         return None
-    figures_RF = np.fromiter(flat, np.float64, count=len(flat)).reshape(joined.count, -1)
+    figures_RF = np.fromiter(figures, np.float64, count=len(figures)).reshape(joined.count, _FIGURES)
     return figures_RF if (figures_RF[:, 4] < ODD).all() else None
 
 

@@ -3,6 +3,7 @@
 
 import sqlite3
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import text
@@ -104,7 +105,7 @@ def _joined(
         longest = 0
         if texts[5] and len(texts[5]) > MAX_TEXT_BYTES:
             (longest,) = driver.execute(f"{_LONGEST} {where}", range_).fetchone()
-        figures = driver.execute(f"{_FIGURES} {where} ORDER BY {key}", range_).fetchall()
+        figures = list(chain.from_iterable(driver.execute(f"{_FIGURES} {where} ORDER BY {key}", range_)))
     except sqlite3.DataError:  # longer than the limit
         return None
     finally:

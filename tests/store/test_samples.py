@@ -15,6 +15,7 @@ from clm.data.reading import SampleColumns, parse_samples
 from clm.errors import DataError
 from clm.store import sample_reader, samples
 from clm.store.create import insert_samples
+from clm.store.memory import available_bytes, bytes_to_read
 from clm.store.samples import SqliteSampleSource
 from tests.builders import NOW
 from tests.store.conftest import change, child, look, sample
@@ -128,6 +129,35 @@ def test_b12_more_rows_than_the_cap_are_refused_before_they_are_read(bare, state
         SqliteSampleSource(bare).read(None, 10)
     assert not [s for s in statements if "exit_time" in s]
     assert SqliteSampleSource(bare).read(None, 11).rows_read == 11
+
+
+def test_b12_a_store_that_does_not_fit_into_memory_is_refused_before_it_is_read(bare, statements):
+    """Being killed for memory takes the daemon away with it; the estimate takes a millisecond."""
+    insert_samples(bare, [sample()] * 3)
+    needed = bytes_to_read(3, 2)
+    statements.clear()
+    with pytest.raises(DataError, match=r"DATA_TOO_BIG: .* 3 samples of about 2 features .* GB are free"):
+        SqliteSampleSource(bare, available=lambda: needed - 1).read(None, 10)
+    assert not [s for s in statements if "exit_time" in s]
+    assert SqliteSampleSource(bare, available=lambda: needed).read(None, 10).rows_read == 3
+    assert SqliteSampleSource(bare, available=lambda: None).read(None, 10).rows_read == 3
+
+
+def test_b12_what_is_estimated_is_what_the_columns_take(bare):
+    """Columns, and the same again while they are put in order."""
+    columns = read(bare)
+    insert_samples(bare, [sample()] * 200)
+    (block,) = read(bare).blocks
+    held = sum(array.nbytes for array in block.columns().values())
+    assert columns.rows_read == 0
+    assert bytes_to_read(200, 2) - bytes_to_read(0, 2) == 2 * held
+
+
+def test_the_memory_that_is_free_is_known_here():
+    """On Linux the kernel says, for the machine and for the control group."""
+    free = available_bytes()
+    assert free is not None
+    assert 10 << 20 < free < 1 << 50
 
 
 def test_the_newest_sample_is_the_latest_time_up_to_now(bare, clock):
