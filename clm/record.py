@@ -1,10 +1,11 @@
 """The record of a run: opened durably, filled as facts arrive, closed once."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -60,6 +61,7 @@ class RunInProgress:
         self.directory.mkdir(parents=True, mode=0o700)
         self._began = clock.monotonic()
         self._seconds: dict[str, float] = {}
+        self._closing: Callable[[], None] | None = None
         self._pack = ProofPack(run_id=self.run_id, started_at=iso(self.started_at), trigger=reason)
         started = RetrainingStarted(
             model=MODEL, timestamp=iso(self.started_at), job_id=self.run_id, trigger_reason=reason
@@ -101,7 +103,10 @@ class RunInProgress:
             reason=reason,
         )
         self.note(decision=decision, promotion=asdict(promotion) if promotion else None)
-        self._finish(RunStatus.COMPLETED, now, reason, decision.kind.value, artefact, event)
+        self._closing = partial(
+            self._finish, RunStatus.COMPLETED, now, reason, decision.kind.value, artefact, event
+        )
+        self._closing()
         return CycleReport(
             run_id=self.run_id,
             decision=decision,
@@ -112,7 +117,14 @@ class RunInProgress:
         )
 
     def close_broken(self, error: Exception) -> None:
-        """Close a run that could not decide; the task's fate is the caller's."""
+        """Close a run that could not decide; the task's fate is the caller's.
+
+        A run that did decide and could not be closed is closed as decided: a model that serves must not be
+        told as a failure.
+        """
+        if self._closing:
+            self._closing()
+            return
         now = self._clock.now()
         code = error.code if isinstance(error, ClmError) else "BUG"
         status = RunStatus.INTERRUPTED if isinstance(error, Interrupted) else RunStatus.FAILED

@@ -13,7 +13,7 @@ from clm.data.dataset import Dataset
 from clm.data.reading import RawSamples
 from clm.data.signal import SignalFloor, Skill
 from clm.decision import DecisionKind
-from clm.errors import Interrupted, TrainingError
+from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
 from clm.ports import PromotionState, RunStatus, StopSignal
 from clm.record import CycleReport
@@ -182,6 +182,24 @@ def test_a_run_that_breaks_is_closed_with_its_reason_and_the_error_goes_on(case,
     assert isinstance(case.journal.events[-1], RetrainingFailed)
     assert case.journal.events[-1].code == code
     assert str(error) in case.proof["error"]
+
+
+def test_a_promoted_run_that_cannot_be_closed_at_once_is_never_told_as_failed(case):
+    """The engine serves the new model; a store that was busy just then changes nothing about that."""
+    finish, refused = case.journal.finish_run, []
+
+    def busy_at_first(*arguments, **facts):
+        if not refused:
+            refused.append(1)
+            raise StoreBusy("STORE_BUSY", "the lock was held")
+        finish(*arguments, **facts)
+
+    case.journal.finish_run = busy_at_first
+    with pytest.raises(StoreBusy):
+        case.run()
+    assert [row[1:] for row in case.journal.finished] == [(RunStatus.COMPLETED, "PROMOTE")]
+    assert case.journal.events[-1].status == "promoted"
+    assert case.proof["error"] is None
 
 
 def test_the_proof_pack_tells_the_whole_run(case):
