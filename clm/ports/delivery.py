@@ -13,7 +13,7 @@ class TaskQueue(Protocol):
     """The queue in front of the cycle; a trigger is in it durably before it is acknowledged."""
 
     def submit(self, trigger: Trigger, now: datetime) -> int:
-        """Insert a task, or return the open one with the same dedupe key."""
+        """Insert a task, or return the pending one with the same dedupe key; a running one does not count."""
         ...
 
     def accept(self, deliveries: Sequence[tuple[Delivery, Trigger]], now: datetime) -> list[int]:

@@ -28,9 +28,9 @@ _COMPLAINTS = (
     ("Failed to connect to bus", "the service manager does not answer on its bus; is dbus running?"),
     (
         "Interactive authentication required",
-        "the polkit rule for this user is missing; install deploy/polkit",
+        "the polkit rule for this user is missing; run deploy/install.sh --direct-switch",
     ),
-    ("Access denied", "this user may not; install the polkit rule of deploy/polkit"),
+    ("Access denied", "this user may not; run deploy/install.sh --direct-switch for the polkit rule"),
     ("is masked", "the unit is masked; `systemctl unmask` it first"),
     ("not found", "there is no such unit; check CLM_ENGINE_UNIT"),
 )
