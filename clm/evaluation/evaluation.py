@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from clm.domain.sample import Floats
 from clm.evaluation.predictions import TestRows
+from clm.evaluation.shadow import ShadowRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +102,5 @@ class Comparison:
     """Paired over the same rows, candidate - champion; negative is better; exactly 0 for the same model."""
     net_return_minus_champion: Interval | None
     """Paired difference of net return per test row; a difference, never a ratio."""
+    shadow: ShadowRecord | None = None
+    """What the candidate showed in shadow; None for a fresh one, which never served."""
