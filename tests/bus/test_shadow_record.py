@@ -1,4 +1,4 @@
-"""Gates 3 and 4 from end to end: events in a real Redis, outcomes in a real store, `clm gates` in a process."""
+"""Gates 3 and 4 from end to end: events in a real Redis, outcomes in a real store, the verb in a process."""
 
 import json
 import sqlite3
