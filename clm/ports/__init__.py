@@ -21,6 +21,7 @@ from clm.ports.promotion import (
     PromotionOutcome,
     PromotionRecord,
     PromotionState,
+    Switch,
 )
 from clm.ports.time import Clock, StopSignal
 
@@ -45,6 +46,7 @@ __all__ = [
     "SampleSource",
     "SignalProbe",
     "StopSignal",
+    "Switch",
     "TaskQueue",
     "Trainer",
 ]
