@@ -71,5 +71,8 @@ def gate_policy() -> GatePolicy:
         collapsed_range=0.05,
         logistic_margin=0.01,
         champion_margin=0.01,
+        max_ece=0.08,
+        required_symbols=(),
+        require_profit=False,
         allow_first_champion=True,
     )

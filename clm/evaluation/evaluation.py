@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clm.domain.sample import Floats
-from clm.evaluation.predictions import TestRows
+from clm.evaluation.predictions import TestRows, Thresholds
 from clm.evaluation.shadow import ShadowRecord
 
 
@@ -58,6 +58,28 @@ class TradingResult:
     net_return_per_trade: float
     net_return_total: float
     max_drawdown: float
+    turnover_per_day: float
+    """Stakes bought and sold a day, over the time from the first decision to the last exit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceResult:
+    """One symbol's rows; the interval is NaN where they are too few."""
+
+    n: int
+    auroc: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdStudy:
+    """Which thresholds would have earned most on validation, and what they would have earned on test."""
+
+    best: Thresholds
+    """Chosen on validation alone; the engine's own are not touched."""
+    validation_engine: TradingResult
+    validation_best: TradingResult
+    test_engine: TradingResult
+    test_best: TradingResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +102,7 @@ class Evaluation:
     """BUY, SELL, HOLD."""
     confidence: ConfidenceStatistics
     trading: TradingResult
+    trading_by_symbol: Mapping[str, TradingResult]
     auroc_by_symbol: Mapping[str, float]
 
 
@@ -101,6 +124,14 @@ class Comparison:
     log_loss_minus_champion: Interval | None
     """Paired over the same rows, candidate - champion; negative is better; exactly 0 for the same model."""
     net_return_minus_champion: Interval | None
-    """Paired difference of net return per test row; a difference, never a ratio."""
+    """Paired difference of net return per trade; a difference, never a ratio."""
+    net_return_per_trade: Interval
+    """Of the candidate, after costs, block bootstrap."""
+    ece_by_chance: float
+    """Calibration error that a perfectly calibrated model of the same P(WIN) stays below 19 times in 20."""
+    slices: Mapping[str, SliceResult]
+    """The candidate's AUROC by symbol; the intervals hold together at the policy's confidence."""
+    thresholds: ThresholdStudy | None
+    """None where nothing was predicted for the validation part."""
     shadow: ShadowRecord | None = None
     """What the candidate showed in shadow; None for a fresh one, which never served."""

@@ -1,6 +1,7 @@
 """The gate that noise cannot pass: does the model know anything about the outcome?"""
 
 from clm.evaluation.evaluation import Comparison, Interval
+from clm.gates.distribution import action_diversity, confidence_spread
 from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateStatus, GateVerdict
 
@@ -18,7 +19,8 @@ def skill(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         f"{auroc_in_words(interval)}, {'lies' if ranks else 'does not lie'} above 0.5; "
         f"log loss {loss:.4f} {'is' if informs else 'is not'} below the base rate's {base:.4f} and "
         f"{'stays' if keeps_up else 'does not stay'} within {margin:g} of logistic regression's "
-        f"{logistic:.4f}: {'skill' if passes else 'no skill'} is shown."
+        f"{logistic:.4f}: {'skill' if passes else 'no skill'} is shown"
+        f"{'' if ranks else _bought(comparison, policy)}."
     )
     missing = (
         (ranks, f"a lower end of the AUROC interval above 0.5 (it is {interval.low:.3f})"),
@@ -33,6 +35,12 @@ def skill(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         reason=reason,
         would_pass="" if passes else f"It takes {' and '.join(bar for held, bar in missing if not held)}.",
     )
+
+
+def _bought(comparison: Comparison, policy: GatePolicy) -> str:
+    """Say so where gates 1 and 2 are satisfied by a model that ranks no better than a coin."""
+    spread = {gate(comparison, policy).status for gate in (action_diversity, confidence_spread)}
+    return "; gates 1 and 2 pass: spread bought without skill" if spread == {GateStatus.PASS} else ""
 
 
 def auroc_in_words(interval: Interval) -> str:

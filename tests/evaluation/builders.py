@@ -8,7 +8,7 @@ from clm.clock import HOUR
 from clm.domain.sample import Floats
 from clm.evaluation.evaluate import compare
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
-from clm.evaluation.predictions import TestRows
+from clm.evaluation.predictions import ScoredRows, TestRows
 
 START = 1_760_000_000_000_000
 SYMBOLS = ("ADAUSDT", "BTCUSDT", "SOLUSDT")
@@ -61,6 +61,7 @@ def comparison(
     p_logistic_N: Floats | None = None,
     base_rate: float = 0.5,
     policy: EvaluationPolicy = POLICY,
+    validation: ScoredRows | None = None,
 ) -> Comparison:
     """Return a comparison; logistic regression knows nothing unless told otherwise."""
     return compare(
@@ -71,6 +72,7 @@ def comparison(
         p_logistic_N=np.full(len(test_rows), 0.5) if p_logistic_N is None else p_logistic_N,
         base_rate=base_rate,
         policy=policy,
+        validation=validation,
     )
 
 
