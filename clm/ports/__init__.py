@@ -5,11 +5,13 @@ from clm.ports.learning import (
     Brake,
     CandleSource,
     Journal,
+    Prober,
     Registry,
     RunRecord,
     RunStatus,
     SampleSource,
     SignalProbe,
+    Telemetry,
     Trainer,
 )
 from clm.ports.promotion import (
@@ -39,6 +41,7 @@ __all__ = [
     "PromotionOutcome",
     "PromotionRecord",
     "PromotionState",
+    "Prober",
     "Registry",
     "RunRecord",
     "RunStatus",
@@ -46,5 +49,6 @@ __all__ = [
     "SignalProbe",
     "StopSignal",
     "TaskQueue",
+    "Telemetry",
     "Trainer",
 ]
