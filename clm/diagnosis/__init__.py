@@ -17,7 +17,7 @@ from clm.diagnosis.skill import (
     learning_curve_flat,
     misses_signal,
     no_skill,
-    spread_bought,
+    spread_bought_without_skill,
     spread_without_skill,
     time_leak,
 )
@@ -58,7 +58,7 @@ OF_THE_MACHINE: tuple[Probe, ...] = (
 
 OF_THE_OUTCOME: tuple[Probe, ...] = (
     time_leak,
-    spread_bought,
+    spread_bought_without_skill,
     no_skill,
     learning_curve_flat,
     spread_without_skill,

@@ -27,11 +27,11 @@ def time_leak(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     )
 
 
-def spread_bought(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def spread_bought_without_skill(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     """A loss term paid for spread, and there is nothing behind it."""
     weight = evidence.spec.spread_weight
     return judged(
-        "spread_bought",
+        "spread_bought_without_skill",
         guilty=weight > 0 and _wide_without_skill(evidence),
         statistic=weight,
         threshold=0.0,

@@ -23,6 +23,7 @@ from clm.ports.promotion import (
     PromotionOutcome,
     PromotionRecord,
     PromotionState,
+    Switch,
 )
 from clm.ports.time import Clock, StopSignal
 
@@ -36,18 +37,19 @@ __all__ = [
     "Journal",
     "Outbox",
     "OutboxRow",
+    "Prober",
     "Promoter",
     "PromotionLog",
     "PromotionOutcome",
     "PromotionRecord",
     "PromotionState",
-    "Prober",
     "Registry",
     "RunRecord",
     "RunStatus",
     "SampleSource",
     "SignalProbe",
     "StopSignal",
+    "Switch",
     "TaskQueue",
     "Telemetry",
     "Trainer",
