@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from clm.domain.proof import ServingProof
 from clm.domain.sample import Floats
 from clm.evaluation.predictions import TestRows
 
@@ -101,3 +102,5 @@ class Comparison:
     """Paired over the same rows, candidate - champion; negative is better; exactly 0 for the same model."""
     net_return_minus_champion: Interval | None
     """Paired difference of net return per test row; a difference, never a ratio."""
+    serving: ServingProof | None = None
+    """What a fresh process found of the candidate's file; None where none was asked."""
