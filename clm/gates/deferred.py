@@ -7,24 +7,6 @@ from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateStatus, GateVerdict
 
 
-def agreement(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Defer: how often the model agrees with the ensemble shows only while it serves in shadow."""
-    return _deferred(
-        "agreement",
-        reason="Agreement with the ensemble is not known before the model has served in shadow.",
-        waits_for="At least 200 shadow events with the ensemble's action beside the model's.",
-    )
-
-
-def outcome_calibration(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Defer: whether confidence is borne out shows only in outcomes of shadow predictions."""
-    return _deferred(
-        "outcome_calibration",
-        reason="No outcome of a shadow prediction is known, so hit rates by confidence cannot be counted.",
-        waits_for="One-hour outcomes of shadow predictions in at least 3 confidence buckets.",
-    )
-
-
 def calibration(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     """Defer: the error is measured, and the gate on it is not in use."""
     error = comparison.candidate.ece

@@ -22,6 +22,7 @@ from clm.ports.promotion import (
     PromotionOutcome,
     PromotionRecord,
     PromotionState,
+    Switch,
 )
 from clm.ports.time import Clock, StopSignal
 
@@ -47,6 +48,7 @@ __all__ = [
     "SampleSource",
     "SignalProbe",
     "StopSignal",
+    "Switch",
     "TaskQueue",
     "Trainer",
 ]
