@@ -1,6 +1,6 @@
 """One learning cycle, top to bottom. Read this first.
 
-rows -> samples -> data set -> findings -> training -> comparison -> verdicts -> decision
+rows -> samples -> data set -> findings -> training -> proof -> comparison -> verdicts -> decision
 -> artefact -> promotion
 
 Whatever its end, a run leaves a proof pack, a closed row in the journal, and events.
@@ -8,13 +8,16 @@ Whatever its end, a run leaves a proof pack, a closed row in the journal, and ev
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import orjson
 
+from clm.artefacts.golden import choose_golden, encode_golden
+from clm.artefacts.inputs import inputs_of
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
+from clm.artefacts.proof_files import ProofJob
 from clm.clock import iso
 from clm.data.audits import AuditPolicy, audit, blocked, with_floor
 from clm.data.dataset import DataPolicy, Dataset, build_dataset
@@ -35,6 +38,7 @@ from clm.ports import (
     Promoter,
     PromotionOutcome,
     PromotionState,
+    Prover,
     Registry,
     RunRecord,
     SampleSource,
@@ -82,6 +86,8 @@ class World:
     """None where windows are made of samples."""
     signal: SignalProbe | None = None
     """None where nobody asks whether there is anything to learn."""
+    prover: Prover | None = None
+    """None where no fresh process is asked to load the file; gates 9 and 10 then wait."""
 
 
 def run_cycle(
@@ -147,6 +153,12 @@ def _learn(
         training = world.trainer.train(job, dataset, on_epoch, stop)
     run.note(training=training)
 
+    golden = choose_golden(dataset, training.p_candidate_N)
+    proof = None
+    if world.prover:
+        with run.phase("prove"):
+            proof = world.prover.prove(_proof_job(run, policies, dataset, training), golden, stop)
+
     with run.phase("judge"):
         comparison = compare(
             rows_of(dataset),
@@ -157,13 +169,19 @@ def _learn(
             base_rate=dataset.base_rate,
             policy=policies.evaluation,
         )
+        comparison = replace(comparison, serving=proof)
         verdicts = judge(comparison, policies.gates)
         decision = decide(verdicts)
     run.note(comparison=comparison, verdicts=verdicts)
 
     with run.phase("register"):
-        manifest = _manifest(run, world, policies, dataset, training, comparison, decision)
-        artefact = world.registry.register(training.weights_path, manifest)
+        golden_bytes = encode_golden(golden)
+        manifest = replace(
+            _manifest(run, world, policies, dataset, training, comparison, decision),
+            golden_sha256=hashlib.sha256(golden_bytes).hexdigest(),
+            inputs=inputs_of(dataset),
+        )
+        artefact = world.registry.register(training.weights_path, manifest, golden_bytes)
         world.journal.record_model(
             artefact,
             training_samples=len(dataset.split.train),
@@ -230,6 +248,20 @@ def _promote(world: World, policies: Policies, artefact: Artefact, run: str) -> 
     else:
         return world.promoter.promote(artefact, run)
     return PromotionOutcome(state=PromotionState.ABORTED, version=version, reason=why, changes=())
+
+
+def _proof_job(
+    run: RunInProgress, policies: Policies, dataset: Dataset, training: TrainingResult
+) -> ProofJob:
+    return ProofJob(
+        directory=run.directory / "proof",
+        weights_path=training.weights_path,
+        sha256=training.file_sha256,
+        architecture=policies.training.architecture,
+        context_length=dataset.context_length,
+        n_features=len(dataset.feature_names),
+        timeout_s=policies.train_timeout_s,
+    )
 
 
 def _manifest(
