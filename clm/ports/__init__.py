@@ -5,6 +5,7 @@ from clm.ports.learning import (
     Brake,
     CandleSource,
     Journal,
+    Prover,
     Registry,
     RunRecord,
     RunStatus,
@@ -27,6 +28,7 @@ from clm.ports.promotion import (
     PromotionState,
     PromotionWish,
     Reign,
+    Switch,
 )
 from clm.ports.time import Clock, StopSignal
 
@@ -50,6 +52,7 @@ __all__ = [
     "PromotionRecord",
     "PromotionState",
     "PromotionWish",
+    "Prover",
     "Registry",
     "Reign",
     "RunRecord",
@@ -57,6 +60,7 @@ __all__ = [
     "SampleSource",
     "SignalProbe",
     "StopSignal",
+    "Switch",
     "TaskQueue",
     "Trainer",
 ]

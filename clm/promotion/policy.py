@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clm.ports import Clock, Engine, PromotionLog, Registry
+from clm.ports import Clock, Engine, PromotionLog, Registry, Switch
 from clm.promotion.engine_health import Health
 from clm.promotion.env_file import EnvFile
 
@@ -48,6 +48,7 @@ class Workplace:
     env_file: EnvFile
     key: str
     engine: Engine
+    switch: Switch
     log: PromotionLog
     clock: Clock
     policy: PromotionPolicy

@@ -31,6 +31,7 @@ from clm.ports import (
     PromotionWish,
     Registry,
     Reign,
+    Switch,
 )
 from clm.promotion.attempt import Attempt
 from clm.promotion.candidate import Candidate, former, registered
@@ -54,6 +55,7 @@ from clm.promotion.permission import is_shadow_only, refuse_unwanted, withheld
 from clm.promotion.plan import Step, Target, next_step
 from clm.promotion.policy import PromotionPolicy, Workplace
 from clm.promotion.preflight import Preflight, preflight
+from clm.promotion.switch_direct import DirectSwitch
 from clm.promotion.telling import started
 from clm.promotion.verification import Effect
 
@@ -78,8 +80,10 @@ class EnvFilePromoter:
         clock: Clock,
         policy: PromotionPolicy,
         key: str = "PATCHTST_MODEL_PATH",
+        switch: Switch | None = None,
         checkpoint: Callable[[str], None] = lambda _point: None,
     ) -> None:
+        """Connect the parts; without a `switch` this process does the switching itself."""
         health = HttpHealth(policy.health_url, clock=clock) if policy.health_url else None
         self._work = Workplace(
             registry=registry,
@@ -87,6 +91,7 @@ class EnvFilePromoter:
             env_file=env_file,
             key=key,
             engine=engine,
+            switch=switch or DirectSwitch(env_file, key=key, engine=engine, checkpoint=checkpoint),
             log=log,
             clock=clock,
             policy=policy,
@@ -281,7 +286,7 @@ class EnvFilePromoter:
     def _sweep(self) -> None:
         """Remove what killed writers left; where that fails nothing depends on it."""
         try:
-            removed = sweep_temporaries(self._work.models_dir) + self._work.env_file.sweep()
+            removed = sweep_temporaries(self._work.models_dir) + self._work.switch.sweep()
         except (PromotionError, ArtefactError) as error:
             log.warning("promotion.not_swept", code=error.code, error=error.message)
         else:
