@@ -149,6 +149,7 @@ class FakeJournal:
     events: list[Event] = field(default_factory=list)
     finished: list[tuple[str, RunStatus, str | None]] = field(default_factory=list)
     models: list[Artefact] = field(default_factory=list)
+    facts: list[Mapping[str, object]] = field(default_factory=list)
     records: list[RunRecord] = field(default_factory=list)
 
     def start_run(
@@ -185,6 +186,7 @@ class FakeJournal:
         events: Sequence[Event],
     ) -> None:
         self.events += events
+        self.facts.append(facts)
         self.finished.append((run_id, status, decision))
         self.records.append(
             RunRecord(

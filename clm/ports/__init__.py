@@ -5,12 +5,14 @@ from clm.ports.learning import (
     Brake,
     CandleSource,
     Journal,
+    Prober,
     Prover,
     Registry,
     RunRecord,
     RunStatus,
     SampleSource,
     SignalProbe,
+    Telemetry,
     Trainer,
 )
 from clm.ports.promotion import (
@@ -45,6 +47,7 @@ __all__ = [
     "Journal",
     "Outbox",
     "OutboxRow",
+    "Prober",
     "Promoter",
     "PromotionKind",
     "PromotionLog",
@@ -62,5 +65,6 @@ __all__ = [
     "StopSignal",
     "Switch",
     "TaskQueue",
+    "Telemetry",
     "Trainer",
 ]
