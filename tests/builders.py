@@ -74,5 +74,7 @@ def gate_policy() -> GatePolicy:
         max_ece=0.08,
         required_symbols=(),
         require_profit=False,
+        max_file_mb=50.0,
+        max_prediction_ms=20.0,
         allow_first_champion=True,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from clm.domain.proof import ServingProof
 from clm.domain.sample import Floats
 from clm.evaluation.predictions import TestRows, Thresholds
 from clm.evaluation.shadow import ShadowRecord
@@ -133,5 +134,7 @@ class Comparison:
     """The candidate's AUROC by symbol; the intervals hold together at the policy's confidence."""
     thresholds: ThresholdStudy | None
     """None where nothing was predicted for the validation part."""
+    serving: ServingProof | None = None
+    """What a fresh process found of the candidate's file; None where none was asked."""
     shadow: ShadowRecord | None = None
     """What the candidate showed in shadow; None for a fresh one, which never served."""

@@ -26,3 +26,7 @@ class GatePolicy:
     """Whether the lower bound of the net return per trade has to be above 0."""
     allow_first_champion: bool
     """Whether a first model may go in where no champion can be scored."""
+    max_file_mb: float
+    """Millions of bytes of the served file."""
+    max_prediction_ms: float
+    """99th percentile of one prediction's time on one core."""
