@@ -140,6 +140,7 @@ def _learn(
             p_logistic_N=training.p_logistic_N,
             base_rate=dataset.base_rate,
             policy=policies.evaluation,
+            past=run.standing.past,
         )
         verdicts = judge(comparison, policies.gates)
         decision = decide(verdicts)
@@ -161,7 +162,7 @@ def _learn(
     with run.phase("promote"):
         if stop.is_set():
             raise Interrupted("STOPPING", "asked to stop before the promotion; nothing was changed")
-        promotion = _promote(world, policies, artefact, run.run_id)
+        promotion = _promote(world, policies, artefact, run)
     return run.close(decision, artefact, promotion)
 
 
@@ -181,15 +182,17 @@ def read_dataset(
     return build_dataset(table, policies.data, candles.read() if candles else None)
 
 
-def _promote(world: World, policies: Policies, artefact: Artefact, run: str) -> PromotionOutcome:
-    """Ask the promoter, unless a person or the freeze keys have the last word."""
+def _promote(world: World, policies: Policies, artefact: Artefact, run: RunInProgress) -> PromotionOutcome:
+    """Ask the promoter, unless a person, the freeze keys or a broken ledger have the last word."""
     version = artefact.manifest.version
     if not policies.promote:
         why = f"the mode is manual; `clm promote {version}` does it"
     elif frozen := world.brake.frozen_because():
         why = f"nothing is promoted while the system is frozen: {frozen}"
+    elif broken := run.standing.broken_because:
+        why = f"the ledger is broken, attempts cannot be counted: {broken}; `clm verify-ledger` says more"
     else:
-        return world.promoter.promote(artefact, run)
+        return world.promoter.promote(artefact, run.run_id)
     return PromotionOutcome(state=PromotionState.ABORTED, version=version, reason=why, changes=())
 
 

@@ -1,15 +1,18 @@
 """The durable record of promotions: intent before act, state and events in one transaction."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 
 from clm.clock import iso
+from clm.domain.ledger import CROWNED, LedgerEntry, LedgerKind, LedgerRow
 from clm.errors import PromotionError
-from clm.events import Event
+from clm.events import Event, ModelPromoted
 from clm.ports import Clock, PromotionRecord, PromotionState
+from clm.store.ledger import append
 from clm.store.model_rows import activate_model
 from clm.store.outbox import insert_events
 from clm.store.run_rows import correlation_of
@@ -119,6 +122,8 @@ class SqlitePromotionLog:
                     run_id=row.run_id,
                     now=now,
                 )
+                crown = append(connection, _crown(row), now)
+                events = [_with_head(event, crown) for event in events]
             insert_events(
                 connection,
                 events,
@@ -154,6 +159,27 @@ class SqlitePromotionLog:
             raise PromotionError(
                 "PROMOTION_CLOSED", f"promotion {promotion_id} of {row.version} is at its end: {row.state}"
             )
+
+
+def _crown(row: Row[Any]) -> LedgerEntry:
+    return LedgerEntry(
+        kind=LedgerKind.CROWN,
+        subject=f"promotion {row.id}",
+        run_id=row.run_id,
+        version=row.version,
+        outcome=CROWNED,
+        judged=False,
+        reason=f"the engine runs on {row.version}",
+        facts={"sha256": row.candidate_sha256, "path": row.candidate_path},
+    )
+
+
+def _with_head(event: Event, crown: LedgerRow) -> Event:
+    """Let the news of a promotion carry the ledger's head: rows that are taken away later are missed."""
+    if not isinstance(event, ModelPromoted):
+        return event
+    head = {"ledger_seq": crown.seq, "ledger_sha256": crown.sha256}
+    return replace(event, metadata={**event.metadata, **head})
 
 
 def _record(row: Row[Any]) -> PromotionRecord:
