@@ -1,29 +1,36 @@
 """One learning cycle, top to bottom. Read this first.
 
-rows -> samples -> data set -> findings -> training -> comparison -> verdicts -> decision
+rows -> samples -> data set -> findings -> training -> proof -> comparison -> verdicts -> decision
 -> artefact -> promotion
 
 Whatever its end, a run leaves a proof pack, a closed row in the journal, and events.
 """
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from clm.artefacts.golden import choose_golden, encode_golden
+from clm.artefacts.inputs import inputs_of
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
+from clm.artefacts.proof_files import ProofJob
+from clm.basis import basis_of, decided_on
 from clm.clock import iso
 from clm.data.audits import AuditPolicy, audit, blocked, with_floor
 from clm.data.dataset import DataPolicy, Dataset, build_dataset
 from clm.data.reading import parse_samples
-from clm.decision import Decision, DecisionKind, decide, refuse
-from clm.domain.job import EpochReport, TrainingJob, TrainingResult, TrainingSpec
+from clm.decision import Decision, DecisionKind, decide, refuse, skip
+from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingResult, TrainingSpec
 from clm.domain.task import Task
 from clm.errors import Interrupted
 from clm.evaluation.evaluate import compare, rows_of
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
+from clm.examination import Examiner
 from clm.gates.catalogue import judge
 from clm.gates.policy import GatePolicy
+from clm.gates.verdict import GateVerdict
 from clm.ports import (
     Brake,
     CandleSource,
@@ -32,6 +39,7 @@ from clm.ports import (
     Promoter,
     PromotionOutcome,
     PromotionState,
+    Prover,
     Registry,
     SampleSource,
     SignalProbe,
@@ -75,6 +83,23 @@ class World:
     """None where windows are made of samples."""
     signal: SignalProbe | None = None
     """None where nobody asks whether there is anything to learn."""
+    prover: Prover | None = None
+    """None where no fresh process is asked to load the file; gates 9 and 10 then wait."""
+    examiner: Examiner = field(default_factory=Examiner)
+    """Says why a candidate was rejected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One candidate, from its training to what was decided about it."""
+
+    job: TrainingJob
+    dataset: Dataset
+    training: TrainingResult
+    comparison: Comparison
+    verdicts: tuple[GateVerdict, ...]
+    decision: Decision
+    artefact: Artefact
 
 
 def run_cycle(
@@ -89,7 +114,7 @@ def run_cycle(
     """Learn once; every decision is a value, every broken promise an exception after the run was closed."""
     run = RunInProgress(task, reason, clock=world.clock, journal=world.journal, runs_dir=world.runs_dir)
     try:
-        return _learn(run, world, policies, stop, on_epoch)
+        return _learn(run, world, policies, task, stop, on_epoch)
     except Exception as error:
         run.close_broken(error)
         raise
@@ -99,6 +124,7 @@ def _learn(
     run: RunInProgress,
     world: World,
     policies: Policies,
+    task: Task | None,
     stop: StopSignal,
     on_epoch: Callable[[EpochReport], None],
 ) -> CycleReport:
@@ -109,15 +135,52 @@ def _learn(
         dataset = read_dataset(world.source, world.candles, policies, run.started_at)
         findings = audit(dataset, policies.audit, run.started_at)
     run.note(dataset=dataset, findings=findings, class_weights=policies.training.class_weights)
-    if world.signal and not blocked(findings):
-        with run.phase("signal"):
-            floor = world.signal.measure(dataset, stop)
-        findings = with_floor(findings, floor, policies.audit)
-        run.note(signal=floor, findings=findings)
     if blocked(findings):
         return run.close(refuse(findings))
 
     champion = world.promoter.champion()
+    basis = basis_of(world.code_version, dataset, policies, champion)
+    run.note(basis=basis)
+    if task and not task.trigger.by_a_person and (earlier := decided_on(basis, world.journal)):
+        return run.close(skip(earlier.run_id, str(earlier.decision), dataset.fingerprint))
+
+    floor = None
+    if world.signal:
+        with run.phase("signal"):
+            floor = world.signal.measure(dataset, stop)
+        findings = with_floor(findings, floor, policies.audit)
+        run.note(signal=floor, findings=findings)
+        if blocked(findings):
+            return run.close(refuse(findings))
+
+    made = _attempt(run, world, policies, dataset, champion, stop, on_epoch)
+    if made.decision.kind is DecisionKind.REJECT:
+        with run.phase("diagnose"):
+            run.note(
+                diagnosis=world.examiner.examine(
+                    made.job, dataset, made.training, made.verdicts, findings, floor, stop
+                )
+            )
+    if made.decision.kind is not DecisionKind.PROMOTE:
+        return run.close(made.decision, made.artefact)
+
+    with run.phase("promote"):
+        if stop.is_set():
+            raise Interrupted("STOPPING", "asked to stop before the promotion; nothing was changed")
+        promotion = _promote(world, policies, made.artefact, run)
+    return run.close(made.decision, made.artefact, promotion)
+
+
+def _attempt(
+    run: RunInProgress,
+    world: World,
+    policies: Policies,
+    dataset: Dataset,
+    champion: ChampionRef | None,
+    stop: StopSignal,
+    on_epoch: Callable[[EpochReport], None],
+) -> Attempt:
+    """Train one candidate, judge it on the test part and register it, whatever came of it."""
     job = TrainingJob(
         run_id=run.run_id,
         directory=run.directory / "job",
@@ -131,6 +194,12 @@ def _learn(
         training = world.trainer.train(job, dataset, on_epoch, stop)
     run.note(training=training)
 
+    golden = choose_golden(dataset, training.p_candidate_N)
+    proof = None
+    if world.prover:
+        with run.phase("prove"):
+            proof = world.prover.prove(_proof_job(run, policies, dataset, training), golden, stop)
+
     with run.phase("judge"):
         comparison = compare(
             rows_of(dataset),
@@ -142,13 +211,19 @@ def _learn(
             policy=policies.evaluation,
             past=run.standing.past,
         )
+        comparison = replace(comparison, serving=proof)
         verdicts = judge(comparison, policies.gates)
         decision = decide(verdicts)
     run.note(comparison=comparison, verdicts=verdicts)
 
     with run.phase("register"):
-        manifest = _manifest(run, world, policies, dataset, training, comparison, decision)
-        artefact = world.registry.register(training.weights_path, manifest)
+        golden_bytes = encode_golden(golden)
+        manifest = replace(
+            _manifest(run, world, policies, dataset, training, comparison, decision),
+            golden_sha256=hashlib.sha256(golden_bytes).hexdigest(),
+            inputs=inputs_of(dataset),
+        )
+        artefact = world.registry.register(training.weights_path, manifest, golden_bytes)
         world.journal.record_model(
             artefact,
             training_samples=len(dataset.split.train),
@@ -156,14 +231,15 @@ def _learn(
             validation_accuracy=comparison.candidate.accuracy,
         )
     run.note(artefact=artefact)
-    if decision.kind is not DecisionKind.PROMOTE:
-        return run.close(decision, artefact)
-
-    with run.phase("promote"):
-        if stop.is_set():
-            raise Interrupted("STOPPING", "asked to stop before the promotion; nothing was changed")
-        promotion = _promote(world, policies, artefact, run)
-    return run.close(decision, artefact, promotion)
+    return Attempt(
+        job=job,
+        dataset=dataset,
+        training=training,
+        comparison=comparison,
+        verdicts=verdicts,
+        decision=decision,
+        artefact=artefact,
+    )
 
 
 def read_dataset(
@@ -194,6 +270,20 @@ def _promote(world: World, policies: Policies, artefact: Artefact, run: RunInPro
     else:
         return world.promoter.promote(artefact, run.run_id)
     return PromotionOutcome(state=PromotionState.ABORTED, version=version, reason=why, changes=())
+
+
+def _proof_job(
+    run: RunInProgress, policies: Policies, dataset: Dataset, training: TrainingResult
+) -> ProofJob:
+    return ProofJob(
+        directory=run.directory / "proof",
+        weights_path=training.weights_path,
+        sha256=training.file_sha256,
+        architecture=policies.training.architecture,
+        context_length=dataset.context_length,
+        n_features=len(dataset.feature_names),
+        timeout_s=policies.train_timeout_s,
+    )
 
 
 def _manifest(

@@ -4,7 +4,7 @@ Stream names and payload fields are those of the existing system. Time stamps ar
 except `promoted_at`, which the existing readers expect in epoch seconds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
@@ -44,6 +44,8 @@ class RetrainingCompleted(Event):
     status: str
     """promoted, held, rejected, refused, or the state of a promotion that did not succeed."""
     reason: str
+    findings: Sequence[Mapping[str, object]] = ()
+    """What was found wrong, the cause first: name, statistic, threshold, message, next_step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

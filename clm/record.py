@@ -23,7 +23,7 @@ from clm.errors import ArtefactError, ClmError, Interrupted
 from clm.events import Event, RetrainingCompleted, RetrainingFailed, RetrainingStarted
 from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunStatus
 from clm.report.attempt import attempt_evidence
-from clm.report.proof_pack import ProofPack, as_json, as_markdown
+from clm.report.proof_pack import ProofPack, as_json, as_markdown, found
 
 log = structlog.get_logger()
 
@@ -34,6 +34,7 @@ _STATUS = {
     DecisionKind.HOLD: "held",
     DecisionKind.REJECT: "rejected",
     DecisionKind.REFUSED: "refused",
+    DecisionKind.SKIPPED: "skipped",
 }
 
 
@@ -84,7 +85,8 @@ class RunInProgress:
         try:
             yield
         finally:
-            self._seconds[name] = self._clock.monotonic() - began
+            before = self._seconds.get(name, 0.0)
+            self._seconds[name] = before + self._clock.monotonic() - began
 
     def close(
         self,
@@ -106,6 +108,7 @@ class RunInProgress:
             duration_seconds=self._clock.monotonic() - self._began,
             status=status,
             reason=reason,
+            findings=found(self._pack),
         )
         self.note(decision=decision, promotion=asdict(promotion) if promotion else None)
         self._closing = partial(
@@ -156,11 +159,16 @@ class RunInProgress:
             facts["symbol_count"] = len(dataset.table.symbols)
             facts["sample_count"] = len(dataset.label_N)
             facts["feature_count"] = len(dataset.feature_names)
+            facts["last_sample_id"] = dataset.table.last_id
+        if self._pack.basis is not None:
+            facts["basis"] = self._pack.basis
         if comparison is not None:
             facts["metrics"] = {
                 "auroc": comparison.candidate.auroc,
                 "log_loss": comparison.candidate.log_loss,
             }
+        if findings := found(self._pack):
+            facts["findings"] = findings
         proof = self._write_proof()
         self._journal.finish_run(
             self.run_id,

@@ -109,9 +109,10 @@ class FakePromoter:
 
     state: PromotionState = PromotionState.COMMITTED
     promoted: list[str] = field(default_factory=list)
+    serves: ChampionRef | None = None
 
     def champion(self) -> ChampionRef | None:
-        return None
+        return self.serves
 
     def promote(self, artefact: Artefact, run_id: str) -> PromotionOutcome:
         self.promoted.append(artefact.manifest.version)
@@ -134,6 +135,8 @@ class FakeJournal:
     entries: list[LedgerEntry] = field(default_factory=list)
     past: PastAttempts = field(default_factory=PastAttempts)
     broken_because: str | None = None
+    facts: list[Mapping[str, object]] = field(default_factory=list)
+    records: list[RunRecord] = field(default_factory=list)
 
     def record(self, entry: LedgerEntry) -> None:
         self.entries.append(entry)
@@ -185,13 +188,29 @@ class FakeJournal:
     ) -> None:
         self.events += events
         self.attempts.append((judged, evidence))
+        self.facts.append(facts)
         self.finished.append((run_id, status, decision))
+        self.records.append(
+            RunRecord(
+                run_id=run_id,
+                status=status,
+                decision=decision,
+                version=version,
+                reason=reason,
+                started_at=completed_at,
+                completed_at=completed_at,
+                trigger_reason="",
+                proof_path=str(proof_path),
+                ledger_row=len(self.finished),
+                notes=facts,
+            )
+        )
 
     def run(self, run_id: str) -> RunRecord | None:
         return None
 
     def recent_runs(self, limit: int) -> list[RunRecord]:
-        return []
+        return self.records[::-1][:limit]
 
 
 @dataclass

@@ -15,7 +15,7 @@ from clm.domain.ledger import PastAttempts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class AttemptBudget:
     """Which attempt on the champion's place this is, and what it may cost."""
 
     number: int
@@ -39,9 +39,9 @@ class Attempt:
         return self.alpha / (self.number + 1.0)
 
 
-def next_attempt(past: PastAttempts, confidence: float) -> Attempt:
+def next_attempt(past: PastAttempts, confidence: float) -> AttemptBudget:
     """Return the attempt that comes now; `confidence` is the two-sided coverage asked of the first."""
-    return Attempt(number=past.since_crown + 1, alpha=1.0 - confidence)
+    return AttemptBudget(number=past.since_crown + 1, alpha=1.0 - confidence)
 
 
 def in_percent(confidence: float) -> str:

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from clm.domain.proof import ServingProof
 from clm.domain.sample import Floats
-from clm.evaluation.attempts import Attempt
+from clm.evaluation.attempts import AttemptBudget
 from clm.evaluation.deflated_sharpe import DeflatedSharpe
 from clm.evaluation.predictions import TestRows
+from clm.evaluation.shadow import ShadowRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ class Comparison:
     """Candidate, champion and baselines on the same rows, with what separates them."""
 
     rows: TestRows
-    attempt: Attempt
+    attempt: AttemptBudget
     """How sure the intervals that decide have to be, and why."""
     p_candidate_N: Floats
     candidate: Evaluation
@@ -108,3 +110,7 @@ class Comparison:
     """Paired difference of net return per test row; a difference, never a ratio."""
     deflated_sharpe: DeflatedSharpe
     """Of the candidate's trades, with every candidate that was ever judged as a trial."""
+    serving: ServingProof | None = None
+    """What a fresh process found of the candidate's file; None where none was asked."""
+    shadow: ShadowRecord | None = None
+    """What the candidate showed in shadow; None for a fresh one, which never served."""

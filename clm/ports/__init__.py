@@ -5,11 +5,14 @@ from clm.ports.learning import (
     Brake,
     CandleSource,
     Journal,
+    Prober,
+    Prover,
     Registry,
     RunRecord,
     RunStatus,
     SampleSource,
     SignalProbe,
+    Telemetry,
     Trainer,
 )
 from clm.ports.promotion import (
@@ -21,6 +24,7 @@ from clm.ports.promotion import (
     PromotionOutcome,
     PromotionRecord,
     PromotionState,
+    Switch,
 )
 from clm.ports.time import Clock, StopSignal
 
@@ -34,17 +38,21 @@ __all__ = [
     "Journal",
     "Outbox",
     "OutboxRow",
+    "Prober",
     "Promoter",
     "PromotionLog",
     "PromotionOutcome",
     "PromotionRecord",
     "PromotionState",
+    "Prover",
     "Registry",
     "RunRecord",
     "RunStatus",
     "SampleSource",
     "SignalProbe",
     "StopSignal",
+    "Switch",
     "TaskQueue",
+    "Telemetry",
     "Trainer",
 ]

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Protocol
 
 from clm.artefacts.manifest import Artefact, Manifest
+from clm.artefacts.proof_files import ProofJob
 from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
 from clm.data.reading import SampleColumns
 from clm.data.signal import SignalFloor
+from clm.diagnosis.evidence import LivePredictions, Measurement
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.ledger import LedgerEntry, LedgerStanding
+from clm.domain.proof import GoldenRows, ServingProof
 from clm.domain.task import Task
 from clm.events import Event
 from clm.ports.time import StopSignal
@@ -60,6 +63,26 @@ class SignalProbe(Protocol):
         ...
 
 
+class Prober(Protocol):
+    """Measures in a child process what the probes of a rejected run need to know."""
+
+    def measure(self, job: TrainingJob, stop: StopSignal) -> Mapping[str, Measurement]:
+        """Return the measurements by name, each with figures or with why there are none; never fails.
+
+        Raises:
+            Interrupted: `stop` was set; the child is gone.
+        """
+        ...
+
+
+class Telemetry(Protocol):
+    """What the trading system tells of the model it serves."""
+
+    def live_predictions(self) -> LivePredictions:
+        """Return the latest ones, or why there are none; never fails."""
+        ...
+
+
 class Trainer(Protocol):
     """Trains in a child process."""
 
@@ -80,6 +103,20 @@ class Trainer(Protocol):
         ...
 
 
+class Prover(Protocol):
+    """Has a served file loaded and asked by a fresh process, before anything is switched."""
+
+    def prove(self, job: ProofJob, golden: GoldenRows, stop: StopSignal) -> ServingProof:
+        """Return what it found; a file that does not load is an answer, not an error.
+
+        Raises:
+            TrainingError: CHILD_KILLED, CHILD_TIMEOUT, CHILD_FAILED, ARCHITECTURE_UNKNOWN, JOB_UNREADABLE,
+                RESULT_INVALID.
+            Interrupted: `stop` was set; the child is gone.
+        """
+        ...
+
+
 class Registry(Protocol):
     """Keeps every trained model, rejected ones too, outside the engine's models directory."""
 
@@ -87,8 +124,8 @@ class Registry(Protocol):
         """Return a version name that is not taken; the next free second on a clash."""
         ...
 
-    def register(self, weights_path: Path, manifest: Manifest) -> Artefact:
-        """Copy the file durably into a directory of its own, with its manifest."""
+    def register(self, weights_path: Path, manifest: Manifest, golden: bytes = b"") -> Artefact:
+        """Copy the file durably into a directory of its own, with its manifest and its golden rows."""
         ...
 
     def get(self, version: str) -> Artefact:

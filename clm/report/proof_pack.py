@@ -10,6 +10,7 @@ from clm.data.audits import Finding
 from clm.data.dataset import Dataset
 from clm.data.signal import SignalFloor
 from clm.decision import Decision
+from clm.diagnosis.answers import Diagnosis
 from clm.domain.job import TrainingResult
 from clm.domain.ledger import LedgerStanding
 from clm.evaluation.evaluation import Comparison
@@ -21,6 +22,7 @@ from clm.report.plain import Plain, plain
 from clm.report.sections import (
     artefact_section,
     data_section,
+    diagnosis_section,
     findings_section,
     gate_rows,
     metrics_side_by_side,
@@ -35,6 +37,7 @@ __all__ = [
     "as_document",
     "as_json",
     "as_markdown",
+    "found",
     "gate_rows",
     "metrics_side_by_side",
     "summary_sentence",
@@ -55,11 +58,15 @@ class ProofPack:
     dataset: Dataset | None = None
     findings: Sequence[Finding] = ()
     signal: SignalFloor | None = None
+    basis: str | None = None
+    """sha256 over all that the decision depends on; the same basis gives the same decision."""
     class_weights: bool = False
     """Whether training weighs the classes alike."""
     training: TrainingResult | None = None
     comparison: Comparison | None = None
     verdicts: Sequence[GateVerdict] = ()
+    diagnosis: Diagnosis | None = None
+    """None where nothing was rejected, or nobody asks why."""
     decision: Decision | None = None
     artefact: Artefact | None = None
     promotion: Mapping[str, object] | None = None
@@ -82,7 +89,15 @@ def summary_sentence(pack: ProofPack) -> str:
         promotion=pack.promotion,
         status=pack.status,
         error=pack.error,
+        cause=pack.diagnosis.cause if pack.diagnosis else None,
     )
+
+
+def found(pack: ProofPack) -> list[dict[str, Plain]]:
+    """Return what was found wrong, the cause first: of the probes, or of the audits where none was asked."""
+    wrong = pack.diagnosis.findings if pack.diagnosis else pack.findings
+    names = ("name", "statistic", "threshold", "message", "next_step")
+    return [{name: plain(getattr(finding, name)) for name in names} for finding in wrong]
 
 
 def as_document(pack: ProofPack) -> dict[str, Plain]:
@@ -94,6 +109,7 @@ def as_document(pack: ProofPack) -> dict[str, Plain]:
         "status": pack.status,
         "summary": summary_sentence(pack),
         "trigger": pack.trigger,
+        "basis": pack.basis,
         "data": data_section(pack.dataset) if pack.dataset else None,
         "splits": splits_section(pack.dataset) if pack.dataset else None,
         "distributions": distributions_section(pack.dataset, balanced=pack.class_weights)
@@ -105,6 +121,7 @@ def as_document(pack: ProofPack) -> dict[str, Plain]:
         "metrics": metrics_side_by_side(pack.comparison),
         "attempt": attempt_section(pack.comparison) if pack.comparison else None,
         "gates": [*gate_rows(pack.verdicts)],
+        "diagnosis": diagnosis_section(pack.diagnosis) if pack.diagnosis else None,
         "decision": pack.decision.kind.value if pack.decision else None,
         "reasons": list(pack.decision.reasons) if pack.decision else [],
         "artefact": artefact_section(pack.artefact) if pack.artefact else None,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from clm.decision import Decision, DecisionKind
+from clm.diagnosis.answers import ProbeAnswer
 from clm.evaluation.attempts import in_percent
 from clm.evaluation.evaluation import Comparison
 from clm.gates.verdict import GateStatus, GateVerdict
@@ -17,16 +18,18 @@ def summarise(
     promotion: Mapping[str, object] | None,
     status: str,
     error: str | None,
+    cause: ProbeAnswer | None = None,
 ) -> str:
     """Return what was decided, on what evidence, and what becomes of the engine."""
     if decision is None:
         return f"{status.upper()}: {error or 'no decision yet'}"
-    if decision.kind is DecisionKind.REFUSED:
-        return f"REFUSED before training: {decision.reasons[0]}"
+    if decision.kind in (DecisionKind.REFUSED, DecisionKind.SKIPPED):
+        return f"{decision.kind.value} before training: {decision.reasons[0]}"
     head = f"{decision.kind.value} {version or 'the candidate'}"
     if comparison is not None:
         head += f": {_evidence(comparison)}"
-    return f"{head}, {_finding(decision, verdicts)}; {_consequence(decision, comparison, promotion)}."
+    why = f"; cause: {cause.name.replace('_', ' ')}" if cause else ""
+    return f"{head}, {_finding(decision, verdicts)}{why}; {_consequence(decision, comparison, promotion)}."
 
 
 def _evidence(comparison: Comparison) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clm.domain.ledger import PastAttempts
-from clm.evaluation.attempts import Attempt, in_percent, next_attempt
+from clm.evaluation.attempts import AttemptBudget, in_percent, next_attempt
 from tests.evaluation.builders import comparison, market
 
 
@@ -33,7 +33,7 @@ def test_the_levels_of_all_attempts_and_what_is_left_add_up_to_alpha(
 @pytest.mark.parametrize(("number", "text"), [(1, "95"), (2, "98.3"), (37, "99.9929"), (365, "99.999925")])
 def test_a_coverage_is_told_with_the_digits_that_matter(number: int, text: str) -> None:
     """99.999925 % must not read as 100 %."""
-    assert in_percent(Attempt(number=number, alpha=0.05).confidence) == text
+    assert in_percent(AttemptBudget(number=number, alpha=0.05).confidence) == text
 
 
 def test_a_late_attempt_widens_the_intervals_that_decide_and_no_other() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clm.decision import DecisionKind, decide
-from clm.evaluation.attempts import Attempt
+from clm.evaluation.attempts import AttemptBudget
 from clm.evaluation.evaluation import Comparison, Interval
 from clm.gates.champion import beats_champion
 from clm.gates.verdict import GateStatus
@@ -44,7 +44,7 @@ def test_the_upper_end_has_to_stay_within_the_margin(
 
 def test_a_late_attempt_is_told_with_what_it_lacks() -> None:
     """With the figures the test rows have, and with how many more of them."""
-    found = replace(with_difference(-0.002, -0.02, 0.016), attempt=Attempt(number=5, alpha=0.05))
+    found = replace(with_difference(-0.002, -0.02, 0.016), attempt=AttemptBudget(number=5, alpha=0.05))
     verdict = beats_champion(replace(found, candidate=replace(found.candidate, n=100)), BAR)
     assert verdict.reason.startswith("Attempt 5 on the champion's place: log loss - champion's")
     assert (

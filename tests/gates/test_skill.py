@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clm.evaluation.attempts import Attempt
+from clm.evaluation.attempts import AttemptBudget
 from clm.evaluation.evaluation import Comparison, Interval
 from clm.gates.distribution import action_diversity, confidence_spread
 from clm.gates.skill import skill
@@ -62,7 +62,7 @@ def test_a_late_attempt_is_told_with_what_it_lacks() -> None:
     """A bar that rises unseen would be a deadlock."""
     found = replace(
         with_figures(low=0.496),
-        attempt=Attempt(number=37, alpha=0.05),
+        attempt=AttemptBudget(number=37, alpha=0.05),
         auroc_interval=Interval(value=0.55, low=0.496, high=0.6, n_blocks=20, confidence=0.99993),
         candidate=replace(PLAIN.candidate, log_loss=0.66, n=1000),
     )
