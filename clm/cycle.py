@@ -37,8 +37,10 @@ from clm.ports import (
     Clock,
     Journal,
     Promoter,
+    PromotionKind,
     PromotionOutcome,
     PromotionState,
+    PromotionWish,
     Prover,
     Registry,
     SampleSource,
@@ -63,7 +65,7 @@ class Policies:
     evaluation: EvaluationPolicy
     gates: GatePolicy
     promote: bool
-    """False leaves the switch to a person."""
+    """False leaves the switch to a person, whatever the mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +169,9 @@ def _learn(
     with run.phase("promote"):
         if stop.is_set():
             raise Interrupted("STOPPING", "asked to stop before the promotion; nothing was changed")
-        promotion = _promote(world, policies, made.artefact, run)
+        why = made.decision.reasons[0]
+        wish = PromotionWish(kind=PromotionKind.CYCLE, reason=why, instead_of=champion)
+        promotion = _promote(world, policies, made.artefact, run, wish)
     return run.close(made.decision, made.artefact, promotion)
 
 
@@ -258,18 +262,21 @@ def read_dataset(
     return build_dataset(table, policies.data, candles.read() if candles else None)
 
 
-def _promote(world: World, policies: Policies, artefact: Artefact, run: RunInProgress) -> PromotionOutcome:
-    """Ask the promoter, unless a person, the freeze keys or a broken ledger have the last word."""
+def _promote(
+    world: World, policies: Policies, artefact: Artefact, run: RunInProgress, wish: PromotionWish
+) -> PromotionOutcome:
+    """Ask the promoter, unless this run, the freeze keys or a broken ledger have the last word."""
     version = artefact.manifest.version
     if not policies.promote:
-        why = f"the mode is manual; `clm promote {version}` does it"
+        why = "this run was asked not to promote"
     elif frozen := world.brake.frozen_because():
         why = f"nothing is promoted while the system is frozen: {frozen}"
     elif broken := run.standing.broken_because:
         why = f"the ledger is broken, attempts cannot be counted: {broken}; `clm verify-ledger` says more"
     else:
-        return world.promoter.promote(artefact, run.run_id)
-    return PromotionOutcome(state=PromotionState.ABORTED, version=version, reason=why, changes=())
+        return world.promoter.promote(artefact, run.run_id, wish)
+    why = f"{why}; `clm promote {version}` brings it in"
+    return PromotionOutcome(state=PromotionState.WAITING, version=version, reason=why, changes=())
 
 
 def _proof_job(

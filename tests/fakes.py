@@ -16,8 +16,17 @@ from clm.domain.ledger import GENESIS, LedgerEntry, LedgerStanding, PastAttempts
 from clm.domain.sample import Floats
 from clm.domain.task import Task
 from clm.events import Event
-from clm.ports import PromotionOutcome, PromotionState, RunRecord, RunStatus, StopSignal
+from clm.ports import (
+    PromotionOutcome,
+    PromotionState,
+    PromotionWish,
+    RunRecord,
+    RunStatus,
+    StopSignal,
+)
 from tests.builders import NOW
+
+PLAIN_WISH = PromotionWish()
 
 Predict = Callable[[Dataset], Floats]
 
@@ -109,18 +118,28 @@ class FakePromoter:
 
     state: PromotionState = PromotionState.COMMITTED
     promoted: list[str] = field(default_factory=list)
+    wishes: list[PromotionWish] = field(default_factory=list)
+    open: bool = False
     serves: ChampionRef | None = None
 
     def champion(self) -> ChampionRef | None:
         return self.serves
 
-    def promote(self, artefact: Artefact, run_id: str) -> PromotionOutcome:
+    def promote(self, artefact: Artefact, run_id: str, wish: PromotionWish = PLAIN_WISH) -> PromotionOutcome:
         self.promoted.append(artefact.manifest.version)
+        self.wishes.append(wish)
         return PromotionOutcome(
             state=self.state, version=artefact.manifest.version, reason="as the test says", changes=()
         )
 
+    def is_open(self) -> bool:
+        return self.open
+
+    def adopt(self) -> str | None:
+        return None
+
     def recover(self) -> PromotionOutcome | None:
+        self.open = False
         return None
 
 

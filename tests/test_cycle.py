@@ -231,8 +231,8 @@ def test_a_system_frozen_while_training_promotes_nothing(case):
     report = case.run()
     assert report.decision.kind is DecisionKind.PROMOTE
     assert case.promoter.promoted == []
-    assert report.promotion.state is PromotionState.ABORTED
-    assert case.journal.events[-1].status == "aborted"
+    assert report.promotion.state is PromotionState.WAITING
+    assert case.journal.events[-1].status == "waiting"
 
 
 def test_f15_the_manual_mode_leaves_the_switch_to_a_person(case):

@@ -13,10 +13,8 @@ class LedgerKind(StrEnum):
     RUN = "run"
     TRIAL = "trial"
     """A try of the tuning ladder."""
-    CROWN = "crown"
-    """A promotion was committed: the attempts are counted anew from here."""
-    OVERRIDE = "override"
-    """A person decided against the gates."""
+    PROMOTION = "promotion"
+    """A promotion came to its end; `reason` holds a person's words where a person wanted it."""
     IMPORTED = "imported"
     """Made of a run or promotion that is older than the ledger."""
     ACCEPTED = "accepted"
@@ -26,7 +24,7 @@ class LedgerKind(StrEnum):
 GENESIS = "0" * 64
 """What the first row names as the hash before it."""
 CROWNED = "CROWNED"
-"""Outcome of a row that tells of a new champion."""
+"""Outcome of a promotion that made a new champion: the attempts are counted anew from here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +37,7 @@ class LedgerEntry:
     run_id: str
     version: str | None
     outcome: str
-    """PROMOTE, HOLD, REJECT, REFUSED, FAILED, INTERRUPTED, CROWNED, ..."""
+    """PROMOTE, HOLD, REJECT, REFUSED, FAILED, INTERRUPTED, CROWNED, RESTORED, ROLLED_BACK, ..."""
     judged: bool
     """Whether a candidate was, or may have been, judged on test rows: such a row is an attempt."""
     reason: str

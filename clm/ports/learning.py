@@ -204,7 +204,7 @@ class Journal(Protocol):
         ...
 
     def record(self, entry: LedgerEntry) -> None:
-        """Append to the ledger what no run's end tells: a try of the tuning ladder, a person's override."""
+        """Append to the ledger what no run's end tells: a try of the tuning ladder."""
         ...
 
     def standing(self) -> LedgerStanding:

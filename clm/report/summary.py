@@ -60,6 +60,8 @@ def _consequence(
         state = str(promotion.get("state", "unknown"))
         if state == "COMMITTED":
             return "the engine runs on it"
+        if state == "WAITING":
+            return f"it waits for a person: {str(promotion.get('reason', '')).rstrip('.')}"
         return f"the promotion ended {state}: {str(promotion.get('reason', '')).rstrip('.')}"
     if comparison is not None and comparison.champion is not None:
         return "the champion stays"

@@ -157,7 +157,9 @@ class Settings(BaseSettings):
 
     # Promotion
     promotion_mode: Literal["auto", "manual"] = "auto"
-    """`auto` promotes what passes; `manual` registers it and leaves the switch to a person."""
+    """`auto` promotes what passes while the engine is in shadow mode; `manual` leaves it to `clm promote`."""
+    promote_live: bool = False
+    """Let `auto` also replace the model of a live engine (PATCHTST_SHADOW_ONLY not true)."""
     engine_control: Literal["systemd", "process"] = "systemd"
     """Who runs the engine: a systemd unit, or a process of ours (development)."""
     engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = "quantum-ai-engine.service"

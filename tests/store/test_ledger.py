@@ -12,7 +12,7 @@ from clm.clock import iso
 from clm.domain.chain import Head, acceptance, breaks, hash_of
 from clm.domain.ledger import GENESIS, LedgerEntry, LedgerKind, LedgerRow
 from clm.errors import DataError
-from clm.ports import PromotionState, RunStatus
+from clm.ports import PromotionKind, PromotionState, RunStatus
 from clm.store.migrate import migrate
 from tests.builders import NOW
 from tests.store.conftest import WISH, change, child, look
@@ -96,7 +96,7 @@ def test_a_run_that_a_crash_left_is_an_attempt(journal, queue, store):
 
 
 def test_what_no_run_tells_is_recorded_beside_it(journal, store):
-    """Tries of the tuning ladder and a person's override are attempts and acts of their own."""
+    """A try of the tuning ladder is an attempt of its own; told twice it is still one."""
     trial = LedgerEntry(
         kind=LedgerKind.TRIAL,
         subject="p07_1/3",
@@ -107,10 +107,10 @@ def test_what_no_run_tells_is_recorded_beside_it(journal, store):
         reason="no skill",
         facts={"sharpe": 0.1, "learning_rate": 1e-4},
     )
-    override = replace(trial, kind=LedgerKind.OVERRIDE, subject="promotion 1", judged=False, facts={})
-    for entry in (trial, override, trial):
+    other = replace(trial, kind=LedgerKind.ACCEPTED, judged=False, facts={})
+    for entry in (trial, other, trial):
         journal.record(entry)
-    assert look(store, "SELECT seq, kind, judged FROM clm_ledger") == [(1, "trial", 1), (2, "override", 0)]
+    assert look(store, "SELECT seq, kind, judged FROM clm_ledger") == [(1, "trial", 1), (2, "accepted", 0)]
     assert journal.standing().past.sharpes == (0.1,)
 
 
@@ -267,7 +267,7 @@ def test_a_crowning_is_a_row_and_its_event_carries_the_head(journal, promotions,
     run(journal, "p07_1")
     crown(promotions, "p07_1", "b")
     (row,) = look(store, "SELECT seq, kind, outcome, version, sha256 FROM clm_ledger WHERE seq = 2")
-    assert row[:4] == (2, "crown", "CROWNED", "b")
+    assert row[:4] == (2, "promotion", "CROWNED", "b")
     told = [e.payload_json for e in outbox.unpublished(99) if e.event_type == "model.promoted"]
     assert f'"ledger_seq":2,"ledger_sha256":"{row[4]}"' in told[0]
 
@@ -287,11 +287,32 @@ def test_attempts_are_counted_since_the_champion_was_crowned(journal, promotions
     assert len(journal.standing().past.sharpes) == 5
 
 
-def test_a_promotion_that_was_rolled_back_crowns_nobody(journal, promotions):
+def test_a_promotion_that_was_rolled_back_crowns_nobody(journal, promotions, store):
     """The old champion serves, and the attempts on it go on."""
     run(journal, "p07_1")
     record = prepared(promotions, "b")
     promotions.advance(record.promotion_id, PromotionState.ROLLED_BACK)
+    assert look(store, "SELECT outcome FROM clm_ledger") == [("REJECT",), ("ROLLED_BACK",)]
+    assert journal.standing().past.since_crown == 1
+
+
+def test_what_a_person_promoted_and_why_is_a_row_and_going_back_starts_no_new_count(
+    journal, promotions, store
+):
+    """An override is told in the person's words; a former champion was paid for once."""
+    crowned = prepared(promotions, "b", kind=PromotionKind.PROMOTE, asked="override: the gates are wrong")
+    promotions.advance(crowned.promotion_id, PromotionState.COMMITTED)
+    run(journal, "p07_2")
+    back = prepared(promotions, "a", kind=PromotionKind.ROLLBACK, asked="it trades badly")
+    promotions.advance(back.promotion_id, PromotionState.COMMITTED)
+    promotions.adopt(
+        path=Path("/c.pth"), sha256="c", env_sha256="e", reason="somebody edited", known=False, events=[]
+    )
+    assert look(store, "SELECT outcome, reason FROM clm_ledger WHERE kind = 'promotion'") == [
+        ("CROWNED", "override: the gates are wrong"),
+        ("RESTORED", "it trades badly"),
+        ("ADOPTED", "somebody edited"),
+    ]
     assert journal.standing().past.since_crown == 1
 
 
@@ -310,7 +331,7 @@ def test_runs_that_are_older_than_the_ledger_begin_its_chain(bare, clock):
     config.set_main_option("script_location", str(Path(clm.store.__file__).with_name("migrations")))
     with create_engine(f"sqlite:///{bare}", poolclass=NullPool).begin() as connection:
         config.attributes.update(connection=connection, version_table=VERSION_TABLE)
-        command.upgrade(config, "0001")
+        command.upgrade(config, "0002")
     for n, (status, decision) in enumerate(
         [
             ("completed", "REJECT"),

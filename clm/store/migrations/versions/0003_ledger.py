@@ -9,8 +9,8 @@ from alembic import op
 from clm.domain.ledger import CROWNED, LedgerEntry, LedgerKind
 from clm.store.ledger import append
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
