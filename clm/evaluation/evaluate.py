@@ -6,18 +6,21 @@ from dataclasses import replace
 import numpy as np
 
 from clm.data.dataset import Dataset
+from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats, Ints
 from clm.evaluation import metrics
+from clm.evaluation.attempts import next_attempt
 from clm.evaluation.bootstrap import (
     auroc_interval,
     mean_difference_interval,
     per_trade_difference_interval,
     per_trade_interval,
 )
+from clm.evaluation.deflated_sharpe import deflated_sharpe
 from clm.evaluation.evaluation import Comparison, Evaluation, EvaluationPolicy, Interval, SliceResult
 from clm.evaluation.predictions import ScoredRows, TestRows
 from clm.evaluation.thresholds import study_thresholds
-from clm.evaluation.trading import net_return_rows, trade, traded_rows
+from clm.evaluation.trading import net_return_rows, trade, traded_returns, traded_rows
 
 MIN_SLICE_ROWS = 100
 """With fewer test rows a symbol's AUROC says little; they count in the whole alone."""
@@ -82,25 +85,30 @@ def compare(
     p_logistic_N: Floats,
     base_rate: float,
     policy: EvaluationPolicy,
+    past: PastAttempts,
     validation: ScoredRows | None = None,
 ) -> Comparison:
     """Measure candidate, champion and both baselines on the same rows, and the paired differences.
 
-    `base_rate` is the training part's share of WIN; `validation` is what thresholds are chosen on.
+    `base_rate` is the training part's share of WIN; `validation` is what thresholds are chosen on. The
+    intervals that decide are as sure as `past` attempts make necessary.
     """
+    attempt = next_attempt(past, policy.confidence)
+    deciding = replace(policy, confidence=attempt.confidence)
     champion = None
     if p_champion_N is not None:
         champion = evaluate_one("champion", rows, p_champion_N, policy)
     return Comparison(
         rows=rows,
+        attempt=attempt,
         p_candidate_N=p_candidate_N,
         candidate=evaluate_one("candidate", rows, p_candidate_N, policy),
         champion=champion,
         champion_absent_because=champion_absent_because,
         base_rate=evaluate_one("base_rate", rows, np.full(len(rows), base_rate), policy),
         logistic=evaluate_one("logistic", rows, p_logistic_N, policy),
-        auroc_interval=auroc_interval(rows, p_candidate_N, policy),
-        log_loss_minus_champion=_log_loss_difference(rows, p_candidate_N, p_champion_N, policy),
+        auroc_interval=auroc_interval(rows, p_candidate_N, deciding),
+        log_loss_minus_champion=_log_loss_difference(rows, p_candidate_N, p_champion_N, deciding),
         net_return_minus_champion=_net_return_difference(rows, p_candidate_N, p_champion_N, policy),
         net_return_per_trade=per_trade_interval(
             rows, net_return_rows(rows, p_candidate_N, policy), traded_rows(rows, p_candidate_N), policy
@@ -110,6 +118,7 @@ def compare(
         thresholds=None
         if validation is None
         else study_thresholds(validation.rows, validation.p_N, rows, p_candidate_N, policy),
+        deflated_sharpe=deflated_sharpe(traded_returns(rows, p_candidate_N, policy), past.sharpes),
     )
 
 

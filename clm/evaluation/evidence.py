@@ -1,7 +1,9 @@
 """All that a judgement rests on: kept with the run, so that anybody can judge again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from clm.domain.ledger import PastAttempts
+from clm.domain.proof import ServingProof
 from clm.domain.sample import Floats
 from clm.evaluation.evaluate import compare
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
@@ -10,7 +12,7 @@ from clm.evaluation.predictions import ScoredRows, TestRows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Labels, predictions and how to measure; the arguments of `compare`."""
+    """Labels, predictions, how to measure, how often it was tried, and what a fresh process said."""
 
     rows: TestRows
     p_candidate_N: Floats
@@ -20,11 +22,13 @@ class Evidence:
     base_rate: float
     validation: ScoredRows | None
     policy: EvaluationPolicy
+    past: PastAttempts
+    serving: ServingProof | None
 
 
 def comparison_of(evidence: Evidence) -> Comparison:
     """Measure; the same evidence gives the same figures to the last digit."""
-    return compare(
+    comparison = compare(
         evidence.rows,
         p_candidate_N=evidence.p_candidate_N,
         p_champion_N=evidence.p_champion_N,
@@ -33,4 +37,6 @@ def comparison_of(evidence: Evidence) -> Comparison:
         base_rate=evidence.base_rate,
         validation=evidence.validation,
         policy=evidence.policy,
+        past=evidence.past,
     )
+    return replace(comparison, serving=evidence.serving)

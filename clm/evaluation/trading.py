@@ -40,6 +40,12 @@ def traded_rows(rows: TestRows, p_win_N: Floats, thresholds: Thresholds = ENGINE
     return traded_N
 
 
+def traded_returns(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Floats:
+    """Return the net return of each trade whose market return is known, in the order of the rows."""
+    traded_T: Floats = net_return_rows(rows, p_win_N, policy)[traded_rows(rows, p_win_N)]
+    return traded_T
+
+
 def trade(
     rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy, thresholds: Thresholds = ENGINE
 ) -> TradingResult:

@@ -1,6 +1,8 @@
 """Is the candidate no worse than what serves, and does it add anything?"""
 
+from clm.evaluation.attempts import in_percent
 from clm.evaluation.evaluation import Comparison, Interval
+from clm.gates.evidence import attempt_in_words, more_rows
 from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateStatus, GateVerdict
 
@@ -20,7 +22,7 @@ def beats_champion(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     informs = loss.high <= policy.champion_margin
     earns = not both_trade or net.high >= 0.0
     passes = informs and earns
-    told = f"log loss - champion's {_in_words(loss, 4)}"
+    told = f"{attempt_in_words(comparison)}log loss - champion's {_in_words(loss, 4)}"
     told += f", net return per trade - champion's {_in_words(net, 6)}" if both_trade else ""
     missing = (
         (informs, f"a difference of log loss with its upper end at most {policy.champion_margin:+g} nats"),
@@ -34,9 +36,18 @@ def beats_champion(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         observed=net.high if only_earning_fails else loss.high,
         threshold=0.0 if only_earning_fails else policy.champion_margin,
         reason=f"{told}: not worse." if passes else f"{told}; wanted {wanted}.",
-        would_pass="" if passes else f"It takes {wanted}.",
+        would_pass="" if passes else f"It takes {wanted}{'' if informs else _lacking(comparison, policy)}.",
         gain=0.0 - loss.value,
     )
+
+
+def _lacking(comparison: Comparison, policy: GatePolicy) -> str:
+    loss = comparison.log_loss_minus_champion
+    if loss is None or not loss.high > loss.value:
+        return ""
+    reach, margin = loss.high - loss.value, policy.champion_margin
+    rows = more_rows(reach=reach, distance=margin - loss.value, n_rows=comparison.candidate.n)
+    return f": one of {margin - reach:+.4f} with an interval as wide{rows}"
 
 
 def _without_champion(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
@@ -59,4 +70,4 @@ def _in_words(interval: Interval, digits: int) -> str:
     if not interval.low <= interval.high:
         return f"{value}, no interval ({interval.n_blocks} blocks of time in the test rows)"
     bounds = f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f}"
-    return f"{value} ({interval.confidence * 100:g} % interval {bounds})"
+    return f"{value} ({in_percent(interval.confidence)} % interval {bounds})"
