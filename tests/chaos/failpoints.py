@@ -8,6 +8,7 @@ product, and a step added there is a point here without a word.
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -54,6 +55,4 @@ def _announced(name: str, call: Callable[..., Any], tell: Callable[[str], None])
 
 
 def _short(path: object) -> str:
-    return (
-        os.path.basename(os.fspath(path)).partition(".clm-")[0] if isinstance(path, str | os.PathLike) else ""
-    )
+    return Path(path).name.partition(".clm-")[0] if isinstance(path, str | os.PathLike) else ""
