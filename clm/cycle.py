@@ -1,23 +1,29 @@
 """One learning cycle, top to bottom. Read this first.
 
-rows -> samples -> data set -> findings -> training -> comparison -> verdicts -> decision
+rows -> samples -> data set -> findings -> training -> proof -> comparison -> verdicts -> decision
 -> artefact -> promotion
 
 Whatever its end, a run leaves a proof pack, a closed row in the journal, and events.
 """
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import orjson
+
+from clm.artefacts.golden import choose_golden, encode_golden
+from clm.artefacts.inputs import inputs_of
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
+from clm.artefacts.proof_files import ProofJob
 from clm.clock import iso
 from clm.data.audits import AuditPolicy, audit, blocked, with_floor
 from clm.data.dataset import DataPolicy, Dataset, build_dataset
 from clm.data.reading import parse_samples
-from clm.decision import Decision, DecisionKind, decide, refuse
-from clm.domain.job import EpochReport, TrainingJob, TrainingResult, TrainingSpec
+from clm.decision import Decision, DecisionKind, decide, refuse, skip
+from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingResult, TrainingSpec
 from clm.domain.task import Task
 from clm.errors import Interrupted
 from clm.evaluation.evaluate import compare, rows_of
@@ -32,13 +38,18 @@ from clm.ports import (
     Promoter,
     PromotionOutcome,
     PromotionState,
+    Prover,
     Registry,
+    RunRecord,
     SampleSource,
     SignalProbe,
     StopSignal,
     Trainer,
 )
 from clm.record import CycleReport, RunInProgress
+
+_RUNS_LOOKED_AT = 100
+"""Runs among which the last one that decided is looked for; after so many skipped ones one trains again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +86,8 @@ class World:
     """None where windows are made of samples."""
     signal: SignalProbe | None = None
     """None where nobody asks whether there is anything to learn."""
+    prover: Prover | None = None
+    """None where no fresh process is asked to load the file; gates 9 and 10 then wait."""
 
 
 def run_cycle(
@@ -89,7 +102,7 @@ def run_cycle(
     """Learn once; every decision is a value, every broken promise an exception after the run was closed."""
     run = RunInProgress(task, reason, clock=world.clock, journal=world.journal, runs_dir=world.runs_dir)
     try:
-        return _learn(run, world, policies, stop, on_epoch)
+        return _learn(run, world, policies, task, stop, on_epoch)
     except Exception as error:
         run.close_broken(error)
         raise
@@ -99,6 +112,7 @@ def _learn(
     run: RunInProgress,
     world: World,
     policies: Policies,
+    task: Task | None,
     stop: StopSignal,
     on_epoch: Callable[[EpochReport], None],
 ) -> CycleReport:
@@ -109,15 +123,23 @@ def _learn(
         dataset = read_dataset(world.source, world.candles, policies, run.started_at)
         findings = audit(dataset, policies.audit, run.started_at)
     run.note(dataset=dataset, findings=findings, class_weights=policies.training.class_weights)
-    if world.signal and not blocked(findings):
-        with run.phase("signal"):
-            floor = world.signal.measure(dataset, stop)
-        findings = with_floor(findings, floor, policies.audit)
-        run.note(signal=floor, findings=findings)
     if blocked(findings):
         return run.close(refuse(findings))
 
     champion = world.promoter.champion()
+    basis = _basis(world, policies, dataset, champion)
+    run.note(basis=basis)
+    if task and not task.trigger.by_a_person and (earlier := _decided_on(basis, world.journal)):
+        return run.close(skip(earlier.run_id, str(earlier.decision), dataset.fingerprint))
+
+    if world.signal:
+        with run.phase("signal"):
+            floor = world.signal.measure(dataset, stop)
+        findings = with_floor(findings, floor, policies.audit)
+        run.note(signal=floor, findings=findings)
+        if blocked(findings):
+            return run.close(refuse(findings))
+
     job = TrainingJob(
         run_id=run.run_id,
         directory=run.directory / "job",
@@ -131,6 +153,12 @@ def _learn(
         training = world.trainer.train(job, dataset, on_epoch, stop)
     run.note(training=training)
 
+    golden = choose_golden(dataset, training.p_candidate_N)
+    proof = None
+    if world.prover:
+        with run.phase("prove"):
+            proof = world.prover.prove(_proof_job(run, policies, dataset, training), golden, stop)
+
     with run.phase("judge"):
         comparison = compare(
             rows_of(dataset),
@@ -141,13 +169,19 @@ def _learn(
             base_rate=dataset.base_rate,
             policy=policies.evaluation,
         )
+        comparison = replace(comparison, serving=proof)
         verdicts = judge(comparison, policies.gates)
         decision = decide(verdicts)
     run.note(comparison=comparison, verdicts=verdicts)
 
     with run.phase("register"):
-        manifest = _manifest(run, world, policies, dataset, training, comparison, decision)
-        artefact = world.registry.register(training.weights_path, manifest)
+        golden_bytes = encode_golden(golden)
+        manifest = replace(
+            _manifest(run, world, policies, dataset, training, comparison, decision),
+            golden_sha256=hashlib.sha256(golden_bytes).hexdigest(),
+            inputs=inputs_of(dataset),
+        )
+        artefact = world.registry.register(training.weights_path, manifest, golden_bytes)
         world.journal.record_model(
             artefact,
             training_samples=len(dataset.split.train),
@@ -181,6 +215,29 @@ def read_dataset(
     return build_dataset(table, policies.data, candles.read() if candles else None)
 
 
+def _basis(world: World, policies: Policies, dataset: Dataset, champion: ChampionRef | None) -> str:
+    """Return a hash of all that the decision depends on; what is random has its seed among the policies."""
+    told = {
+        "code": world.code_version,
+        "data": dataset.fingerprint,
+        "policies": policies,
+        "champion": champion.sha256 if champion else None,
+    }
+    return hashlib.sha256(orjson.dumps(told, default=str, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _decided_on(basis: str, journal: Journal) -> RunRecord | None:
+    """Return the last run that decided, where it did so on this basis and left the engine alone.
+
+    One that promoted is never taken for final: the switch may have been put off or rolled back.
+    """
+    for run in journal.recent_runs(_RUNS_LOOKED_AT):
+        if "basis" in run.notes and run.decision not in (None, DecisionKind.SKIPPED):
+            final = run.decision in (DecisionKind.HOLD, DecisionKind.REJECT)
+            return run if final and run.notes["basis"] == basis else None
+    return None
+
+
 def _promote(world: World, policies: Policies, artefact: Artefact, run: str) -> PromotionOutcome:
     """Ask the promoter, unless a person or the freeze keys have the last word."""
     version = artefact.manifest.version
@@ -191,6 +248,20 @@ def _promote(world: World, policies: Policies, artefact: Artefact, run: str) -> 
     else:
         return world.promoter.promote(artefact, run)
     return PromotionOutcome(state=PromotionState.ABORTED, version=version, reason=why, changes=())
+
+
+def _proof_job(
+    run: RunInProgress, policies: Policies, dataset: Dataset, training: TrainingResult
+) -> ProofJob:
+    return ProofJob(
+        directory=run.directory / "proof",
+        weights_path=training.weights_path,
+        sha256=training.file_sha256,
+        architecture=policies.training.architecture,
+        context_length=dataset.context_length,
+        n_features=len(dataset.feature_names),
+        timeout_s=policies.train_timeout_s,
+    )
 
 
 def _manifest(

@@ -15,6 +15,7 @@ class DecisionKind(StrEnum):
     HOLD = "HOLD"
     REJECT = "REJECT"
     REFUSED = "REFUSED"
+    SKIPPED = "SKIPPED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,17 @@ def decide(verdicts: Sequence[GateVerdict]) -> Decision:
     if not passed:
         return Decision(kind=DecisionKind.HOLD, reasons=("no gate passed: nothing was shown",))
     return Decision(kind=DecisionKind.PROMOTE, reasons=(f"passed: {', '.join(passed)}",))
+
+
+def skip(earlier_run: str, earlier_decision: str, fingerprint: str) -> Decision:
+    """Skip a training of which the outcome is known: everything it depends on is as it was."""
+    return Decision(
+        kind=DecisionKind.SKIPPED,
+        reasons=(
+            f"unchanged (dataset sha {fingerprint[:12]}): samples, settings, code and champion are those of "
+            f"run {earlier_run}, which came to {earlier_decision}; `clm run` trains nevertheless",
+        ),
+    )
 
 
 def refuse(findings: Sequence[Finding]) -> Decision:

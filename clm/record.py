@@ -32,6 +32,7 @@ _STATUS = {
     DecisionKind.HOLD: "held",
     DecisionKind.REJECT: "rejected",
     DecisionKind.REFUSED: "refused",
+    DecisionKind.SKIPPED: "skipped",
 }
 
 
@@ -151,6 +152,9 @@ class RunInProgress:
             facts["symbol_count"] = len(dataset.table.symbols)
             facts["sample_count"] = len(dataset.label_N)
             facts["feature_count"] = len(dataset.feature_names)
+            facts["last_sample_id"] = dataset.table.last_id
+        if self._pack.basis is not None:
+            facts["basis"] = self._pack.basis
         if comparison is not None:
             facts["metrics"] = {
                 "auroc": comparison.candidate.auroc,

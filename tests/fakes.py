@@ -108,9 +108,10 @@ class FakePromoter:
 
     state: PromotionState = PromotionState.COMMITTED
     promoted: list[str] = field(default_factory=list)
+    serves: ChampionRef | None = None
 
     def champion(self) -> ChampionRef | None:
-        return None
+        return self.serves
 
     def promote(self, artefact: Artefact, run_id: str) -> PromotionOutcome:
         self.promoted.append(artefact.manifest.version)
@@ -129,6 +130,7 @@ class FakeJournal:
     events: list[Event] = field(default_factory=list)
     finished: list[tuple[str, RunStatus, str | None]] = field(default_factory=list)
     models: list[Artefact] = field(default_factory=list)
+    records: list[RunRecord] = field(default_factory=list)
 
     def start_run(
         self,
@@ -165,12 +167,26 @@ class FakeJournal:
     ) -> None:
         self.events += events
         self.finished.append((run_id, status, decision))
+        self.records.append(
+            RunRecord(
+                run_id=run_id,
+                status=status,
+                decision=decision,
+                version=version,
+                reason=reason,
+                started_at=completed_at,
+                completed_at=completed_at,
+                trigger_reason="",
+                proof_path=str(proof_path),
+                notes=facts,
+            )
+        )
 
     def run(self, run_id: str) -> RunRecord | None:
         return None
 
     def recent_runs(self, limit: int) -> list[RunRecord]:
-        return []
+        return self.records[::-1][:limit]
 
 
 @dataclass

@@ -7,12 +7,18 @@ from pathlib import Path
 import orjson
 import pytest
 
+from clm.artefacts.files import sha256_of
+from clm.artefacts.golden import read_golden
+from clm.artefacts.proof_files import ProofJob
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import Policies, World, run_cycle
 from clm.data.dataset import Dataset
 from clm.data.reading import RawSamples
 from clm.data.signal import SignalFloor, Skill
 from clm.decision import DecisionKind
+from clm.domain.job import ChampionRef
+from clm.domain.proof import GoldenRows, Route, ServingProof
+from clm.domain.task import Task, Trigger
 from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
 from clm.ports import PromotionState, RunStatus, StopSignal
@@ -33,9 +39,12 @@ class Case:
         self.brake = FakeBrake()
         self.promote = True
         self.signal: FakeSignal | None = None
+        self.prover: FakeProver | None = None
         self.audit = builders.audit_policy()
+        self.training = builders.training_spec()
+        self.code_version = "test"
 
-    def run(self) -> CycleReport:
+    def run(self, task: Task | None = None) -> CycleReport:
         world = World(
             clock=FakeClock(),
             source=self.source,
@@ -45,22 +54,23 @@ class Case:
             journal=self.journal,
             brake=self.brake,
             runs_dir=self.directory / "runs",
-            code_version="test",
+            code_version=self.code_version,
             signal=self.signal,
+            prover=self.prover,
         )
         policies = Policies(
             history_days=0,
             max_rows=100_000,
             data=builders.data_policy(),
             audit=self.audit,
-            training=builders.training_spec(),
+            training=self.training,
             train_timeout_s=60,
             evaluation=builders.evaluation_policy(),
             gates=builders.gate_policy(),
             promote=self.promote,
         )
         return run_cycle(
-            world, policies, task=None, reason="a test", stop=threading.Event(), on_epoch=lambda _: None
+            world, policies, task=task, reason="a test", stop=threading.Event(), on_epoch=lambda _: None
         )
 
     @property
@@ -83,6 +93,28 @@ class FakeSignal:
         return self.floor
 
 
+class FakeProver:
+    """A fresh process that repeats every answer, some of them `off`."""
+
+    def __init__(self, off: float) -> None:
+        self.off = off
+        self.jobs: list[ProofJob] = []
+
+    def prove(self, job: ProofJob, golden: GoldenRows, stop: StopSignal) -> ServingProof:
+        self.jobs.append(job)
+        return ServingProof(
+            sha256=job.sha256,
+            size_bytes=7,
+            weights_finite=True,
+            golden=golden,
+            routes=(Route(name="the engine", p_G=golden.p_G + self.off),),
+            predictions=300,
+            p50_ms=1.0,
+            p99_ms=2.0,
+            p99_wall_ms=3.0,
+        )
+
+
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
     """A case that would be promoted."""
@@ -98,6 +130,39 @@ def test_a_model_with_skill_is_registered_and_promoted(case):
     assert case.journal.events[-1].status == "promoted"
     assert case.proof["decision"] == "PROMOTE"
     assert set(report.pack.seconds) == {"read", "train", "judge", "register", "promote", "total"}
+
+
+def test_a_file_that_answers_as_it_was_judged_is_promoted(case):
+    """The proof is about the very bytes that are registered, and is part of the verdicts."""
+    case.prover = FakeProver(off=0.0)
+    report = case.run()
+    assert report.decision.kind is DecisionKind.PROMOTE
+    assert "parity" in report.decision.reasons[0]
+    assert "budget" in report.decision.reasons[0]
+    assert case.prover.jobs[0].sha256 == report.pack.artefact.manifest.sha256
+    assert "prove" in report.pack.seconds
+
+
+def test_f5_a_file_that_answers_otherwise_than_it_was_judged_is_rejected(case):
+    """The gates would have judged one model and the engine served another."""
+    case.prover = FakeProver(off=2e-5)
+    report = case.run()
+    assert report.decision.kind is DecisionKind.REJECT
+    assert report.decision.reasons[0].startswith("parity: In a fresh process the engine is 2.0e-05 off")
+    assert case.promoter.promoted == []
+
+
+def test_golden_rows_are_kept_with_the_artefact(case):
+    """Whoever serves the model, now or after a rollback, can be asked for them."""
+    report = case.run()
+    artefact = report.pack.artefact
+    golden = read_golden(artefact.golden_path)
+    assert golden.window_GLC.shape[:2] == (64, 128)
+    assert golden.p_G.min() == case.trainer.predict(report.pack.dataset).min()
+    assert golden.p_G.max() == case.trainer.predict(report.pack.dataset).max()
+    assert artefact.manifest.golden_sha256 == sha256_of(artefact.golden_path)
+    assert artefact.manifest.inputs.window_source == "history"
+    assert not list(report.proof_dir.rglob("golden.npz"))
 
 
 def test_noise_is_rejected_by_the_skill_gate_and_kept_as_an_artefact(case):
@@ -241,3 +306,101 @@ def test_nobody_asks_for_skill_in_data_that_is_refused_anyway(case):
     case.audit = replace(case.audit, min_samples=100_000)
     assert case.run().decision.kind is DecisionKind.REFUSED
     assert case.signal.asked == 0
+
+
+def asked_by(source: str) -> Task:
+    """A task of the queue."""
+    trigger = Trigger(model="patchtst", reason="a test", requested_by="a test", source=source)
+    return Task(task_id=1, trigger=trigger, attempts=1, created_at=builders.NOW)
+
+
+CHAMPION = ChampionRef(version="v1", path=Path("/models/v1.pth"), sha256="a" * 64)
+SCHEDULED = asked_by("schedule")
+
+
+def test_b11_what_was_decided_on_the_same_basis_is_not_trained_again(case):
+    """Minutes of a processor that the engine could use, for an answer that is known."""
+    case.trainer.predict = oracle(0.0)
+    first = case.run()
+    again = case.run(SCHEDULED)
+    assert (first.decision.kind, again.decision.kind) == (DecisionKind.REJECT, DecisionKind.SKIPPED)
+    assert len(case.trainer.jobs) == 1
+    assert again.decision.reasons[0].startswith(
+        f"unchanged (dataset sha {first.pack.dataset.fingerprint[:12]})"
+    )
+    assert first.run_id in again.decision.reasons[0]
+    assert case.journal.finished[1][1:] == (RunStatus.COMPLETED, "SKIPPED")
+    assert case.journal.events[-1].status == "skipped"
+    assert "SKIPPED before training" in (again.proof_dir / "proof.md").read_text()
+    assert case.run(SCHEDULED).decision.kind is DecisionKind.SKIPPED
+
+
+def test_b11_a_model_that_was_held_is_not_trained_again_either(case):
+    """The same samples would give the same weights, and they were not better then."""
+    case.trainer.predict_champion = case.trainer.predict
+    case.promoter.serves = CHAMPION
+    assert case.run(SCHEDULED).decision.kind is DecisionKind.HOLD
+    assert case.run(asked_by("redis:quantum:stream:model.retrain")).decision.kind is DecisionKind.SKIPPED
+
+
+@pytest.mark.parametrize("source", ["cli", "redis:quantum:stream:manual.retrain_request"])
+def test_b11_a_person_who_asks_for_a_training_gets_one(case, source):
+    """Whoever asks by hand has a reason that we need not know."""
+    case.trainer.predict = oracle(0.0)
+    for task in (SCHEDULED, asked_by(source), None):
+        assert case.run(task).decision.kind is DecisionKind.REJECT
+
+
+def one_row_more(case: Case) -> None:
+    case.source.raw = builders.raw_samples(1501)
+
+
+def another_champion(case: Case) -> None:
+    case.promoter.serves = CHAMPION
+
+
+def another_setting(case: Case) -> None:
+    case.training = builders.training_spec(learning_rate=2e-3)
+
+
+def another_version(case: Case) -> None:
+    case.code_version = "next"
+
+
+@pytest.mark.parametrize("change", [one_row_more, another_champion, another_setting, another_version])
+def test_b11_whatever_a_decision_depends_on_makes_it_be_taken_anew(case, change):
+    """Rows, champion, settings and code each can turn a rejection into a promotion."""
+    case.trainer.predict = oracle(0.0)
+    case.run(SCHEDULED)
+    change(case)
+    assert case.run(SCHEDULED).decision.kind is DecisionKind.REJECT
+    assert len(case.trainer.jobs) == 2
+
+
+@pytest.mark.parametrize("state", [PromotionState.ABORTED, PromotionState.ROLLED_BACK])
+def test_b11_a_promotion_that_did_not_succeed_is_tried_again(case, state):
+    """The engine was down, the disk was full: that passes, and the model is still the better one."""
+    case.promoter.state = state
+    case.run(SCHEDULED)
+    assert case.run(SCHEDULED).decision.kind is DecisionKind.PROMOTE
+
+
+def test_b11_a_broken_run_decides_nothing(case):
+    """Its basis is in the journal, its answer is not."""
+    case.trainer.error = TrainingError("CHILD_KILLED", "killed by SIGKILL")
+    with pytest.raises(TrainingError):
+        case.run(SCHEDULED)
+    case.trainer.error = None
+    assert case.run(SCHEDULED).decision.kind is DecisionKind.PROMOTE
+
+
+def test_b10_where_a_reading_ended_is_in_the_record_of_the_run(case):
+    """The largest id read, of a row that could be used or not, says which rows a run can have seen."""
+    last = list(case.source.raw.rows[-1])
+    last[0], last[1] = 9_999_999, None
+    case.source.raw = RawSamples(rows=[*case.source.raw.rows, tuple(last)])
+    report = case.run()
+    assert report.pack.dataset.table.rejected == {"bad_symbol": 1}
+    assert case.proof["data"]["last_id"] == 9_999_999
+    assert "the last with id 9999999 |" in (report.proof_dir / "proof.md").read_text()
+    assert case.journal.records[0].notes["last_sample_id"] == 9_999_999

@@ -16,6 +16,7 @@ from clm.bus.client import connect
 from clm.bus.relay import OutboxRelay
 from clm.clock import SystemClock
 from clm.cycle import Policies, World
+from clm.daemon.prover import SubprocessProver
 from clm.daemon.signal import SubprocessSignal
 from clm.daemon.trainer import SubprocessTrainer
 from clm.data.audits import AuditPolicy
@@ -114,6 +115,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         code_version=clm.__version__,
         candles=candles_of(settings),
         signal=signal_of(settings),
+        prover=SubprocessProver(python=settings.python, environment=inherited_environment()),
     )
     return Wired(
         settings=settings,

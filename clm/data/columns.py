@@ -95,6 +95,13 @@ class SampleColumns:
         """Rows that were read, used or not."""
         return sum(map(len, self.blocks)) + len(self.rejects)
 
+    @property
+    def last_id(self) -> int | None:
+        """Largest id of a row that was read, used or not; None for no rows."""
+        ids = [int(block.sample_id_R.max()) for block in self.blocks if len(block)]
+        ids += [reject.sample_id for reject in self.rejects if isinstance(reject.sample_id, int)]
+        return max(ids, default=None)
+
 
 _FIELDS = {name: f"{name}_RC" if name == "features" else f"{name}_R" for name in FORMS}
 

@@ -67,7 +67,7 @@ def parse_samples(
         past.append(block if known_R.all() else block.take(known_R))
     contract = _newest_contract(past, tuple(dict.fromkeys(features)))
     usable = (_usable(block, contract, rejected) for block in past)
-    return _table([block for block in usable if block], contract, cutoff_micros, rejected, columns.rows_read)
+    return _table([block for block in usable if block], contract, cutoff_micros, rejected, columns)
 
 
 def _newest_contract(blocks: Sequence[Block], requested: Layout) -> Contract:
@@ -116,7 +116,7 @@ def _picked(block: Block, names: Layout) -> Block:
 
 
 def _table(
-    blocks: Sequence[Block], contract: Contract, cutoff: int, rejected: Counter[str], rows_read: int
+    blocks: Sequence[Block], contract: Contract, cutoff: int, rejected: Counter[str], read: SampleColumns
 ) -> SampleTable:
     rows, symbols = merged(blocks, len(contract.names))
     counts = np.bincount(rows["unlabelled"], minlength=len(WHY_UNLABELLED)).tolist()
@@ -142,7 +142,8 @@ def _table(
         feature_names=contract.names,
         available_features=contract.available,
         missing_features=contract.missing,
-        rows_read=rows_read,
+        rows_read=read.rows_read,
+        last_id=read.last_id,
         rejected={reason: n for reason, n in sorted(rejected.items()) if n},
         unlabelled={reason: n for reason, n in sorted(unlabelled.items()) if n and reason},
     )

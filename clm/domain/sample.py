@@ -45,6 +45,8 @@ class SampleTable:
     features_RC: Floats
     feature_names: tuple[str, ...]
     rows_read: int
+    last_id: int | None = None
+    """Largest id of a row that was read, used or not: with the fingerprint, where a reading ended."""
     rejected: Mapping[str, int] = field(default_factory=dict)
     """Rows that were read and not used, counted by reason."""
     unlabelled: Mapping[str, int] = field(default_factory=dict)

@@ -22,6 +22,11 @@ class Trigger:
         """Open tasks with the same key are one task."""
         return self.model
 
+    @property
+    def by_a_person(self) -> bool:
+        """Whether somebody asked for it by hand: then it is done, whatever is known already."""
+        return self.source == "cli" or self.source.endswith("manual.retrain_request")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:

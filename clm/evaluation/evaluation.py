@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from clm.domain.proof import ServingProof
 from clm.domain.sample import Floats
 from clm.evaluation.predictions import TestRows
+from clm.evaluation.shadow import ShadowRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,3 +103,7 @@ class Comparison:
     """Paired over the same rows, candidate - champion; negative is better; exactly 0 for the same model."""
     net_return_minus_champion: Interval | None
     """Paired difference of net return per test row; a difference, never a ratio."""
+    serving: ServingProof | None = None
+    """What a fresh process found of the candidate's file; None where none was asked."""
+    shadow: ShadowRecord | None = None
+    """What the candidate showed in shadow; None for a fresh one, which never served."""

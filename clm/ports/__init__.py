@@ -5,6 +5,7 @@ from clm.ports.learning import (
     Brake,
     CandleSource,
     Journal,
+    Prover,
     Registry,
     RunRecord,
     RunStatus,
@@ -21,6 +22,7 @@ from clm.ports.promotion import (
     PromotionOutcome,
     PromotionRecord,
     PromotionState,
+    Switch,
 )
 from clm.ports.time import Clock, StopSignal
 
@@ -39,12 +41,14 @@ __all__ = [
     "PromotionOutcome",
     "PromotionRecord",
     "PromotionState",
+    "Prover",
     "Registry",
     "RunRecord",
     "RunStatus",
     "SampleSource",
     "SignalProbe",
     "StopSignal",
+    "Switch",
     "TaskQueue",
     "Trainer",
 ]

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from clm.artefacts.manifest import Artefact, Manifest
+from clm.artefacts.proof_files import ProofJob
 from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
 from clm.data.reading import SampleColumns
 from clm.data.signal import SignalFloor
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
+from clm.domain.proof import GoldenRows, ServingProof
 from clm.domain.task import Task
 from clm.events import Event
 from clm.ports.time import StopSignal
@@ -79,6 +81,20 @@ class Trainer(Protocol):
         ...
 
 
+class Prover(Protocol):
+    """Has a served file loaded and asked by a fresh process, before anything is switched."""
+
+    def prove(self, job: ProofJob, golden: GoldenRows, stop: StopSignal) -> ServingProof:
+        """Return what it found; a file that does not load is an answer, not an error.
+
+        Raises:
+            TrainingError: CHILD_KILLED, CHILD_TIMEOUT, CHILD_FAILED, ARCHITECTURE_UNKNOWN, JOB_UNREADABLE,
+                RESULT_INVALID.
+            Interrupted: `stop` was set; the child is gone.
+        """
+        ...
+
+
 class Registry(Protocol):
     """Keeps every trained model, rejected ones too, outside the engine's models directory."""
 
@@ -86,8 +102,8 @@ class Registry(Protocol):
         """Return a version name that is not taken; the next free second on a clash."""
         ...
 
-    def register(self, weights_path: Path, manifest: Manifest) -> Artefact:
-        """Copy the file durably into a directory of its own, with its manifest."""
+    def register(self, weights_path: Path, manifest: Manifest, golden: bytes = b"") -> Artefact:
+        """Copy the file durably into a directory of its own, with its manifest and its golden rows."""
         ...
 
     def get(self, version: str) -> Artefact:

@@ -146,6 +146,8 @@ class EngineObservation:
     model_path: str | None
     """PATCHTST_MODEL_PATH of /proc/<pid>/environ; None where unreadable or unset."""
     detail: str = ""
+    runs_as_root: bool = False
+    """Who writes the environment of such an engine is root."""
 
 
 class Engine(Protocol):
@@ -161,4 +163,51 @@ class Engine(Protocol):
         Raises:
             PromotionError: ENGINE_RESTART_FAILED, ENGINE_UNREACHABLE.
         """
+        ...
+
+    def refuse_uncontrollable(self) -> None:
+        """Return when this user may restart the engine; nothing is touched.
+
+        Raises:
+            PromotionError: ENGINE_RESTART_FAILED, ENGINE_UNREACHABLE.
+        """
+        ...
+
+
+class Switch(Protocol):
+    """Does the two visible things of a promotion: the environment file names a model, the engine restarts.
+
+    Both can be done again: a file that names the target already is left as it is.
+    """
+
+    def refuse_unusable(self) -> None:
+        """Return when a switch could be made now; nothing is touched.
+
+        Raises:
+            PromotionError: the first thing that stands in the way.
+        """
+        ...
+
+    def point(self, *, expected: Path | None, target: Path | None, env_sha256_before: str) -> None:
+        """Make the environment file name `target` where it names `expected`; durable when this returns.
+
+        A `target` of None takes the line away; `env_sha256_before` says in which form it was absent.
+
+        Raises:
+            PromotionError: ENV_CHANGED where it names something else, the codes of `EnvFile`, and those of
+                whoever does it for us.
+            ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION; the file is whole, old or new.
+        """
+        ...
+
+    def restart(self, model_path: Path | None) -> None:
+        """Restart the engine on the model that the file names, which is `model_path`.
+
+        Raises:
+            PromotionError: as `Engine.restart`.
+        """
+        ...
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove what a killed writer of the environment file left beside it, and return the names."""
         ...

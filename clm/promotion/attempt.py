@@ -12,7 +12,7 @@ from clm.clock import iso
 from clm.errors import ArtefactError, PromotionError
 from clm.events import Event, ModelPromoted, PerformanceAlert, RollbackInitiated
 from clm.ports import EngineStatus, PromotionOutcome, PromotionRecord, PromotionState
-from clm.promotion.env_file import value_of, with_value, without_value
+from clm.promotion.env_file import value_of
 from clm.promotion.plan import Observed, Target
 from clm.promotion.policy import Workplace
 from clm.promotion.verification import Effect, Verification, verify
@@ -105,29 +105,21 @@ class Attempt:
         self._changed(f"installed {path}", "installed")
 
     def point(self, model_path: Path | None) -> None:
-        """Rewrite the one value; a second try when somebody changed another line at that moment."""
-        expected = self.env_value()
-        try:
-            self._rewrite(model_path)
-        except PromotionError as exc:
-            if exc.code != "ENV_CHANGED" or self.env_value() != expected:
-                raise
-            self._rewrite(model_path)
+        """Rewrite the one value, from the model at the other end of this promotion."""
+        record = self.record
+        back = model_path != record.candidate_path
+        self.work.switch.point(
+            expected=record.candidate_path if back else record.previous_path,
+            target=model_path,
+            env_sha256_before=record.env_sha256_before,
+        )
         named = model_path or "no model"
         self._changed(f"{self.work.env_file.path}: {self.work.key} names {named}", "pointed")
 
-    def _rewrite(self, model_path: Path | None) -> None:
-        snapshot = self.work.env_file.read()
-        if model_path is None:
-            changed = without_value(snapshot.data, self.work.key, self.record.env_sha256_before)
-        else:
-            changed = with_value(snapshot.data, self.work.key, str(model_path))
-        self.work.checkpoint("rewriting")
-        self.work.env_file.replace(snapshot, changed)
-
     def restart(self) -> None:
         """Restart the engine on what the environment file says."""
-        self.work.engine.restart()
+        named = self.env_value()
+        self.work.switch.restart(None if named is None else Path(named))
         self.restarted = True
         self._changed("restarted the engine", "restarted")
 

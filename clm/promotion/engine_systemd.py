@@ -8,8 +8,9 @@ from clm.errors import PromotionError
 from clm.ports import EngineObservation, EngineStatus
 from clm.promotion.process import variable_of
 
-_PROPERTIES = "LoadState,ActiveState,SubState,MainPID,InvocationID,NRestarts"
+_PROPERTIES = "LoadState,ActiveState,SubState,MainPID,InvocationID,NRestarts,User,DynamicUser"
 _SHOW_TIMEOUT_S = 20.0
+_ROOT = {"", "root", "0"}
 
 _STATUS = {
     "active": EngineStatus.ACTIVE,
@@ -100,6 +101,7 @@ class SystemdEngine:
             restarts=int(facts.get("NRestarts") or 0),
             model_path=path,
             detail=", ".join(part for part in (state, why_not) if part),
+            runs_as_root=facts.get("User", "") in _ROOT and facts.get("DynamicUser") != "yes",
         )
 
     def restart(self) -> None:
@@ -110,6 +112,14 @@ class SystemdEngine:
         """
         self._clear_start_limit()
         self._systemctl("ENGINE_RESTART_FAILED", self._restart_timeout_s, "restart", self._unit)
+
+    def refuse_uncontrollable(self) -> None:
+        """Ask for the right to restart by clearing a start limit, which changes nothing that serves.
+
+        Raises:
+            PromotionError: ENGINE_RESTART_FAILED with what to do.
+        """
+        self._clear_start_limit()
 
     def _clear_start_limit(self) -> None:
         try:

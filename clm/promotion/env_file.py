@@ -153,6 +153,11 @@ class EnvFile:
         if why:
             raise PromotionError("ENV_NOT_WRITABLE", f"{self.path} cannot be replaced: {why}")
 
+    def is_ours_to_write(self) -> bool:
+        """Return whether a user other than root could change the file, in place or by a rename."""
+        target = self.path.resolve()
+        return os.geteuid() != 0 and (os.access(target, os.W_OK) or os.access(target.parent, os.W_OK))
+
     def replace(self, snapshot: EnvSnapshot, data: bytes) -> None:
         """Replace the file durably if it is still what `snapshot` says; owner, mode, ACL and link stay.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from clm.ports import Clock, Engine, PromotionLog, Registry
+from clm.ports import Clock, Engine, PromotionLog, Registry, Switch
 from clm.promotion.engine_health import Health
 from clm.promotion.env_file import EnvFile
 
@@ -41,6 +41,7 @@ class Workplace:
     env_file: EnvFile
     key: str
     engine: Engine
+    switch: Switch
     log: PromotionLog
     clock: Clock
     policy: PromotionPolicy

@@ -41,7 +41,7 @@ def preflight(work: Workplace, artefact: Artefact) -> Preflight:
             "ALREADY_NAMED", f"{work.env_file.path} names {candidate} already; nothing is to be done"
         )
     _refuse_irreversible(work, snapshot, candidate, previous)
-    work.env_file.refuse_unreplaceable(snapshot)
+    work.switch.refuse_unusable()
     previous_sha256 = None if previous is None else _verified_hash(work, previous)
     _refuse_unusable_directory(work, candidate, artefact)
     return Preflight(
@@ -114,6 +114,12 @@ def _refuse_unusable_directory(work: Workplace, candidate: Path, artefact: Artef
 def _baseline(work: Workplace, previous: Path | None) -> bool:
     """Return whether the engine serves now; an engine in trouble before proves nothing afterwards."""
     seen = work.engine.observe()
+    if seen.runs_as_root and work.env_file.is_ours_to_write():
+        raise PromotionError(
+            "ENGINE_RUNS_AS_ROOT",
+            f"the engine runs as root; writing {work.env_file.path} would give this user root: "
+            "set User= in its unit, or take the right to write the file away",
+        )
     if seen.status is not EngineStatus.ACTIVE:
         down = seen.status in {EngineStatus.INACTIVE, EngineStatus.FAILED}
         if work.policy.engine_may_be_down and down:

@@ -19,7 +19,7 @@ from clm.artefacts.files import sweep_temporaries, sync_directory, translated
 from clm.artefacts.manifest import Artefact
 from clm.domain.job import ChampionRef
 from clm.errors import ArtefactError, PromotionError
-from clm.ports import Clock, Engine, PromotionLog, PromotionOutcome, PromotionState, Registry
+from clm.ports import Clock, Engine, PromotionLog, PromotionOutcome, PromotionState, Registry, Switch
 from clm.promotion.attempt import Attempt
 from clm.promotion.champion import champion_of
 from clm.promotion.directory_lock import directory_lock
@@ -39,6 +39,7 @@ from clm.promotion.env_file import EnvFile
 from clm.promotion.plan import Step, Target, next_step
 from clm.promotion.policy import PromotionPolicy, Workplace
 from clm.promotion.preflight import Preflight, preflight
+from clm.promotion.switch_direct import DirectSwitch
 from clm.promotion.verification import Effect
 
 __all__ = ["EnvFilePromoter", "PromotionPolicy"]
@@ -60,8 +61,10 @@ class EnvFilePromoter:
         clock: Clock,
         policy: PromotionPolicy,
         key: str = "PATCHTST_MODEL_PATH",
+        switch: Switch | None = None,
         checkpoint: Callable[[str], None] = lambda _point: None,
     ) -> None:
+        """Connect the parts; without a `switch` this process does the switching itself."""
         health = HttpHealth(policy.health_url, clock=clock) if policy.health_url else None
         self._work = Workplace(
             registry=registry,
@@ -69,6 +72,7 @@ class EnvFilePromoter:
             env_file=env_file,
             key=key,
             engine=engine,
+            switch=switch or DirectSwitch(env_file, key=key, engine=engine, checkpoint=checkpoint),
             log=log,
             clock=clock,
             policy=policy,
@@ -205,7 +209,7 @@ class EnvFilePromoter:
     def _sweep(self) -> None:
         """Remove what killed writers left; where that fails nothing depends on it."""
         try:
-            removed = sweep_temporaries(self._work.models_dir) + self._work.env_file.sweep()
+            removed = sweep_temporaries(self._work.models_dir) + self._work.switch.sweep()
         except (PromotionError, ArtefactError) as error:
             log.warning("promotion.not_swept", code=error.code, error=error.message)
         else:

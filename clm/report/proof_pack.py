@@ -53,6 +53,8 @@ class ProofPack:
     dataset: Dataset | None = None
     findings: Sequence[Finding] = ()
     signal: SignalFloor | None = None
+    basis: str | None = None
+    """sha256 over all that the decision depends on; the same basis gives the same decision."""
     class_weights: bool = False
     """Whether training weighs the classes alike."""
     training: TrainingResult | None = None
@@ -90,6 +92,7 @@ def as_document(pack: ProofPack) -> dict[str, Plain]:
         "status": pack.status,
         "summary": summary_sentence(pack),
         "trigger": pack.trigger,
+        "basis": pack.basis,
         "data": data_section(pack.dataset) if pack.dataset else None,
         "splits": splits_section(pack.dataset) if pack.dataset else None,
         "distributions": distributions_section(pack.dataset, balanced=pack.class_weights)

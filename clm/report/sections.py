@@ -29,6 +29,7 @@ def data_section(dataset: Dataset) -> dict[str, Plain]:
     per_symbol = np.bincount(table.symbol_R, minlength=len(table.symbols))
     return {
         "rows_read": table.rows_read,
+        "last_id": table.last_id,
         "rejected": plain(table.rejected),
         "samples": len(table),
         "without_label": plain(table.unlabelled),

@@ -20,8 +20,8 @@ def summarise(
     """Return what was decided, on what evidence, and what becomes of the engine."""
     if decision is None:
         return f"{status.upper()}: {error or 'no decision yet'}"
-    if decision.kind is DecisionKind.REFUSED:
-        return f"REFUSED before training: {decision.reasons[0]}"
+    if decision.kind in (DecisionKind.REFUSED, DecisionKind.SKIPPED):
+        return f"{decision.kind.value} before training: {decision.reasons[0]}"
     head = f"{decision.kind.value} {version or 'the candidate'}"
     if comparison is not None:
         head += f": {_evidence(comparison)}"

@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     """Gate 6: nats of log loss by which the interval's upper end may be worse than the champion."""
     allow_first_champion: bool = True
     """Gate 6: whether a model may go in where no champion can be scored."""
+    max_file_mb: Annotated[float, Field(gt=0, le=10_000)] = 50.0
+    """Gate 10: millions of bytes that the served file may have."""
+    max_prediction_ms: Annotated[float, Field(gt=0, le=60_000)] = 20.0
+    """Gate 10: what 99 % of predictions may take at most, one at a time, of one core."""
 
     # Promotion
     promotion_mode: Literal["auto", "manual"] = "auto"
@@ -298,6 +302,8 @@ class Settings(BaseSettings):
             logistic_margin=self.logistic_margin,
             champion_margin=self.champion_margin,
             allow_first_champion=self.allow_first_champion,
+            max_file_mb=self.max_file_mb,
+            max_prediction_ms=self.max_prediction_ms,
         )
 
     def split_policy(self) -> SplitPolicy:

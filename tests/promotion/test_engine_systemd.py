@@ -81,6 +81,16 @@ def test_every_state_has_a_meaning(state: str, status: EngineStatus) -> None:
     assert SystemdEngine("ai.service", run=Systemctl(show(ActiveState=state))).observe().status is status
 
 
+@pytest.mark.parametrize(
+    ("user", "dynamic", "root"),
+    [("", "no", True), ("root", "no", True), ("0", "no", True), ("qt", "no", False), ("", "yes", False)],
+)
+def test_l1_a_unit_of_roots_is_known_for_one(user: str, dynamic: str, root: bool) -> None:
+    """No User= means root, except where systemd makes one up."""
+    systemctl = Systemctl(show(User=user, DynamicUser=dynamic))
+    assert SystemdEngine("ai.service", run=systemctl).observe().runs_as_root is root
+
+
 @pytest.mark.parametrize(("load", "advice"), [("not-found", "CLM_ENGINE_UNIT"), ("masked", "unmask")])
 def test_m7_a_unit_that_cannot_be_started_is_unreachable(load: str, advice: str) -> None:
     """Found in the preflight, said with what to do."""

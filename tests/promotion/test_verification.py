@@ -37,6 +37,8 @@ class Timeline:
 
     def restart(self) -> None: ...
 
+    def refuse_uncontrollable(self) -> None: ...
+
 
 def verified(at: Callable[[float], EngineObservation], **policy: float) -> tuple[Verification, float]:
     """Verify an engine that behaves so, with the default waits; return the answer and the seconds it took."""
