@@ -21,7 +21,7 @@ from clm.domain.task import Task
 from clm.errors import ArtefactError, ClmError, Interrupted
 from clm.events import Event, RetrainingCompleted, RetrainingFailed, RetrainingStarted
 from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunStatus
-from clm.report.proof_pack import ProofPack, as_json, as_markdown
+from clm.report.proof_pack import ProofPack, as_json, as_markdown, found
 
 log = structlog.get_logger()
 
@@ -80,7 +80,8 @@ class RunInProgress:
         try:
             yield
         finally:
-            self._seconds[name] = self._clock.monotonic() - began
+            before = self._seconds.get(name, 0.0)
+            self._seconds[name] = before + self._clock.monotonic() - began
 
     def close(
         self,
@@ -102,6 +103,7 @@ class RunInProgress:
             duration_seconds=self._clock.monotonic() - self._began,
             status=status,
             reason=reason,
+            findings=found(self._pack),
         )
         self.note(decision=decision, promotion=asdict(promotion) if promotion else None)
         self._closing = partial(
@@ -160,6 +162,8 @@ class RunInProgress:
                 "auroc": comparison.candidate.auroc,
                 "log_loss": comparison.candidate.log_loss,
             }
+        if findings := found(self._pack):
+            facts["findings"] = findings
         self._journal.finish_run(
             self.run_id,
             status=status,

@@ -15,8 +15,17 @@ from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingResult
 from clm.domain.sample import Floats
 from clm.domain.task import Task
 from clm.events import Event
-from clm.ports import PromotionOutcome, PromotionState, RunRecord, RunStatus, StopSignal
+from clm.ports import (
+    PromotionOutcome,
+    PromotionState,
+    PromotionWish,
+    RunRecord,
+    RunStatus,
+    StopSignal,
+)
 from tests.builders import NOW
+
+PLAIN_WISH = PromotionWish()
 
 Predict = Callable[[Dataset], Floats]
 
@@ -108,18 +117,28 @@ class FakePromoter:
 
     state: PromotionState = PromotionState.COMMITTED
     promoted: list[str] = field(default_factory=list)
+    wishes: list[PromotionWish] = field(default_factory=list)
+    open: bool = False
     serves: ChampionRef | None = None
 
     def champion(self) -> ChampionRef | None:
         return self.serves
 
-    def promote(self, artefact: Artefact, run_id: str) -> PromotionOutcome:
+    def promote(self, artefact: Artefact, run_id: str, wish: PromotionWish = PLAIN_WISH) -> PromotionOutcome:
         self.promoted.append(artefact.manifest.version)
+        self.wishes.append(wish)
         return PromotionOutcome(
             state=self.state, version=artefact.manifest.version, reason="as the test says", changes=()
         )
 
+    def is_open(self) -> bool:
+        return self.open
+
+    def adopt(self) -> str | None:
+        return None
+
     def recover(self) -> PromotionOutcome | None:
+        self.open = False
         return None
 
 
@@ -130,6 +149,7 @@ class FakeJournal:
     events: list[Event] = field(default_factory=list)
     finished: list[tuple[str, RunStatus, str | None]] = field(default_factory=list)
     models: list[Artefact] = field(default_factory=list)
+    facts: list[Mapping[str, object]] = field(default_factory=list)
     records: list[RunRecord] = field(default_factory=list)
 
     def start_run(
@@ -166,6 +186,7 @@ class FakeJournal:
         events: Sequence[Event],
     ) -> None:
         self.events += events
+        self.facts.append(facts)
         self.finished.append((run_id, status, decision))
         self.records.append(
             RunRecord(

@@ -176,6 +176,24 @@ def test_noise_is_rejected_by_the_skill_gate_and_kept_as_an_artefact(case):
     assert case.journal.events[-1].status == "rejected"
 
 
+def test_a_rejection_is_explained_in_pack_row_and_event(case):
+    """Advice nobody measured is no explanation: the first finding names the cause and carries its figure."""
+    case.trainer.predict = oracle(0.0)
+    case.signal = FakeSignal(p_value=0.4)
+    report = case.run()
+    cause = report.pack.diagnosis.cause
+    assert cause.name == "no_skill"
+    assert cause.statistic == pytest.approx(0.4)
+    assert "no amount of the same rows" in cause.next_step
+    told = case.journal.events[-1].findings
+    assert told[0]["name"] == "no_skill"
+    assert case.journal.facts[-1]["findings"] == told
+    assert case.proof["diagnosis"]["cause"] == "no_skill"
+    assert "cause: no skill" in case.proof["summary"]
+    unknown = {a["name"] for a in case.proof["diagnosis"]["answers"] if a["verdict"] == "UNKNOWN"}
+    assert unknown >= {"best_epoch_not_restored", "learning_rate_too_high", "time_leak"}
+
+
 def test_the_same_model_as_the_champion_is_held(case):
     """A restart of the engine for nothing gained is a risk for nothing gained."""
     case.trainer.predict_champion = case.trainer.predict
@@ -211,8 +229,8 @@ def test_a_system_frozen_while_training_promotes_nothing(case):
     report = case.run()
     assert report.decision.kind is DecisionKind.PROMOTE
     assert case.promoter.promoted == []
-    assert report.promotion.state is PromotionState.ABORTED
-    assert case.journal.events[-1].status == "aborted"
+    assert report.promotion.state is PromotionState.WAITING
+    assert case.journal.events[-1].status == "waiting"
 
 
 def test_f15_the_manual_mode_leaves_the_switch_to_a_person(case):

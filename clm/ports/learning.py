@@ -13,6 +13,7 @@ from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
 from clm.data.reading import SampleColumns
 from clm.data.signal import SignalFloor
+from clm.diagnosis.evidence import LivePredictions, Measurement
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.proof import GoldenRows, ServingProof
 from clm.domain.task import Task
@@ -58,6 +59,26 @@ class SignalProbe(Protocol):
         Raises:
             Interrupted: `stop` was set; the child is gone.
         """
+        ...
+
+
+class Prober(Protocol):
+    """Measures in a child process what the probes of a rejected run need to know."""
+
+    def measure(self, job: TrainingJob, stop: StopSignal) -> Mapping[str, Measurement]:
+        """Return the measurements by name, each with figures or with why there are none; never fails.
+
+        Raises:
+            Interrupted: `stop` was set; the child is gone.
+        """
+        ...
+
+
+class Telemetry(Protocol):
+    """What the trading system tells of the model it serves."""
+
+    def live_predictions(self) -> LivePredictions:
+        """Return the latest ones, or why there are none; never fails."""
         ...
 
 

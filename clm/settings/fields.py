@@ -106,6 +106,12 @@ class Settings(BaseSettings):
     """Weigh classes by their inverse share in the training part."""
     patience: Annotated[int, Field(ge=1, le=1000)] = 3
     """Epochs without a better validation log loss before training stops."""
+    scaling: Literal["standard", "robust", "none"] = "standard"
+    """How features are scaled: by mean and deviation, by median and quartiles, or not at all."""
+    spread_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Weight of a loss term that pays for spread of P(WIN); it buys gates 1 and 2, never skill."""
+    ensemble: Annotated[int, Field(ge=1, le=10)] = 1
+    """Networks of different seeds whose average is taught to the served one; 1 for none."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     """Seed of everything random; the same seed and store give the same weights."""
     train_threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -151,7 +157,9 @@ class Settings(BaseSettings):
 
     # Promotion
     promotion_mode: Literal["auto", "manual"] = "auto"
-    """`auto` promotes what passes; `manual` registers it and leaves the switch to a person."""
+    """`auto` promotes what passes while the engine is in shadow mode; `manual` leaves it to `clm promote`."""
+    promote_live: bool = False
+    """Let `auto` also replace the model of a live engine (PATCHTST_SHADOW_ONLY not true)."""
     engine_control: Literal["systemd", "process"] = "systemd"
     """Who runs the engine: a systemd unit, or a process of ours (development)."""
     engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = "quantum-ai-engine.service"
@@ -277,6 +285,9 @@ class Settings(BaseSettings):
             patience=self.patience,
             seed=self.seed,
             threads=self.train_threads,
+            scaling=self.scaling,
+            spread_weight=self.spread_weight,
+            ensemble=self.ensemble,
         )
 
     def evaluation_policy(self) -> EvaluationPolicy:
