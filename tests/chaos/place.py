@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
@@ -26,6 +27,9 @@ ENGINE = Path(__file__).with_name("small_engine.py")
 MODEL_BYTES = 200_000
 GOOD, BAD = b"good", b"crash"
 FIRST_RUN, RUN = "p07_first", "p07_chaos"
+
+
+P = TypeVar("P", bound="Place")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,7 @@ class Place(Server):
 
     def build(self, content: bytes, journal_mode: str = "delete") -> None:
         """Make the first state: a champion that was committed, and a registered candidate."""
-        self.root.mkdir(parents=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         template = self.root / "template.db"
         create_store(template)
         migrate(template)
@@ -135,9 +139,13 @@ class Place(Server):
     def state(self) -> dict[str, object]:
         """Return what is on the disk and what runs, free of pids, times and random ids."""
         seen = self.engine.observe()
+        # Whoever reads a WAL store leaves files beside it or takes them away.
+        files = [
+            p.name for p in self.root.rglob("*") if p.is_file() and not p.name.endswith(("-wal", "-shm"))
+        ]
         return {
             "env": self.env_path.read_bytes().decode(),
-            "files": sorted(_unnumbered(p.name) for p in self.root.rglob("*") if p.is_file()),
+            "files": sorted(map(_unnumbered, files)),
             "promotions": self.query(
                 "SELECT version, state, is_open, attempts FROM clm_promotions ORDER BY id"
             ),
@@ -154,11 +162,17 @@ def model(word: bytes, name: str) -> bytes:
 
 
 def child(
-    place: Place, work: Callable[[Place], str], kill_at: int | None = None, *, stopped: bool = False
+    place: P,
+    work: Callable[[P], str],
+    kill_at: int | None = None,
+    *,
+    stopped: bool = False,
+    dying: Callable[[], None] = lambda: None,
 ) -> int:
     """Fork a child that works and dies at its `kill_at`-th point; return its pid, to be given to `ended`.
 
-    `stopped`: it waits for SIGCONT before it begins, so that somebody can attach to it.
+    `stopped`: it waits for SIGCONT before it begins, so that somebody can attach to it. `dying`: what it
+    does in its last moment.
     """
     reader, writer = os.pipe()
     pid = os.fork()
@@ -175,6 +189,7 @@ def child(
         passed += 1
         write(writer, f"{point}\n".encode())
         if passed == kill_at:
+            dying()
             kill(me, signal.SIGKILL)
 
     try:
