@@ -42,10 +42,10 @@ MUTANTS = (
     Mutant(
         name="the state is stored after the switch",
         file="clm/promotion/promoter.py",
-        old="attempt.advance(PromotionState.SWITCHING)\n",
-        new="attempt.point(attempt.record.candidate_path)\n"
+        old="        attempt.advance(PromotionState.SWITCHING)\n",
+        new="        attempt.point(attempt.record.candidate_path)\n"
         "        attempt.advance(PromotionState.SWITCHING)\n",
-        tests=(_RECOVERY, _SWEEPS),
+        tests=("tests/promotion/test_promoter.py",),
     ),
     Mutant(
         name="no event is stored with the state",
