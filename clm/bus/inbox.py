@@ -71,6 +71,8 @@ class TriggerConsumer:
         self._create_refused: BusUnavailable | None = None
         self.blocked: dict[str, BusUnavailable] = {}
         """Streams that cannot be read because their key is something else."""
+        self.streams_gone = False
+        """A stream or its group vanished since somebody last looked; whoever looks takes it back."""
 
     def forget(self) -> None:
         """Start over after a lost connection: look for the groups, read the own history first."""
@@ -103,6 +105,7 @@ class TriggerConsumer:
         self._ready.clear()
         if self._create_refused:
             raise self._create_refused
+        self.streams_gone = True
         log.warning("bus.group_lost", reply=word, streams=",".join(self._streams))
         return True
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 import structlog
 
+from clm.bus.confirm import Confirmation
 from clm.bus.inbox import TriggerConsumer
 from clm.bus.relay import BATCH, Heartbeat, OutboxRelay
 from clm.errors import BusUnavailable, ClmError
@@ -71,6 +72,7 @@ class BusWorker:
         self,
         consumer: TriggerConsumer,
         relay: OutboxRelay,
+        confirmation: Confirmation,
         heartbeat: Heartbeat,
         outbox: Outbox,
         clock: Clock,
@@ -79,6 +81,7 @@ class BusWorker:
     ) -> None:
         self._consumer = consumer
         self._relay = relay
+        self._confirmation = confirmation
         self._heartbeat = heartbeat
         self._outbox = outbox
         self._clock = clock
@@ -131,7 +134,8 @@ class BusWorker:
             self._note_lost(read)
             return False
         self._note_connected()
-        failures = [read, self._attempt(self._publish), self._attempt(self._beat), *self._blocked()]
+        steps = (self._confirm, self._publish, self._beat)
+        failures = [read, *(self._attempt(step) for step in steps), *self._blocked()]
         self._note_failure(next((failure for failure in failures if failure), None))
         return read is None
 
@@ -147,6 +151,11 @@ class BusWorker:
 
     def _consume(self) -> None:
         self._consumer.poll_once(block_ms=1 if self._behind else None)
+
+    def _confirm(self) -> None:
+        flushed = self._consumer.streams_gone
+        self._confirmation.look(flushed=flushed)
+        self._consumer.streams_gone = False
 
     def _publish(self) -> None:
         self._behind = False
@@ -193,6 +202,7 @@ class BusWorker:
             self._last_error = exc.message
         self._count_waiting()
         self._consumer.forget()
+        self._confirmation.forget()
         self._say("bus.lost", exc, at_once=was_connected)
 
     def _note_failure(self, exc: ClmError | None) -> None:

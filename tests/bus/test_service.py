@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from clm.bus.brake import RedisBrake
 from clm.bus.client import talking_to
+from clm.bus.confirm import Confirmation
 from clm.bus.relay import Heartbeat, OutboxRelay
 from clm.bus.service import Backoff, BusStatus, BusWorker
 from clm.bus.streams import HEARTBEAT_KEY, MODEL_RETRAIN, TRIGGER_STREAMS
@@ -51,6 +52,7 @@ def start(client, outbox, make_consumer):
         worker = BusWorker(
             consumer,
             OutboxRelay(client, outbox, host="h"),
+            Confirmation(client, outbox, clock),
             Heartbeat(client, clock),
             outbox,
             clock,
@@ -186,7 +188,8 @@ def test_i10_a_wrong_password_is_safe_and_heals_when_the_password_does(start, pl
 
 ACL = (
     "~quantum:stream:* ~quantum:svc:quantum-clm:* %R~quantum:learning:frozen %R~quantum:system:mode -@all "
-    "+xadd +xreadgroup +xack +xautoclaim +xgroup|create +get +set +ping +select"
+    "+xadd +xreadgroup +xack +xautoclaim +xclaim +xpending +xgroup|create +xinfo|stream +xinfo|groups "
+    "+get +set +ping +info +select"
 )
 
 
@@ -203,6 +206,8 @@ def test_i10_the_smallest_acl_is_enough_for_all_we_do(
     plain.xadd(MODEL_RETRAIN, {"x": "poison"})
     assert make_consumer(client, claim_every_s=0).poll_once() == 2
     assert OutboxRelay(client, outbox, host="h").drain_once() == 2
+    assert Confirmation(client, outbox, clock).look() == 0
+    assert len(outbox.states) == 1
     Heartbeat(client, clock).beat()
     brake = RedisBrake(client)
     assert brake.frozen_because() is None
