@@ -5,17 +5,18 @@ is read again. A repeat adds nothing, because the store knows (stream, id, paylo
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import redis
 import structlog
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError, ResponseError
 
 from clm.bus.client import address, refused, reply_word, talking_to
 from clm.bus.requests import NotOurs, Rejected, payload_sha256, read_trigger
 from clm.bus.streams import DEAD_LETTER_MAXLEN, TRIGGER_STREAMS, dead_letter_stream
 from clm.domain.task import Delivery, Trigger
-from clm.errors import BusUnavailable, ConfigError
+from clm.errors import BusUnavailable, ClmError, ConfigError
 from clm.ports import Clock, TaskQueue
 
 log = structlog.get_logger()
@@ -28,6 +29,8 @@ CLAIM_IDLE_MS = 60_000
 """Enough, because nothing long happens between reading and acknowledging."""
 BLOCKED_RETRY_S = 30.0
 DEAD_LETTER_BYTES = 4096
+MAX_DELIVERIES = 5
+"""An entry that was delivered more often has ended the process each time; it is put aside unread."""
 
 Fields = dict[bytes, bytes]
 Entry = tuple[bytes, Fields]
@@ -71,6 +74,11 @@ class TriggerConsumer:
         self._create_refused: BusUnavailable | None = None
         self.blocked: dict[str, BusUnavailable] = {}
         """Streams that cannot be read because their key is something else."""
+        self.lost: dict[str, int] = {}
+        """Triggers that were trimmed unread, by stream, since somebody last looked."""
+        self._read_of: dict[str, int] = {}
+        """How many entries of a stream were ever read or told as lost, since the group began."""
+        self._may_ask = True
         self.streams_gone = False
         """A stream or its group vanished since somebody last looked; whoever looks takes it back."""
 
@@ -78,6 +86,7 @@ class TriggerConsumer:
         """Start over after a lost connection: look for the groups, read the own history first."""
         self._ready.clear()
         self._undrained.clear()
+        self._read_of.clear()
         self._claim_at = 0.0
 
     def poll_once(self, block_ms: int | None = None) -> int:
@@ -106,6 +115,7 @@ class TriggerConsumer:
         if self._create_refused:
             raise self._create_refused
         self.streams_gone = True
+        self._read_of.clear()
         log.warning("bus.group_lost", reply=word, streams=",".join(self._streams))
         return True
 
@@ -145,7 +155,7 @@ class TriggerConsumer:
         for stream in sorted(self._undrained):
             last = b"0"
             while entries := self._read({stream: last}, None).get(stream):
-                handled += self._handle(stream, entries)
+                handled += self._handle_again(stream, entries)
                 last = entries[-1][0]
             self._undrained.discard(stream)
         return handled
@@ -167,13 +177,16 @@ class TriggerConsumer:
             cursor, entries, *trimmed = reply  # the third part exists since Redis 7
             for entry_id in trimmed[0] if trimmed else []:
                 log.warning("trigger.trimmed", stream=stream, entry_id=entry_id.decode())
-            handled += self._handle(stream, [entry for entry in entries if entry[0] is not None])
+            handled += self._handle_again(stream, [entry for entry in entries if entry[0] is not None])
             if cursor == b"0-0":
                 return handled
 
     def _read_new(self, block_ms: int) -> int:
+        self._count_lost()
         handled = 0
         for stream, entries in self._read(dict.fromkeys(sorted(self._ready), b">"), block_ms).items():
+            if stream in self._read_of:
+                self._read_of[stream] += len(entries)
             self._undrained.add(stream)  # until the batch is through: a store that fails leaves it pending
             handled += self._handle(stream, entries)
             self._undrained.discard(stream)
@@ -184,6 +197,69 @@ class TriggerConsumer:
             GROUP, self._consumer, cast(Any, positions), count=BATCH, block=block_ms
         )
         return {stream.decode(): entries for stream, entries in cast(list[Any], reply)}
+
+    def _count_lost(self) -> None:
+        """Count what a producer's MAXLEN trimmed before we read it.
+
+        Lost is what was ever added, less what was read, less what is still there to read; known where all
+        or nothing of that is unread. Redis's own `lag` is wrong after a trim, and its count of what was read
+        heals with the next read: it is taken over at the start, and counted on here.
+        """
+        if not self._may_ask:
+            return
+        streams = sorted(self._ready)
+        pipeline = self._client.pipeline(transaction=False)
+        for stream in streams:
+            pipeline.xinfo_stream(stream)
+            pipeline.xinfo_groups(stream)
+        replies = pipeline.execute(raise_on_error=False)
+        for stream, about, groups in zip(streams, replies[::2], replies[1::2], strict=True):
+            if isinstance(about, NoPermissionError) or isinstance(groups, NoPermissionError):
+                self._may_ask = False
+                log.warning("trigger.losses_unseen", reason="the ACL lacks +xinfo|stream +xinfo|groups")
+                return
+            if isinstance(about, Exception) or isinstance(groups, Exception):
+                continue  # a stream that vanished, or became something else, is met by the read
+            ours = next((group for group in groups if group["name"] == GROUP.encode()), None)
+            if ours:
+                self._compare(stream, about, ours)
+
+    def _compare(self, stream: str, about: dict[str, Any], group: dict[str, Any]) -> None:
+        added, read = about.get("entries-added"), group.get("entries-read")
+        if added is None or read is None:
+            return  # before Redis 7, or a group that has read nothing: what is older is no loss of ours
+        # Where another machine reads too, only Redis knows how much the group has read.
+        known = self._read_of.get(stream, int(read)) if group["consumers"] == 1 else int(read)
+        if known > added:
+            known = int(read)  # the stream began anew
+        unread = _unread(about, _place(group["last-delivered-id"]))
+        lost = 0 if unread is None else int(added) - known - unread
+        self._read_of[stream] = known + max(0, lost)
+        if lost > 0:
+            self.lost[stream] = self.lost.get(stream, 0) + lost
+            log.error("trigger.lost", stream=stream, n=lost)
+
+    def _handle_again(self, stream: str, entries: Sequence[Entry]) -> int:
+        """Handle what was delivered before, but for what has ended the process too often."""
+        if not entries:
+            return 0
+        pending = cast(
+            list[dict[str, Any]],
+            self._client.xpending_range(
+                stream, GROUP, min=entries[0][0], max=entries[-1][0], count=len(entries)
+            ),
+        )
+        deadly = {one["message_id"] for one in pending if one["times_delivered"] > MAX_DELIVERIES}
+        buried = [
+            entry_id
+            for entry_id, fields in entries
+            if fields
+            and entry_id in deadly
+            and self._bury(_delivery(stream, entry_id, fields), fields, _DEADLY)
+        ]
+        if buried:
+            self._client.xack(stream, GROUP, *buried)
+        return len(buried) + self._handle(stream, [entry for entry in entries if entry[0] not in deadly])
 
     def _handle(self, stream: str, entries: Sequence[Entry]) -> int:
         """Store the good ones of a batch in one transaction and acknowledge with one command."""
@@ -198,9 +274,7 @@ class TriggerConsumer:
                 log.warning("trigger.trimmed", stream=stream, entry_id=entry_id.decode())
                 done.append(entry_id)
                 continue
-            delivery = Delivery(
-                stream=stream, entry_id=entry_id.decode(), payload_sha256=payload_sha256(fields)
-            )
+            delivery = _delivery(stream, entry_id, fields)
             match read_trigger(stream, fields):
                 case Trigger() as trigger:
                     accepted.append((delivery, trigger))
@@ -223,7 +297,11 @@ class TriggerConsumer:
     def _store(self, stream: str, accepted: Sequence[tuple[Delivery, Trigger]]) -> None:
         if not accepted:
             return
-        task_ids = sorted(set(self._queue.accept(accepted, self._clock.now())))
+        try:
+            task_ids = sorted(set(self._queue.accept(accepted, self._clock.now())))
+        except ClmError:
+            self._forgive(stream, accepted)
+            raise
         first, trigger = accepted[0]
         log.info(
             "trigger.accepted",
@@ -234,6 +312,12 @@ class TriggerConsumer:
             reason=trigger.reason,
             requested_by=trigger.requested_by,
         )
+
+    def _forgive(self, stream: str, accepted: Sequence[tuple[Delivery, Trigger]]) -> None:
+        """Set back how often these were delivered: the store refused them, they ended nobody."""
+        ids = [delivery.entry_id for delivery, _ in accepted]
+        with suppress(RedisError):
+            self._client.xclaim(stream, GROUP, self._consumer, 0, cast(Any, ids), retrycount=0, justid=True)
 
     def _bury(self, delivery: Delivery, fields: Fields, reason: str) -> bool:
         """Put an entry aside for a person; False where Redis takes no dead letter now, to be tried again."""
@@ -256,6 +340,26 @@ class TriggerConsumer:
         self._queue.bury(delivery, reason, self._clock.now())
         log.warning("trigger.rejected", stream=delivery.stream, entry_id=delivery.entry_id, reason=reason)
         return True
+
+
+_DEADLY = f"delivered {MAX_DELIVERIES} times, and the process ended each time before it was stored"
+
+
+def _delivery(stream: str, entry_id: bytes, fields: Fields) -> Delivery:
+    return Delivery(stream=stream, entry_id=entry_id.decode(), payload_sha256=payload_sha256(fields))
+
+
+def _unread(about: dict[str, Any], delivered: tuple[int, int]) -> int | None:
+    """Return how many entries wait to be read where that needs no counting: all of them, or none."""
+    first, last = about["first-entry"], about["last-entry"]
+    if not first or _place(first[0]) > delivered:
+        return int(about["length"])
+    return 0 if _place(last[0]) <= delivered else None
+
+
+def _place(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number or 0)
 
 
 def _cut(fields: Fields) -> bytes:

@@ -15,6 +15,7 @@ from clm.bus.client import connect
 from clm.bus.inbox import TriggerConsumer
 from clm.clock import SystemClock
 from clm.domain.task import Delivery, Trigger
+from clm.events import Event
 from clm.ports import BusState, OutboxRow
 
 BINARY = shutil.which("redis-server")
@@ -158,6 +159,7 @@ class MemoryOutbox:
         self.rows: list[OutboxRow] = []
         self.published: set[int] = set()
         self.servers: dict[int, str] = {}
+        self.appended: list[Event] = []
         self.states: list[BusState] = []
         self.fail_mark: Exception | None = None
 
@@ -175,6 +177,9 @@ class MemoryOutbox:
                     correlation_id="task-1",
                 )
             )
+
+    def append(self, events: Sequence[Event], trace_id: str) -> None:
+        self.appended += events
 
     def unpublished(self, limit: int) -> list[OutboxRow]:
         return [row for row in self.rows if row.seq not in self.published][:limit]
