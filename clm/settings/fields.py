@@ -150,6 +150,8 @@ class Settings(BaseSettings):
     """`auto` promotes what passes; `manual` registers it and leaves the switch to a person."""
     engine_control: Literal["systemd", "process"] = "systemd"
     """Who runs the engine: a systemd unit, or a process of ours (development)."""
+    switch: Literal["helper", "direct"] = "helper"
+    """Who points and restarts the unit: `helper`, a root oneshot qt may start, or `direct`, qt itself."""
     engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = "quantum-ai-engine.service"
     """Unit that serves the model."""
     engine_command: str = ""
