@@ -1,6 +1,6 @@
 """One learning cycle, top to bottom. Read this first.
 
-rows -> samples -> data set -> findings -> training -> comparison -> verdicts -> decision
+rows -> samples -> data set -> findings -> training -> proof -> comparison -> verdicts -> decision
 -> artefact -> promotion
 
 Whatever its end, a run leaves a proof pack, a closed row in the journal, and events.
@@ -8,13 +8,15 @@ Whatever its end, a run leaves a proof pack, a closed row in the journal, and ev
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import orjson
-
+from clm.artefacts.golden import choose_golden, encode_golden
+from clm.artefacts.inputs import inputs_of
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
+from clm.artefacts.proof_files import ProofJob
+from clm.basis import basis_of, decided_on
 from clm.clock import iso
 from clm.data.audits import AuditPolicy, audit, blocked, with_floor
 from clm.data.dataset import DataPolicy, Dataset, build_dataset
@@ -25,27 +27,28 @@ from clm.domain.task import Task
 from clm.errors import Interrupted
 from clm.evaluation.evaluate import compare, rows_of
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
+from clm.examination import Examiner
 from clm.gates.catalogue import judge
 from clm.gates.policy import GatePolicy
+from clm.gates.verdict import GateVerdict
 from clm.ports import (
     Brake,
     CandleSource,
     Clock,
     Journal,
     Promoter,
+    PromotionKind,
     PromotionOutcome,
     PromotionState,
+    PromotionWish,
+    Prover,
     Registry,
-    RunRecord,
     SampleSource,
     SignalProbe,
     StopSignal,
     Trainer,
 )
 from clm.record import CycleReport, RunInProgress
-
-_RUNS_LOOKED_AT = 100
-"""Runs among which the last one that decided is looked for; after so many skipped ones one trains again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,7 @@ class Policies:
     evaluation: EvaluationPolicy
     gates: GatePolicy
     promote: bool
-    """False leaves the switch to a person."""
+    """False leaves the switch to a person, whatever the mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,23 @@ class World:
     """None where windows are made of samples."""
     signal: SignalProbe | None = None
     """None where nobody asks whether there is anything to learn."""
+    prover: Prover | None = None
+    """None where no fresh process is asked to load the file; gates 9 and 10 then wait."""
+    examiner: Examiner = field(default_factory=Examiner)
+    """Says why a candidate was rejected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One candidate, from its training to what was decided about it."""
+
+    job: TrainingJob
+    dataset: Dataset
+    training: TrainingResult
+    comparison: Comparison
+    verdicts: tuple[GateVerdict, ...]
+    decision: Decision
+    artefact: Artefact
 
 
 def run_cycle(
@@ -121,11 +141,12 @@ def _learn(
         return run.close(refuse(findings))
 
     champion = world.promoter.champion()
-    basis = _basis(world, policies, dataset, champion)
+    basis = basis_of(world.code_version, dataset, policies, champion)
     run.note(basis=basis)
-    if task and not task.trigger.by_a_person and (earlier := _decided_on(basis, world.journal)):
+    if task and not task.trigger.by_a_person and (earlier := decided_on(basis, world.journal)):
         return run.close(skip(earlier.run_id, str(earlier.decision), dataset.fingerprint))
 
+    floor = None
     if world.signal:
         with run.phase("signal"):
             floor = world.signal.measure(dataset, stop)
@@ -134,6 +155,36 @@ def _learn(
         if blocked(findings):
             return run.close(refuse(findings))
 
+    made = _attempt(run, world, policies, dataset, champion, stop, on_epoch)
+    if made.decision.kind is DecisionKind.REJECT:
+        with run.phase("diagnose"):
+            run.note(
+                diagnosis=world.examiner.examine(
+                    made.job, dataset, made.training, made.verdicts, findings, floor, stop
+                )
+            )
+    if made.decision.kind is not DecisionKind.PROMOTE:
+        return run.close(made.decision, made.artefact)
+
+    with run.phase("promote"):
+        if stop.is_set():
+            raise Interrupted("STOPPING", "asked to stop before the promotion; nothing was changed")
+        why = made.decision.reasons[0]
+        wish = PromotionWish(kind=PromotionKind.CYCLE, reason=why, instead_of=champion)
+        promotion = _promote(world, policies, made.artefact, run, wish)
+    return run.close(made.decision, made.artefact, promotion)
+
+
+def _attempt(
+    run: RunInProgress,
+    world: World,
+    policies: Policies,
+    dataset: Dataset,
+    champion: ChampionRef | None,
+    stop: StopSignal,
+    on_epoch: Callable[[EpochReport], None],
+) -> Attempt:
+    """Train one candidate, judge it on the test part and register it, whatever came of it."""
     job = TrainingJob(
         run_id=run.run_id,
         directory=run.directory / "job",
@@ -147,6 +198,12 @@ def _learn(
         training = world.trainer.train(job, dataset, on_epoch, stop)
     run.note(training=training)
 
+    golden = choose_golden(dataset, training.p_candidate_N)
+    proof = None
+    if world.prover:
+        with run.phase("prove"):
+            proof = world.prover.prove(_proof_job(run, policies, dataset, training), golden, stop)
+
     with run.phase("judge"):
         comparison = compare(
             rows_of(dataset),
@@ -156,14 +213,21 @@ def _learn(
             p_logistic_N=training.p_logistic_N,
             base_rate=dataset.base_rate,
             policy=policies.evaluation,
+            past=run.standing.past,
         )
+        comparison = replace(comparison, serving=proof)
         verdicts = judge(comparison, policies.gates)
         decision = decide(verdicts)
     run.note(comparison=comparison, verdicts=verdicts)
 
     with run.phase("register"):
-        manifest = _manifest(run, world, policies, dataset, training, comparison, decision)
-        artefact = world.registry.register(training.weights_path, manifest)
+        golden_bytes = encode_golden(golden)
+        manifest = replace(
+            _manifest(run, world, policies, dataset, training, comparison, decision),
+            golden_sha256=hashlib.sha256(golden_bytes).hexdigest(),
+            inputs=inputs_of(dataset),
+        )
+        artefact = world.registry.register(training.weights_path, manifest, golden_bytes)
         world.journal.record_model(
             artefact,
             training_samples=len(dataset.split.train),
@@ -171,14 +235,15 @@ def _learn(
             validation_accuracy=comparison.candidate.accuracy,
         )
     run.note(artefact=artefact)
-    if decision.kind is not DecisionKind.PROMOTE:
-        return run.close(decision, artefact)
-
-    with run.phase("promote"):
-        if stop.is_set():
-            raise Interrupted("STOPPING", "asked to stop before the promotion; nothing was changed")
-        promotion = _promote(world, policies, artefact, run.run_id)
-    return run.close(decision, artefact, promotion)
+    return Attempt(
+        job=job,
+        dataset=dataset,
+        training=training,
+        comparison=comparison,
+        verdicts=verdicts,
+        decision=decision,
+        artefact=artefact,
+    )
 
 
 def read_dataset(
@@ -197,39 +262,35 @@ def read_dataset(
     return build_dataset(table, policies.data, candles.read() if candles else None)
 
 
-def _basis(world: World, policies: Policies, dataset: Dataset, champion: ChampionRef | None) -> str:
-    """Return a hash of all that the decision depends on; what is random has its seed among the policies."""
-    told = {
-        "code": world.code_version,
-        "data": dataset.fingerprint,
-        "policies": policies,
-        "champion": champion.sha256 if champion else None,
-    }
-    return hashlib.sha256(orjson.dumps(told, default=str, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _decided_on(basis: str, journal: Journal) -> RunRecord | None:
-    """Return the last run that decided, where it did so on this basis and left the engine alone.
-
-    One that promoted is never taken for final: the switch may have been put off or rolled back.
-    """
-    for run in journal.recent_runs(_RUNS_LOOKED_AT):
-        if "basis" in run.notes and run.decision not in (None, DecisionKind.SKIPPED):
-            final = run.decision in (DecisionKind.HOLD, DecisionKind.REJECT)
-            return run if final and run.notes["basis"] == basis else None
-    return None
-
-
-def _promote(world: World, policies: Policies, artefact: Artefact, run: str) -> PromotionOutcome:
-    """Ask the promoter, unless a person or the freeze keys have the last word."""
+def _promote(
+    world: World, policies: Policies, artefact: Artefact, run: RunInProgress, wish: PromotionWish
+) -> PromotionOutcome:
+    """Ask the promoter, unless this run, the freeze keys or a broken ledger have the last word."""
     version = artefact.manifest.version
     if not policies.promote:
-        why = f"the mode is manual; `clm promote {version}` does it"
+        why = "this run was asked not to promote"
     elif frozen := world.brake.frozen_because():
         why = f"nothing is promoted while the system is frozen: {frozen}"
+    elif broken := run.standing.broken_because:
+        why = f"the ledger is broken, attempts cannot be counted: {broken}; `clm verify-ledger` says more"
     else:
-        return world.promoter.promote(artefact, run)
-    return PromotionOutcome(state=PromotionState.ABORTED, version=version, reason=why, changes=())
+        return world.promoter.promote(artefact, run.run_id, wish)
+    why = f"{why}; `clm promote {version}` brings it in"
+    return PromotionOutcome(state=PromotionState.WAITING, version=version, reason=why, changes=())
+
+
+def _proof_job(
+    run: RunInProgress, policies: Policies, dataset: Dataset, training: TrainingResult
+) -> ProofJob:
+    return ProofJob(
+        directory=run.directory / "proof",
+        weights_path=training.weights_path,
+        sha256=training.file_sha256,
+        architecture=policies.training.architecture,
+        context_length=dataset.context_length,
+        n_features=len(dataset.feature_names),
+        timeout_s=policies.train_timeout_s,
+    )
 
 
 def _manifest(

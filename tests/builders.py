@@ -71,5 +71,7 @@ def gate_policy() -> GatePolicy:
         collapsed_range=0.05,
         logistic_margin=0.01,
         champion_margin=0.01,
+        max_file_mb=50.0,
+        max_prediction_ms=20.0,
         allow_first_champion=True,
     )

@@ -1,5 +1,6 @@
 """One learning cycle against a world in memory: what is decided, what is touched, what is left behind."""
 
+import hashlib
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from clm.artefacts.files import sha256_of
+from clm.artefacts.golden import read_golden
+from clm.artefacts.proof_files import ProofJob
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import Policies, World, run_cycle
 from clm.data.dataset import Dataset
@@ -14,6 +18,8 @@ from clm.data.reading import RawSamples
 from clm.data.signal import SignalFloor, Skill
 from clm.decision import DecisionKind
 from clm.domain.job import ChampionRef
+from clm.domain.ledger import PastAttempts
+from clm.domain.proof import GoldenRows, Route, ServingProof
 from clm.domain.task import Task, Trigger
 from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
@@ -35,6 +41,7 @@ class Case:
         self.brake = FakeBrake()
         self.promote = True
         self.signal: FakeSignal | None = None
+        self.prover: FakeProver | None = None
         self.audit = builders.audit_policy()
         self.training = builders.training_spec()
         self.code_version = "test"
@@ -51,6 +58,7 @@ class Case:
             runs_dir=self.directory / "runs",
             code_version=self.code_version,
             signal=self.signal,
+            prover=self.prover,
         )
         policies = Policies(
             history_days=0,
@@ -87,6 +95,28 @@ class FakeSignal:
         return self.floor
 
 
+class FakeProver:
+    """A fresh process that repeats every answer, some of them `off`."""
+
+    def __init__(self, off: float) -> None:
+        self.off = off
+        self.jobs: list[ProofJob] = []
+
+    def prove(self, job: ProofJob, golden: GoldenRows, stop: StopSignal) -> ServingProof:
+        self.jobs.append(job)
+        return ServingProof(
+            sha256=job.sha256,
+            size_bytes=7,
+            weights_finite=True,
+            golden=golden,
+            routes=(Route(name="the engine", p_G=golden.p_G + self.off),),
+            predictions=300,
+            p50_ms=1.0,
+            p99_ms=2.0,
+            p99_wall_ms=3.0,
+        )
+
+
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
     """A case that would be promoted."""
@@ -104,6 +134,39 @@ def test_a_model_with_skill_is_registered_and_promoted(case):
     assert set(report.pack.seconds) == {"read", "train", "judge", "register", "promote", "total"}
 
 
+def test_a_file_that_answers_as_it_was_judged_is_promoted(case):
+    """The proof is about the very bytes that are registered, and is part of the verdicts."""
+    case.prover = FakeProver(off=0.0)
+    report = case.run()
+    assert report.decision.kind is DecisionKind.PROMOTE
+    assert "parity" in report.decision.reasons[0]
+    assert "budget" in report.decision.reasons[0]
+    assert case.prover.jobs[0].sha256 == report.pack.artefact.manifest.sha256
+    assert "prove" in report.pack.seconds
+
+
+def test_f5_a_file_that_answers_otherwise_than_it_was_judged_is_rejected(case):
+    """The gates would have judged one model and the engine served another."""
+    case.prover = FakeProver(off=2e-5)
+    report = case.run()
+    assert report.decision.kind is DecisionKind.REJECT
+    assert report.decision.reasons[0].startswith("parity: In a fresh process the engine is 2.0e-05 off")
+    assert case.promoter.promoted == []
+
+
+def test_golden_rows_are_kept_with_the_artefact(case):
+    """Whoever serves the model, now or after a rollback, can be asked for them."""
+    report = case.run()
+    artefact = report.pack.artefact
+    golden = read_golden(artefact.golden_path)
+    assert golden.window_GLC.shape[:2] == (64, 128)
+    assert golden.p_G.min() == case.trainer.predict(report.pack.dataset).min()
+    assert golden.p_G.max() == case.trainer.predict(report.pack.dataset).max()
+    assert artefact.manifest.golden_sha256 == sha256_of(artefact.golden_path)
+    assert artefact.manifest.inputs.window_source == "history"
+    assert not list(report.proof_dir.rglob("golden.npz"))
+
+
 def test_noise_is_rejected_by_the_skill_gate_and_kept_as_an_artefact(case):
     """A rejected model is evidence, and evidence is kept; the engine never sees it."""
     case.trainer.predict = oracle(0.0)
@@ -113,6 +176,24 @@ def test_noise_is_rejected_by_the_skill_gate_and_kept_as_an_artefact(case):
     assert case.promoter.promoted == []
     assert [a.manifest.version for a in case.journal.models] == [report.version]
     assert case.journal.events[-1].status == "rejected"
+
+
+def test_a_rejection_is_explained_in_pack_row_and_event(case):
+    """Advice nobody measured is no explanation: the first finding names the cause and carries its figure."""
+    case.trainer.predict = oracle(0.0)
+    case.signal = FakeSignal(p_value=0.4)
+    report = case.run()
+    cause = report.pack.diagnosis.cause
+    assert cause.name == "no_skill"
+    assert cause.statistic == pytest.approx(0.4)
+    assert "no amount of the same rows" in cause.next_step
+    told = case.journal.events[-1].findings
+    assert told[0]["name"] == "no_skill"
+    assert case.journal.facts[-1]["findings"] == told
+    assert case.proof["diagnosis"]["cause"] == "no_skill"
+    assert "cause: no skill" in case.proof["summary"]
+    unknown = {a["name"] for a in case.proof["diagnosis"]["answers"] if a["verdict"] == "UNKNOWN"}
+    assert unknown >= {"best_epoch_not_restored", "learning_rate_too_high", "time_leak"}
 
 
 def test_the_same_model_as_the_champion_is_held(case):
@@ -150,8 +231,8 @@ def test_a_system_frozen_while_training_promotes_nothing(case):
     report = case.run()
     assert report.decision.kind is DecisionKind.PROMOTE
     assert case.promoter.promoted == []
-    assert report.promotion.state is PromotionState.ABORTED
-    assert case.journal.events[-1].status == "aborted"
+    assert report.promotion.state is PromotionState.WAITING
+    assert case.journal.events[-1].status == "waiting"
 
 
 def test_f15_the_manual_mode_leaves_the_switch_to_a_person(case):
@@ -160,6 +241,46 @@ def test_f15_the_manual_mode_leaves_the_switch_to_a_person(case):
     report = case.run()
     assert case.promoter.promoted == []
     assert report.version in report.promotion.reason
+
+
+def test_each_attempt_on_one_champion_is_judged_more_strictly(case):
+    """Repeated tries are multiple tests; the run says which one it was and what the ledger held."""
+    case.journal.past = PastAttempts(since_crown=36, sharpes=(0.1,) * 36)
+    report = case.run()
+    assert case.proof["attempt"]["number"] == 37
+    assert report.pack.comparison.auroc_interval.confidence == pytest.approx(1 - 0.1 / (37 * 38))
+    assert case.proof["ledger"] == {"rows": 36, "head_sha256": "0" * 64, "broken_because": None}
+    assert case.proof["attempt"]["deflated_sharpe"]["n_trials"] == 37
+
+
+def test_what_the_ledger_keeps_of_a_run_is_what_was_measured(case):
+    """With the hash of the proof pack: neither can be changed without the other."""
+    report = case.run()
+    ((judged, evidence),) = case.journal.attempts
+    proof = (report.proof_dir / "proof.json").read_bytes()
+    assert judged is True
+    assert evidence["proof_sha256"] == hashlib.sha256(proof).hexdigest()
+    assert evidence["data_fingerprint"] == report.pack.dataset.fingerprint
+    assert evidence["weights_hash"] == "w" * 64
+    assert evidence["auroc"] == report.pack.comparison.candidate.auroc
+
+
+def test_a_run_that_was_never_judged_is_no_attempt(case):
+    """It has not seen the test rows."""
+    case.source.raw = RawSamples(rows=case.source.raw.rows[:100])
+    case.run()
+    assert [judged for judged, _ in case.journal.attempts] == [False]
+
+
+def test_nothing_is_promoted_by_itself_while_the_ledger_is_broken(case):
+    """Attempts that cannot be counted cannot be paid for; a person may still decide."""
+    case.journal.broken_because = "row 3 is edited"
+    report = case.run()
+    assert report.decision.kind is DecisionKind.PROMOTE
+    assert case.promoter.promoted == []
+    assert report.promotion.state is PromotionState.WAITING
+    assert "row 3 is edited" in report.promotion.reason
+    assert "row 3 is edited" in (report.proof_dir / "proof.md").read_text()
 
 
 def test_a_promotion_that_was_rolled_back_is_not_called_promoted(case):

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+GOLDEN_NAME = "golden.npz"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
@@ -16,6 +18,21 @@ class Lineage:
     settings: Mapping[str, object]
     """The training spec and the data policies as plain values."""
     seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputContract:
+    """What a model was trained to read: whoever serves it holds its input against this."""
+
+    window_source: str
+    """`history` (the symbol's last samples) or `candles`."""
+    interval: int
+    """Microseconds from one candle to the next; 0 where the windows are of samples."""
+    low_C: tuple[float, ...]
+    high_C: tuple[float, ...]
+    """Least and greatest value of each feature at the decisions it was trained on."""
+    varies_C: tuple[bool, ...]
+    """False for a feature that did not vary in training: the served file ignores it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +51,10 @@ class Manifest:
     metrics: Mapping[str, float]
     lineage: Lineage
     notes: Mapping[str, object] = field(default_factory=dict)
+    golden_sha256: str = ""
+    """Of the golden rows; empty where none were kept."""
+    inputs: InputContract | None = None
+    """None for a model that was registered without."""
 
     def as_dict(self) -> dict[str, object]:
         """Return plain values for JSON."""
@@ -47,3 +68,8 @@ class Artefact:
     directory: Path
     model_path: Path
     manifest: Manifest
+
+    @property
+    def golden_path(self) -> Path | None:
+        """Where raw windows and their answers lie (clm.artefacts.golden); None where none were kept."""
+        return self.directory / GOLDEN_NAME if self.manifest.golden_sha256 else None

@@ -1,7 +1,8 @@
 """Every trained model in a directory of its own, outside the engine's models directory."""
 
 import dataclasses
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from clm.artefacts.files import (
     temporary_name,
     translated,
 )
-from clm.artefacts.manifest import Artefact, Lineage, Manifest
+from clm.artefacts.manifest import GOLDEN_NAME, Artefact, InputContract, Lineage, Manifest
 from clm.domain import ids
 from clm.errors import ArtefactError
 
@@ -23,6 +24,8 @@ MODEL_NAME = "model.pth"
 MANIFEST_NAME = "manifest.json"
 
 _SECONDS_AHEAD = 3600
+_SEAL = "seal"
+"""Key of manifest.json: sha256 over the rest of it."""
 
 
 def names_in(models_dir: Path) -> Callable[[str], bool]:
@@ -31,7 +34,7 @@ def names_in(models_dir: Path) -> Callable[[str], bool]:
 
 
 class DirectoryRegistry:
-    """Keeps artefacts as `<root>/<version>/{model.pth, manifest.json}`, each whole or absent."""
+    """Keeps artefacts as `<root>/<version>/{model.pth, golden.npz, manifest.json}`, each whole or absent."""
 
     def __init__(self, root: Path, *, taken: Callable[[str], bool] = lambda _version: False) -> None:
         self._root = root
@@ -47,8 +50,8 @@ class DirectoryRegistry:
             "NO_FREE_VERSION", f"{self._root}: an hour of version names is taken; check the clock"
         )
 
-    def register(self, weights_path: Path, manifest: Manifest) -> Artefact:
-        """Copy the file and its manifest durably into a directory that appears all at once.
+    def register(self, weights_path: Path, manifest: Manifest, golden: bytes = b"") -> Artefact:
+        """Copy the file, its manifest and its golden rows durably into a directory that appears all at once.
 
         Raises:
             ArtefactError: ARTEFACT_TORN where the file is not what the manifest says, ARTEFACT_EXISTS,
@@ -66,6 +69,8 @@ class DirectoryRegistry:
             building.mkdir(mode=0o750)
             try:
                 create_durably(building / MODEL_NAME, weights_path, mode=0o640)
+                if golden:
+                    create_durably(building / GOLDEN_NAME, golden, mode=0o640)
                 create_durably(building / MANIFEST_NAME, _encode(manifest), mode=0o640)
                 building.rename(directory)
             except BaseException:
@@ -83,7 +88,17 @@ class DirectoryRegistry:
         directory = self._directory(version)
         manifest = self._manifest(directory)
         _check(directory / MODEL_NAME, manifest)
+        if manifest.golden_sha256:
+            _check_hash(directory / GOLDEN_NAME, manifest.golden_sha256)
         return self._artefact(directory, manifest)
+
+    def manifest(self, version: str) -> Manifest:
+        """Return what is known of a registered model, without reading its file.
+
+        Raises:
+            ArtefactError: ARTEFACT_MISSING, ARTEFACT_TORN.
+        """
+        return self._manifest(self._directory(version))
 
     def list(self) -> tuple[Artefact, ...]:
         """Return what is registered, oldest version first, without reading the model files."""
@@ -112,11 +127,8 @@ class DirectoryRegistry:
                 "ARTEFACT_MISSING", f"{directory.name} is not registered: there is no {path}; see `clm runs`"
             )
         try:
-            plain = orjson.loads(path.read_bytes())
-            lineage = Lineage(**plain.pop("lineage"))
-            names = tuple(plain.pop("feature_names"))
-            manifest = Manifest(**plain, feature_names=names, lineage=lineage)
-        except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError) as exc:
+            manifest = _decode(path.read_bytes())
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
             raise ArtefactError("ARTEFACT_TORN", f"{path} is not a manifest ({exc}); train again") from exc
         if manifest.version != directory.name:
             raise ArtefactError(
@@ -146,6 +158,10 @@ def check_whole(path: Path, *, sha256: str, size_bytes: int) -> None:
             "ARTEFACT_TORN",
             f"{path} has {size} bytes, its manifest says {size_bytes}; restore it or train again",
         )
+    _check_hash(path, sha256)
+
+
+def _check_hash(path: Path, sha256: str) -> None:
     found = sha256_of(path)
     if found != sha256:
         raise ArtefactError(
@@ -160,10 +176,33 @@ def _check(path: Path, manifest: Manifest) -> None:
 
 def _encode(manifest: Manifest) -> bytes:
     plain = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest)}
-    return (
-        orjson.dumps(plain, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY)
-        + b"\n"
-    )
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    # Read back once, so that the seal is of the values that a reader gets.
+    plain = orjson.loads(orjson.dumps(plain, option=options))
+    return orjson.dumps({**plain, _SEAL: _seal(plain)}, option=options) + b"\n"
+
+
+def _decode(data: bytes) -> Manifest:
+    """Return the manifest; a bit that flipped in it, like one in the model, makes it unreadable.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: it is none, or not what was written.
+    """
+    plain = orjson.loads(data)
+    seal = plain.pop(_SEAL, None)
+    if seal is not None and seal != _seal(plain):
+        raise ValueError("it was changed since it was written")
+    inputs = plain.pop("inputs", None)
+    if inputs is not None:
+        lists = {name: tuple(value) for name, value in inputs.items() if isinstance(value, list)}
+        inputs = InputContract(**{**inputs, **lists})
+    lineage = Lineage(**plain.pop("lineage"))
+    names = tuple(plain.pop("feature_names"))
+    return Manifest(**plain, feature_names=names, lineage=lineage, inputs=inputs)
+
+
+def _seal(plain: Mapping[str, object]) -> str:
+    return hashlib.sha256(orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _discard(building: Path) -> None:

@@ -16,13 +16,15 @@ from clm.bus.client import connect
 from clm.bus.relay import OutboxRelay
 from clm.clock import SystemClock
 from clm.cycle import Policies, World
+from clm.daemon.brakes import Brakes, PauseBrake
+from clm.daemon.prover import SubprocessProver
 from clm.daemon.signal import SubprocessSignal
 from clm.daemon.trainer import SubprocessTrainer
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
 from clm.data.signal import SignalPolicy
 from clm.errors import Interrupted
-from clm.ports import CandleSource, Engine, Outbox, StopSignal, Switch
+from clm.ports import Brake, CandleSource, Engine, Outbox, StopSignal, Switch
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.engine_systemd import SystemdEngine
 from clm.promotion.env_file import EnvFile
@@ -32,6 +34,7 @@ from clm.promotion.switch_helper import HelperSwitch
 from clm.settings import Settings, inherited_environment, redis_password
 from clm.store.candle_files import CandleDirectory
 from clm.store.contract import check_contract
+from clm.store.controls import SqliteControls
 from clm.store.migrate import migrate
 from clm.store.outbox import SqliteOutbox
 from clm.store.promotions import SqlitePromotionLog
@@ -117,6 +120,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         code_version=clm.__version__,
         candles=candles_of(settings),
         signal=signal_of(settings),
+        prover=SubprocessProver(python=settings.python, environment=inherited_environment()),
     )
     return Wired(
         settings=settings,
@@ -163,7 +167,7 @@ def policies(settings: Settings, *, promote: bool = True) -> Policies:
         train_timeout_s=settings.train_timeout_s,
         evaluation=settings.evaluation_policy(),
         gates=settings.gate_policy(),
-        promote=promote and settings.promotion_mode == "auto",
+        promote=promote,
     )
 
 
@@ -191,6 +195,8 @@ def promotion_policy(settings: Settings) -> PromotionPolicy:
         min_free_bytes=settings.min_free_mb * 1_000_000,
         health_url=settings.engine_health_url or None,
         engine_may_be_down=settings.engine_control == "process",
+        mode=settings.promotion_mode,
+        promote_live=settings.promote_live,
     )
 
 
@@ -215,9 +221,15 @@ def switch_of(settings: Settings) -> Switch:
     return HelperSwitch(env_file, models_dir=settings.models_dir, orders_dir=settings.state_dir / "switch")
 
 
-def brake_of(settings: Settings) -> RedisBrake:
-    """Return the freeze keys, asked with little patience: the daemon's main thread waits for the answer."""
-    return RedisBrake(connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0))
+def brake_of(settings: Settings) -> Brake:
+    """Return all that may stop the learning, asked with little patience: the main thread waits for it."""
+    keys = connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0)
+    return Brakes(PauseBrake(controls_of(settings)), RedisBrake(keys))
+
+
+def controls_of(settings: Settings) -> SqliteControls:
+    """Return what a person told the daemon to leave alone."""
+    return SqliteControls(settings.store, SystemClock(), busy_limit_s=QUEUE_BUSY_LIMIT_S)
 
 
 def relay_of(client: redis.Redis, outbox: Outbox) -> OutboxRelay:

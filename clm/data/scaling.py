@@ -11,6 +11,9 @@ from clm.domain.sample import Floats, Ints
 RESOLUTION = 1e-6
 """Smallest spread, relative to a feature's magnitude, that the served model can see: it reads float32."""
 
+_QUARTILES_APART = 1.349
+"""Distance of the quartiles of a normal distribution, in standard deviations."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaler:
@@ -28,12 +31,30 @@ def fit_scaler(features_RC: Floats, row_N: Ints) -> Scaler:
     """Fit on these rows, each counted once, in float64."""
     fitted_RC = features_RC[np.unique(row_N)]
     if not len(fitted_RC):
-        n_features = features_RC.shape[1]
-        return Scaler(mean_C=np.zeros(n_features), scale_C=np.ones(n_features))
+        return unscaled(features_RC.shape[1])
     return Scaler(
         mean_C=fitted_RC.mean(axis=0),
         scale_C=np.where(varies(fitted_RC), fitted_RC.std(axis=0), 1.0),
     )
+
+
+def fit_robust(features_NC: Floats) -> Scaler:
+    """Fit on median and quartiles, as wide as a standard deviation where values are normal.
+
+    One absurd value does not move them. Where half of the values are alike the standard deviation is taken.
+    """
+    if not len(features_NC):
+        return fit_scaler(features_NC, np.empty(0, dtype=np.int64))
+    low_C, middle_C, high_C = np.percentile(features_NC, (25, 50, 75), axis=0)
+    width_C = (high_C - low_C) / _QUARTILES_APART
+    tight_C = width_C <= RESOLUTION * np.abs(features_NC).max(axis=0)
+    spread_C = np.where(tight_C, features_NC.std(axis=0), width_C)
+    return Scaler(mean_C=middle_C, scale_C=np.where(varies(features_NC), spread_C, 1.0))
+
+
+def unscaled(n_features: int) -> Scaler:
+    """Return the scaler that changes nothing."""
+    return Scaler(mean_C=np.zeros(n_features), scale_C=np.ones(n_features))
 
 
 def fit_window_scaler(windows: WindowSet, train: Ints) -> Scaler:

@@ -25,6 +25,12 @@ class TrainingSpec:
     """Epochs without a better validation log loss before training stops."""
     seed: int
     threads: int
+    scaling: str = "standard"
+    """`standard`, `robust` (median and quartiles) or `none`."""
+    spread_weight: float = 0.0
+    """Of the loss term that rewards spread of P(WIN)."""
+    ensemble: int = 1
+    """Networks whose averaged answer is taught to the one that is served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,6 +84,11 @@ def log_loss(label_N: Bytes8, p_win_N: Floats) -> float:
     return _mean(log_loss_rows(label_N, p_win_N))
 
 
+def base_log_loss(label_N: Bytes8) -> float:
+    """Return what predicting these rows' own share of WIN costs them."""
+    return log_loss(label_N, np.full(len(label_N), label_N.mean() if len(label_N) else np.nan))
+
+
 def brier(label_N: Bytes8, p_win_N: Floats) -> float:
     """Return the mean squared distance between P(WIN) and the label."""
     return _mean((p_win_N - label_N) ** 2) if usable(p_win_N) else float("nan")

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 from clm.evaluation.evaluation import Comparison
 from clm.gates.champion import beats_champion
-from clm.gates.deferred import agreement, budget, calibration, outcome_calibration, parity, worst_slice
+from clm.gates.deferred import calibration, worst_slice
 from clm.gates.distribution import action_diversity, confidence_spread
 from clm.gates.policy import GatePolicy
+from clm.gates.serving import budget, parity
+from clm.gates.shadow import agreement, outcome_calibration
 from clm.gates.skill import skill
 from clm.gates.verdict import GateVerdict
 

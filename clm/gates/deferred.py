@@ -7,24 +7,6 @@ from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateStatus, GateVerdict
 
 
-def agreement(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Defer: how often the model agrees with the ensemble shows only while it serves in shadow."""
-    return _deferred(
-        "agreement",
-        reason="Agreement with the ensemble is not known before the model has served in shadow.",
-        waits_for="At least 200 shadow events with the ensemble's action beside the model's.",
-    )
-
-
-def outcome_calibration(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Defer: whether confidence is borne out shows only in outcomes of shadow predictions."""
-    return _deferred(
-        "outcome_calibration",
-        reason="No outcome of a shadow prediction is known, so hit rates by confidence cannot be counted.",
-        waits_for="One-hour outcomes of shadow predictions in at least 3 confidence buckets.",
-    )
-
-
 def calibration(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     """Defer: the error is measured, and the gate on it is not in use."""
     error = comparison.candidate.ece
@@ -51,24 +33,6 @@ def worst_slice(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         reason=f"Lowest AUROC is {known[worst]:.3f} ({worst}), without an interval: reported, not judged.",
         waits_for="An interval of AUROC for each symbol.",
         observed=known[worst],
-    )
-
-
-def parity(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Defer: no fresh process has reproduced stored predictions from the file."""
-    return _deferred(
-        "parity",
-        reason="No fresh process has loaded the file as the engine does and repeated the predictions.",
-        waits_for="64 stored predictions reproduced from raw rows to 1e-5.",
-    )
-
-
-def budget(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Defer: size and latency of the served file are not part of a comparison."""
-    return _deferred(
-        "budget",
-        reason="File size and the time of one prediction are not measured here.",
-        waits_for="File size and the 99th percentile of prediction time on one core.",
     )
 
 

@@ -20,3 +20,7 @@ class GatePolicy:
     """How much worse than the champion's the log loss may be, in nats, at the interval's upper end."""
     allow_first_champion: bool
     """Whether a first model may go in where no champion can be scored."""
+    max_file_mb: float
+    """Millions of bytes of the served file."""
+    max_prediction_ms: float
+    """99th percentile of one prediction's time on one core."""

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Protocol
 
 from clm.artefacts.manifest import Artefact, Manifest
+from clm.artefacts.proof_files import ProofJob
 from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
 from clm.data.reading import SampleColumns
 from clm.data.signal import SignalFloor
+from clm.diagnosis.evidence import LivePredictions, Measurement
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
+from clm.domain.ledger import LedgerEntry, LedgerStanding
+from clm.domain.proof import GoldenRows, ServingProof
 from clm.domain.task import Task
 from clm.events import Event
 from clm.ports.time import StopSignal
@@ -59,6 +63,26 @@ class SignalProbe(Protocol):
         ...
 
 
+class Prober(Protocol):
+    """Measures in a child process what the probes of a rejected run need to know."""
+
+    def measure(self, job: TrainingJob, stop: StopSignal) -> Mapping[str, Measurement]:
+        """Return the measurements by name, each with figures or with why there are none; never fails.
+
+        Raises:
+            Interrupted: `stop` was set; the child is gone.
+        """
+        ...
+
+
+class Telemetry(Protocol):
+    """What the trading system tells of the model it serves."""
+
+    def live_predictions(self) -> LivePredictions:
+        """Return the latest ones, or why there are none; never fails."""
+        ...
+
+
 class Trainer(Protocol):
     """Trains in a child process."""
 
@@ -79,6 +103,20 @@ class Trainer(Protocol):
         ...
 
 
+class Prover(Protocol):
+    """Has a served file loaded and asked by a fresh process, before anything is switched."""
+
+    def prove(self, job: ProofJob, golden: GoldenRows, stop: StopSignal) -> ServingProof:
+        """Return what it found; a file that does not load is an answer, not an error.
+
+        Raises:
+            TrainingError: CHILD_KILLED, CHILD_TIMEOUT, CHILD_FAILED, ARCHITECTURE_UNKNOWN, JOB_UNREADABLE,
+                RESULT_INVALID.
+            Interrupted: `stop` was set; the child is gone.
+        """
+        ...
+
+
 class Registry(Protocol):
     """Keeps every trained model, rejected ones too, outside the engine's models directory."""
 
@@ -86,8 +124,8 @@ class Registry(Protocol):
         """Return a version name that is not taken; the next free second on a clash."""
         ...
 
-    def register(self, weights_path: Path, manifest: Manifest) -> Artefact:
-        """Copy the file durably into a directory of its own, with its manifest."""
+    def register(self, weights_path: Path, manifest: Manifest, golden: bytes = b"") -> Artefact:
+        """Copy the file durably into a directory of its own, with its manifest and its golden rows."""
         ...
 
     def get(self, version: str) -> Artefact:
@@ -121,6 +159,8 @@ class RunRecord:
     completed_at: datetime | None
     trigger_reason: str
     proof_path: str | None
+    ledger_row: int | None
+    """Its number in the ledger; None while it runs."""
     notes: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -153,8 +193,22 @@ class Journal(Protocol):
         facts: Mapping[str, object],
         proof_path: Path | None,
         events: Sequence[Event],
+        judged: bool,
+        evidence: Mapping[str, object],
     ) -> None:
-        """Close the run; `facts` may hold symbol_count, sample_count, feature_count, metrics."""
+        """Close the run; `facts` may hold symbol_count, sample_count, feature_count, metrics.
+
+        Its row in the ledger is written with it: `judged` where a candidate was judged on test rows,
+        `evidence` the figures and hashes that the row keeps for ever.
+        """
+        ...
+
+    def record(self, entry: LedgerEntry) -> None:
+        """Append to the ledger what no run's end tells: a try of the tuning ladder."""
+        ...
+
+    def standing(self) -> LedgerStanding:
+        """Return what the ledger says to the next attempt."""
         ...
 
     def run(self, run_id: str) -> RunRecord | None: ...

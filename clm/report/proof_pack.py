@@ -10,15 +10,19 @@ from clm.data.audits import Finding
 from clm.data.dataset import Dataset
 from clm.data.signal import SignalFloor
 from clm.decision import Decision
+from clm.diagnosis.answers import Diagnosis
 from clm.domain.job import TrainingResult
+from clm.domain.ledger import LedgerStanding
 from clm.evaluation.evaluation import Comparison
 from clm.gates.verdict import GateVerdict
+from clm.report.attempt import attempt_section, ledger_section
 from clm.report.distributions import distributions_section
 from clm.report.markdown import render
 from clm.report.plain import Plain, plain
 from clm.report.sections import (
     artefact_section,
     data_section,
+    diagnosis_section,
     findings_section,
     gate_rows,
     metrics_side_by_side,
@@ -33,6 +37,7 @@ __all__ = [
     "as_document",
     "as_json",
     "as_markdown",
+    "found",
     "gate_rows",
     "metrics_side_by_side",
     "summary_sentence",
@@ -60,10 +65,14 @@ class ProofPack:
     training: TrainingResult | None = None
     comparison: Comparison | None = None
     verdicts: Sequence[GateVerdict] = ()
+    diagnosis: Diagnosis | None = None
+    """None where nothing was rejected, or nobody asks why."""
     decision: Decision | None = None
     artefact: Artefact | None = None
     promotion: Mapping[str, object] | None = None
     """state, version, reason, changes: how the promotion ended and what it changed on the server."""
+    ledger: LedgerStanding | None = None
+    """What the ledger said when the run began."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By phase, with `total`."""
     error: str | None = None
@@ -80,7 +89,15 @@ def summary_sentence(pack: ProofPack) -> str:
         promotion=pack.promotion,
         status=pack.status,
         error=pack.error,
+        cause=pack.diagnosis.cause if pack.diagnosis else None,
     )
+
+
+def found(pack: ProofPack) -> list[dict[str, Plain]]:
+    """Return what was found wrong, the cause first: of the probes, or of the audits where none was asked."""
+    wrong = pack.diagnosis.findings if pack.diagnosis else pack.findings
+    names = ("name", "statistic", "threshold", "message", "next_step")
+    return [{name: plain(getattr(finding, name)) for name in names} for finding in wrong]
 
 
 def as_document(pack: ProofPack) -> dict[str, Plain]:
@@ -102,11 +119,14 @@ def as_document(pack: ProofPack) -> dict[str, Plain]:
         "signal": signal_section(pack.signal) if pack.signal else None,
         "training": training_section(pack.training) if pack.training else None,
         "metrics": metrics_side_by_side(pack.comparison),
+        "attempt": attempt_section(pack.comparison) if pack.comparison else None,
         "gates": [*gate_rows(pack.verdicts)],
+        "diagnosis": diagnosis_section(pack.diagnosis) if pack.diagnosis else None,
         "decision": pack.decision.kind.value if pack.decision else None,
         "reasons": list(pack.decision.reasons) if pack.decision else [],
         "artefact": artefact_section(pack.artefact) if pack.artefact else None,
         "promotion": plain(pack.promotion),
+        "ledger": ledger_section(pack.ledger) if pack.ledger else None,
         "seconds": plain(pack.seconds),
         "error": pack.error,
     }

@@ -10,6 +10,7 @@ from clm.data.audits import Finding
 from clm.data.candles.series import CandleReport
 from clm.data.dataset import Dataset
 from clm.data.signal import SignalFloor
+from clm.diagnosis.answers import Diagnosis
 from clm.domain.job import TrainingResult
 from clm.domain.sample import Ints
 from clm.evaluation.evaluation import Comparison
@@ -129,6 +130,15 @@ def gate_rows(verdicts: Sequence[GateVerdict]) -> list[dict[str, Plain]]:
         }
         for verdict in verdicts
     ]
+
+
+def diagnosis_section(diagnosis: Diagnosis) -> dict[str, Plain]:
+    """Return the cause and every answer, findings first."""
+    return {
+        "cause": diagnosis.cause.name if diagnosis.cause else None,
+        "answers": [plain(answer) for answer in diagnosis.answers],
+        "seconds": plain(diagnosis.seconds),
+    }
 
 
 def artefact_section(artefact: Artefact) -> dict[str, Plain]:

@@ -106,6 +106,12 @@ class Settings(BaseSettings):
     """Weigh classes by their inverse share in the training part."""
     patience: Annotated[int, Field(ge=1, le=1000)] = 3
     """Epochs without a better validation log loss before training stops."""
+    scaling: Literal["standard", "robust", "none"] = "standard"
+    """How features are scaled: by mean and deviation, by median and quartiles, or not at all."""
+    spread_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Weight of a loss term that pays for spread of P(WIN); it buys gates 1 and 2, never skill."""
+    ensemble: Annotated[int, Field(ge=1, le=10)] = 1
+    """Networks of different seeds whose average is taught to the served one; 1 for none."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     """Seed of everything random; the same seed and store give the same weights."""
     train_threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -117,7 +123,7 @@ class Settings(BaseSettings):
     bootstrap_replicates: Annotated[int, Field(ge=100, le=100_000)] = 1000
     """Block-bootstrap replicates of every interval."""
     bootstrap_confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    """Coverage of the intervals."""
+    """Coverage of the intervals at the first attempt; 1 - this is the error allowed over all attempts."""
     block_h: Annotated[float, Field(gt=0, le=24 * 60)] = 24.0
     """Mean length of a bootstrap block in hours."""
     fee_bps: Annotated[float, Field(ge=0, le=1000)] = 4.0
@@ -144,10 +150,16 @@ class Settings(BaseSettings):
     """Gate 6: nats of log loss by which the interval's upper end may be worse than the champion."""
     allow_first_champion: bool = True
     """Gate 6: whether a model may go in where no champion can be scored."""
+    max_file_mb: Annotated[float, Field(gt=0, le=10_000)] = 50.0
+    """Gate 10: millions of bytes that the served file may have."""
+    max_prediction_ms: Annotated[float, Field(gt=0, le=60_000)] = 20.0
+    """Gate 10: what 99 % of predictions may take at most, one at a time, of one core."""
 
     # Promotion
     promotion_mode: Literal["auto", "manual"] = "auto"
-    """`auto` promotes what passes; `manual` registers it and leaves the switch to a person."""
+    """`auto` promotes what passes while the engine is in shadow mode; `manual` leaves it to `clm promote`."""
+    promote_live: bool = False
+    """Let `auto` also replace the model of a live engine (PATCHTST_SHADOW_ONLY not true)."""
     engine_control: Literal["systemd", "process"] = "systemd"
     """Who runs the engine: a systemd unit, or a process of ours (development)."""
     switch: Literal["helper", "direct"] = "helper"
@@ -275,6 +287,9 @@ class Settings(BaseSettings):
             patience=self.patience,
             seed=self.seed,
             threads=self.train_threads,
+            scaling=self.scaling,
+            spread_weight=self.spread_weight,
+            ensemble=self.ensemble,
         )
 
     def evaluation_policy(self) -> EvaluationPolicy:
@@ -300,6 +315,8 @@ class Settings(BaseSettings):
             logistic_margin=self.logistic_margin,
             champion_margin=self.champion_margin,
             allow_first_champion=self.allow_first_champion,
+            max_file_mb=self.max_file_mb,
+            max_prediction_ms=self.max_prediction_ms,
         )
 
     def split_policy(self) -> SplitPolicy:

@@ -18,6 +18,8 @@ MIN_LOGIT_STD = 1e-6
 """Below it all windows have the same logit, and no slope can be told."""
 MAX_SLOPE = 20.0
 _STEPS = 50
+_TILTS = np.geomspace(0.01, 10.0, 60)
+"""Standard deviations of the logit that are tried where spread is paid for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +34,12 @@ class Calibration:
 IDENTITY = Calibration(slope=1.0, intercept=0.0)
 
 
-def fit_calibration(logit_N: Floats, label_N: Bytes8) -> Calibration:
-    """Fit slope and intercept by log loss against Platt's targets, which keep both finite."""
+def fit_calibration(logit_N: Floats, label_N: Bytes8, spread_weight: float = 0.0) -> Calibration:
+    """Fit slope and intercept by log loss against Platt's targets, which keep both finite.
+
+    Where the training paid for spread, the same term is part of what is minimised here: log loss alone would
+    at once take back what the term bought.
+    """
     n_win = int(np.sum(label_N == 1))
     n_loss = len(label_N) - n_win
     if not n_win or not n_loss:
@@ -42,7 +48,12 @@ def fit_calibration(logit_N: Floats, label_N: Bytes8) -> Calibration:
     mean, std = float(logit_N.mean()), float(logit_N.std())
     if std > MIN_LOGIT_STD:
         # Fitted on standardised logits: Newton's steps then do not depend on their size.
-        design_NK = np.stack([(logit_N - mean) / std, np.ones_like(logit_N)], axis=1)
+        standard_N = (logit_N - mean) / std
+        if spread_weight:
+            tilt, level = _dearest_spread(standard_N, target_N, spread_weight, MAX_SLOPE * std)
+            slope = tilt / std
+            return Calibration(slope=slope, intercept=level - slope * mean, remark="fitted to pay for spread")
+        design_NK = np.stack([standard_N, np.ones_like(logit_N)], axis=1)
         tilt, level = _newton(design_NK, target_N)
         slope = float(tilt) / std
         if 0.0 < slope <= MAX_SLOPE:
@@ -61,6 +72,21 @@ def fold_calibration(output_proj: nn.Linear, calibration: Calibration) -> None:
     with torch.no_grad():
         output_proj.weight.copy_(output_proj.weight.double() * calibration.slope)
         output_proj.bias.copy_(output_proj.bias.double() * calibration.slope + calibration.intercept)
+
+
+def _dearest_spread(
+    standard_N: Floats, target_N: Floats, spread_weight: float, most_tilt: float
+) -> tuple[float, float]:
+    """Return the tilt of least log loss - weight * ln(std of P(WIN)), which is not convex, from a grid."""
+    found = []
+    for tilt in _TILTS[most_tilt >= _TILTS] if most_tilt >= _TILTS[0] else np.array([most_tilt]):
+        offset_N = tilt * standard_N
+        (level,) = _newton(np.ones((len(standard_N), 1)), target_N, offset_N=offset_N)
+        logit_N = offset_N + level
+        cost = _loss(logit_N, target_N) - spread_weight * float(np.log(p_win(logit_N).std() + 1e-12))
+        found.append((cost, float(tilt), float(level)))
+    _, tilt, level = min(found)
+    return tilt, level
 
 
 def _newton(design_NK: Floats, target_N: Floats, offset_N: Floats | float = 0.0) -> Floats:

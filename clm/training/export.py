@@ -5,7 +5,6 @@ Shapes: C channels, S steps of a patch, D outputs of the first layer.
 
 import hashlib
 import io
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +16,10 @@ from torch import Tensor, nn
 from clm.artefacts.files import replace_durably
 from clm.data.scaling import Scaler
 from clm.domain.sample import Floats
-from clm.errors import ArtefactError, TrainingError
+from clm.errors import TrainingError
+from clm.models.served_file import load_served
+
+__all__ = ["fold_scaling", "load_served", "require_agreement", "save_served", "weights_hash"]
 
 TOLERANCE = 1e-5
 """How far P(WIN) of the served file from raw windows may be from the trained network's from scaled ones."""
@@ -51,33 +53,6 @@ def save_served(model: nn.Module, path: Path) -> bytes:
     data = buffer.getvalue()
     replace_durably(path, data)
     return data
-
-
-def load_served(model: nn.Module, data: bytes) -> None:
-    """Load a served file's bytes into a network: no code is run, every key and shape has to match.
-
-    Raises:
-        ArtefactError: MODEL_UNREADABLE.
-    """
-    try:
-        document = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-        state = document.get("model_state_dict", document)
-        model.load_state_dict(state, strict=True)
-    # weights_only raises UnpicklingError, a torn zip or another shape RuntimeError, other content the rest.
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        EOFError,
-    ) as exc:
-        raise ArtefactError(
-            "MODEL_UNREADABLE", f"the file does not load into this architecture: {exc}"
-        ) from exc
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
-        raise ArtefactError("MODEL_UNREADABLE", "the file holds weights that are not finite")
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:

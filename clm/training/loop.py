@@ -14,9 +14,9 @@ from clm.domain.job import EpochReport, TrainingSpec
 from clm.errors import TrainingError
 from clm.evaluation.metrics import auroc, log_loss_rows
 from clm.training.calibrate import IDENTITY, Calibration, fit_calibration
-from clm.training.loss import class_weights, weighted_loss
+from clm.training.loss import class_weights, spread_term, weighted_loss
 from clm.training.predict import logits, p_win
-from clm.training.windows import Windows
+from clm.training.windows import Part, Windows
 
 EPOCH_WINDOWS = 8192
 """Windows of an epoch at most, so that a training takes minutes however large the store.
@@ -26,15 +26,6 @@ Windows overlap in all steps but one: those of a large store say little new each
 MAX_GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.1
 """Share of all steps in which the learning rate rises; then it falls along a cosine to 0."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """The labelled windows of one part of the split."""
-
-    row_N: Tensor
-    label_N: Tensor
-    """float32, 1 or 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +72,7 @@ def fit(
         train_loss = _train_epoch(model, windows, train, index_N, spec, weights, optimizer, schedule, epoch)
         logit_N = logits(model, windows, validation.row_N)
         _require_finite(float(logit_N.sum()), f"sum of the validation logits of epoch {epoch}")
-        fitted = fit_calibration(logit_N, label_N)
+        fitted = fit_calibration(logit_N, label_N, spec.spread_weight)
         p_N = p_win(fitted.slope * logit_N + fitted.intercept)
         log_loss = float(log_loss_rows(label_N, p_N).mean())
         if better := log_loss < best:
@@ -158,6 +149,8 @@ def _train_epoch(
         loss = weighted_loss(
             logit_B, train.label_N[index_B], label_smoothing=spec.label_smoothing, weights=weights
         )
+        if spec.spread_weight:
+            loss = loss + spec.spread_weight * spread_term(logit_B)
         _require_finite(loss.item(), f"training loss at step {step} of epoch {epoch}")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_LEAST_VARIANCE = 1e-6
+"""Keeps the gradient finite where all answers are the same."""
+
 
 def smoothed(label_B: Tensor, label_smoothing: float) -> Tensor:
     """Return targets ε/2 and 1 - ε/2: ε = 0.1 gives 0.05 and 0.95."""
@@ -17,6 +20,14 @@ def class_weights(label_N: Tensor) -> tuple[float, float]:
     if not n_win or not n_loss:
         return 1.0, 1.0
     return len(label_N) / (2.0 * n_loss), len(label_N) / (2.0 * n_win)
+
+
+def spread_term(logit_B: Tensor) -> Tensor:
+    """Return -ln of the standard deviation of P(WIN) in a batch: the narrower the answers, the dearer.
+
+    It pays for spread alone, right or wrong: what it buys is no skill, and the gates are to see that.
+    """
+    return -0.5 * torch.log(torch.sigmoid(logit_B).var(correction=0) + _LEAST_VARIANCE)
 
 
 def weighted_loss(

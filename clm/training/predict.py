@@ -5,7 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from clm.domain.sample import Floats
+from clm.models.served_file import p_win
 from clm.training.windows import Windows
+
+__all__ = ["logits", "p_win"]
 
 BATCH = 1024
 
@@ -16,9 +19,3 @@ def logits(model: nn.Module, windows: Windows, row_N: Tensor) -> Floats:
     with torch.inference_mode():
         parts = [model(windows.gather(row_B)).double() for row_B in torch.split(row_N, BATCH)]
     return torch.cat(parts).numpy() if parts else np.empty(0)
-
-
-def p_win(logit_N: Floats) -> Floats:
-    """Return P(WIN); the sign decides which form cannot overflow."""
-    small_N = np.exp(-np.abs(logit_N))
-    return np.where(logit_N >= 0, 1.0, small_N) / (1.0 + small_N)

@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,11 +16,12 @@ from clm.models.catalogue import Architecture, architecture, linear_layer
 from clm.training.calibrate import fold_calibration
 from clm.training.champion import score_champion
 from clm.training.determinism import make_deterministic
+from clm.training.ensemble import fit_candidate
 from clm.training.export import fold_scaling, load_served, require_agreement, save_served, weights_hash
 from clm.training.logistic import score_logistic
-from clm.training.loop import Fit, Part, fit
+from clm.training.loop import Fit
 from clm.training.predict import logits, p_win
-from clm.training.windows import live_channels, raw_windows, scaled_windows
+from clm.training.windows import live_channels, part_of, raw_windows, scaled_windows, scaler_of
 
 
 def train_job(
@@ -38,18 +38,19 @@ def train_job(
     chosen = architecture(job.spec.architecture)
     _require_fit(job, arrays, chosen)
     make_deterministic(job.spec.seed, job.spec.threads)
-    scaled = scaled_windows(arrays, n_channels=chosen.n_features, context_length=job.context_length)
+    learnt = replace(arrays, scaler=scaler_of(arrays, job.spec.scaling))
+    scaled = scaled_windows(learnt, n_channels=chosen.n_features, context_length=job.context_length)
     raw = raw_windows(arrays, n_channels=chosen.n_features, context_length=job.context_length)
     live_C = live_channels(arrays, chosen.n_features)
-    validation, test_N = _part(arrays, arrays.validation), _rows(arrays, arrays.test)
+    validation, test_N = part_of(arrays, arrays.validation), _rows(arrays, arrays.test)
 
-    model = chosen.build(job.spec.dropout)
-    fitted = fit(model, scaled, _part(arrays, arrays.train), validation, job.spec, on_epoch)
+    train = part_of(arrays, arrays.train)
+    model, fitted = fit_candidate(chosen, scaled, train, validation, job.spec, on_epoch)
     model.load_state_dict(fitted.state)
     fold_calibration(linear_layer(model, chosen.output_layer), fitted.calibration)
     p_trained_N = p_win(logits(model, scaled, test_N))
 
-    fold_scaling(linear_layer(model, chosen.input_layer), arrays.scaler, live_C)
+    fold_scaling(linear_layer(model, chosen.input_layer), learnt.scaler, live_C)
     data = save_served(model, job.directory / MODEL)
     served = chosen.build(0.0)
     load_served(served, data)
@@ -88,10 +89,6 @@ def _require_fit(job: TrainingJob, arrays: TrainingArrays, chosen: Architecture)
 
 def _rows(arrays: TrainingArrays, part: Ints) -> Tensor:
     return torch.from_numpy(arrays.name_N[part])
-
-
-def _part(arrays: TrainingArrays, part: Ints) -> Part:
-    return Part(row_N=_rows(arrays, part), label_N=torch.from_numpy(arrays.label_N[part].astype(np.float32)))
 
 
 def _notes(job: TrainingJob, fitted: Fit, difference: float, live: list[bool]) -> dict[str, object]:

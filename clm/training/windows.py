@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clm.artefacts.job_files import TrainingArrays
-from clm.data.scaling import varies
-from clm.domain.sample import Floats
+from clm.data.scaling import Scaler, fit_robust, unscaled, varies
+from clm.domain.sample import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,15 @@ class HeldWindows(Windows):
         return x_BLC
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """The labelled windows of one part of the split."""
+
+    row_N: Tensor
+    label_N: Tensor
+    """float32, 1 or 0."""
+
+
 def raw_windows(arrays: TrainingArrays, *, n_channels: int, context_length: int) -> Windows:
     """Return the windows as the engine feeds them: float32, unscaled."""
     return _windows(arrays, arrays.features_RC, arrays.held_NK, n_channels, context_length)
@@ -60,6 +69,21 @@ def scaled_windows(arrays: TrainingArrays, *, n_channels: int, context_length: i
     held_NK = (held_NK - scaler.mean_C[arrays.held_K]) / scaler.scale_C[arrays.held_K]
     held_NK = np.where(varies_C[arrays.held_K], held_NK, 0.0)
     return _windows(arrays, scaled_RC, held_NK, n_channels, context_length)
+
+
+def scaler_of(arrays: TrainingArrays, scaling: str) -> Scaler:
+    """Return the scaling a training asks for, fitted on the training part."""
+    if scaling == "robust":
+        return fit_robust(arrays.last_steps(arrays.train))
+    return unscaled(arrays.features_RC.shape[1]) if scaling == "none" else arrays.scaler
+
+
+def part_of(arrays: TrainingArrays, part: Ints) -> Part:
+    """Return these windows with their labels."""
+    return Part(
+        row_N=torch.from_numpy(arrays.name_N[part]),
+        label_N=torch.from_numpy(arrays.label_N[part].astype(np.float32)),
+    )
 
 
 def live_channels(arrays: TrainingArrays, n_channels: int) -> NDArray[np.bool_]:

@@ -1,7 +1,10 @@
 """A registered model is whole or absent, and what is given out is what was judged."""
 
+import contextlib
+import hashlib
 import os
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -107,6 +110,30 @@ def test_f3_every_flipped_bit_is_refused(registry: DirectoryRegistry, weights: P
             registry.get(NEW)
     path.write_bytes(CONTENT)
     assert registry.get(NEW).model_path == path
+
+
+@pytest.mark.parametrize("name", ["golden.npz", "manifest.json"])
+def test_f3_every_bit_flipped_beside_the_model_is_refused(
+    registry: DirectoryRegistry, weights: Path, name: str
+) -> None:
+    """A feature's name that changed a letter would feed the model something else."""
+    golden = b"64 windows and their answers"
+    whole = replace(manifest(CONTENT), golden_sha256=hashlib.sha256(golden).hexdigest())
+    path = registry.register(weights, whole, golden).directory / name
+    content, chance = path.read_bytes(), random.Random(8)
+    assert registry.get(NEW).manifest == whole
+    for _ in range(300):
+        bit = chance.randrange(len(content) * 8)
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        with contextlib.suppress(ArtefactError):
+            # White space between values may become other white space; nothing that is read may change.
+            assert registry.get(NEW).manifest == whole
+            assert name == "manifest.json"
+    path.write_bytes(content[:-1] + b"!")
+    with pytest.raises(ArtefactError, match="ARTEFACT_TORN"):
+        registry.get(NEW)
 
 
 @pytest.mark.parametrize("version", ["patchtst_v20260101_000000", "../../etc", "patchtst_v1", ""])

@@ -1,9 +1,12 @@
 """What is not our store is named as what it is; nothing is created, changed or repaired."""
 
 import os
+import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -142,39 +145,49 @@ def as_a_user_without_rights(path: Path, way: str, statement: str) -> str:
 
 
 @pytest.fixture
-def reachable(tmp_path: Path) -> Path:
-    """A directory that other users can enter; pytest's are closed to them."""
-    for directory in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory.chmod(0o755)
-    return tmp_path
+def reachable() -> Iterator[Path]:
+    """A directory that other users can enter.
+
+    It does not lie below pytest's: that is closed to them, and the next pytest that begins closes it again.
+    """
+    with TemporaryDirectory(prefix="clm-reachable-") as directory:
+        path = Path(directory)
+        path.chmod(0o755)
+        yield path
 
 
-def test_a8_a_wal_store_in_a_directory_without_write_access_says_what_it_needs(bare, reachable):
+@pytest.fixture
+def reachable_store(store, reachable) -> Path:
+    """A store with our tables, there."""
+    return Path(shutil.copy(store, reachable / "store.db"))
+
+
+def test_a8_a_wal_store_in_a_directory_without_write_access_says_what_it_needs(reachable_store):
     """Readers of a WAL store write, too; `immutable` would read a live file wrong."""
-    change(bare, "PRAGMA journal_mode=WAL")
-    bare.chmod(0o666)
-    reachable.chmod(0o555)
+    change(reachable_store, "PRAGMA journal_mode=WAL")
+    reachable_store.chmod(0o666)
+    reachable_store.parent.chmod(0o555)
     for way in ("reading", "writing"):
-        said = as_a_user_without_rights(bare, way, "SELECT count(*) FROM ai_training_samples")
+        said = as_a_user_without_rights(reachable_store, way, "SELECT count(*) FROM ai_training_samples")
         assert "STORE_READ_ONLY" in said
         assert "write access to the directory, or to the -shm file" in said
 
 
-def test_a_store_that_may_only_be_read_is_read_and_not_written(store, reachable):
+def test_a_store_that_may_only_be_read_is_read_and_not_written(reachable_store):
     """Whoever may only look, looks."""
-    store.chmod(0o444)
-    assert as_a_user_without_rights(store, "reading", "SELECT count(*) FROM clm_tasks") == ""
-    said = as_a_user_without_rights(store, "writing", "DELETE FROM clm_tasks")
+    reachable_store.chmod(0o444)
+    assert as_a_user_without_rights(reachable_store, "reading", "SELECT count(*) FROM clm_tasks") == ""
+    said = as_a_user_without_rights(reachable_store, "writing", "DELETE FROM clm_tasks")
     assert "STORE_READ_ONLY" in said
     assert "check owner and mode" in said
 
 
-def test_a_store_that_may_not_be_read_is_named(store, reachable):
+def test_a_store_that_may_not_be_read_is_named(reachable_store):
     """Not missing, not corrupt: closed."""
-    store.chmod(0o000)
-    said = as_a_user_without_rights(store, "reading", "SELECT 1")
+    reachable_store.chmod(0o000)
+    said = as_a_user_without_rights(reachable_store, "reading", "SELECT 1")
     assert "STORE_READ_ONLY" in said
-    assert str(store) in said
+    assert str(reachable_store) in said
 
 
 def test_a_path_with_the_signs_of_a_uri_is_just_a_path(tmp_path, clock):

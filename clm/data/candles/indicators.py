@@ -5,7 +5,9 @@ that trains on the history of samples never needs it.
 """
 
 import importlib
+import sys
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,9 +32,17 @@ class CandleRun:
     volume_T: Floats
 
 
+@cache
 def talib() -> Any:
-    """Return the TA-Lib module."""
-    return importlib.import_module("talib")
+    """Return the TA-Lib module, without the pandas and polars that it would load for their users (70 MB)."""
+    hidden = [name for name in ("pandas", "polars") if name not in sys.modules]
+    # None says "not installed" to an import.
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        return importlib.import_module("talib")
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def simple_return(run: CandleRun, horizon: int) -> Floats:

@@ -203,3 +203,16 @@ def test_ta_lib_is_not_imported_before_it_is_needed():
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=120)
 
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_ta_lib_brings_nothing_along_that_the_daemon_does_without():
+    """Where pandas is installed it would load it, and 70 MB would stay with a daemon that waits."""
+    code = (
+        "import importlib.util, sys; import clm.daemon.wiring; "
+        "from clm.data.candles.indicators import talib; "
+        "talib().RSI; assert importlib.util.find_spec('pandas'), 'nothing to be kept out'; "
+        "sys.exit('talib' not in sys.modules or bool({'pandas', 'numpy.random'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr.decode()

@@ -1,0 +1,207 @@
+"""What the engine tells while a model serves in shadow: `trade.intent` and `trade.closed`, only read.
+
+Strangers write these streams: every field is checked, what cannot be used is counted by reason.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+import orjson
+import redis
+
+from clm.bus.client import talking_to
+from clm.bus.streams import event_stream
+from clm.clock import SECOND, to_micros
+from clm.domain.ids import VERSION_PATTERN
+from clm.evaluation.shadow import Intent, Outcome
+
+INTENT_STREAM = event_stream("trade.intent")
+CLOSED_STREAM = event_stream("trade.closed")
+MODEL = "patchtst"
+
+Fields = Mapping[bytes, bytes]
+_ACTIONS = {"BUY": 1, "LONG": 1, "SELL": -1, "SHORT": -1, "HOLD": 0}
+_MAX_BYTES = 64 * 1024
+_PAGE = 1000
+_SYMBOL = re.compile(r"[A-Z0-9]{2,30}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """What the streams hold about one version."""
+
+    intents: tuple[Intent, ...]
+    outcomes: tuple[Outcome, ...]
+    left_out: Mapping[str, int]
+    """Entries that were read and not used, counted by reason."""
+
+
+class _Unusable(ValueError):
+    """Internal: the reason why an entry is left out."""
+
+
+def read_telemetry(client: redis.Redis, version: str, *, serving_since: int | None) -> Telemetry:
+    """Return what the streams still hold of this version; they keep about 10,000 entries.
+
+    An event that names no version is taken for this one's from `serving_since` on (microseconds).
+
+    Raises:
+        BusUnavailable: Redis is away or refuses us.
+    """
+    with talking_to(client):
+        intents, closed = list(_entries(client, INTENT_STREAM)), list(_entries(client, CLOSED_STREAM))
+    return telemetry_of(intents, closed, version, serving_since=serving_since)
+
+
+def telemetry_of(
+    intents: Iterable[tuple[int, Fields]],
+    closed: Iterable[tuple[int, Fields]],
+    version: str,
+    *,
+    serving_since: int | None,
+) -> Telemetry:
+    """Return what entries of both streams, each with the moment it was added, say about a version."""
+    left_out: Counter[str] = Counter()
+    said, became = [], []
+    for added_at, fields in intents:
+        try:
+            said.append(_intent(added_at, _content(fields), version, serving_since))
+        except _Unusable as why:
+            left_out[f"trade.intent: {why}"] += 1
+    for added_at, fields in closed:
+        try:
+            became.append(_outcome(added_at, _content(fields)))
+        except _Unusable as why:
+            left_out[f"trade.closed: {why}"] += 1
+    return Telemetry(intents=tuple(said), outcomes=tuple(became), left_out=dict(left_out))
+
+
+def _entries(client: redis.Redis, stream: str) -> Iterator[tuple[int, Fields]]:
+    first = "-"
+    while page := cast("list[tuple[bytes, Fields]]", client.xrange(stream, min=first, count=_PAGE)):
+        for entry_id, fields in page:
+            millis, _, number = entry_id.decode().partition("-")
+            yield int(millis) * 1000, fields
+            first = f"{millis}-{int(number) + 1}"
+
+
+def _content(fields: Fields) -> dict[str, object]:
+    """Return the event of one of the three wire forms; the envelope speaks where it is silent."""
+    if sum(len(name) + len(value) for name, value in fields.items()) > _MAX_BYTES:
+        raise _Unusable("too large")
+    try:
+        outer: dict[str, object] = {name.decode(): value.decode() for name, value in fields.items()}
+        for container in ("payload", "data"):
+            if isinstance(text := outer.pop(container, None), str):
+                inner = orjson.loads(text)
+                if not isinstance(inner, dict):
+                    raise _Unusable("no JSON object")
+                return {**outer, **inner}
+    except UnicodeDecodeError as exc:
+        raise _Unusable("not UTF-8") from exc
+    except orjson.JSONDecodeError as exc:
+        raise _Unusable("not JSON") from exc
+    return outer
+
+
+def _intent(added_at: int, event: Mapping[str, object], version: str, serving_since: int | None) -> Intent:
+    ours = _ours(event)
+    at = _moment(event, ("timestamp",), added_at)
+    named = VERSION_PATTERN.search(f"{ours.get('model', '')} {ours.get('version', '')}")
+    if named is None and (serving_since is None or at < serving_since):
+        raise _Unusable("names no version")
+    if named is not None and named.group() != version:
+        raise _Unusable("of another version")
+    return Intent(
+        at=at,
+        symbol=_symbol(event),
+        ensemble=_action(event.get("side") or event.get("action")),
+        action=_action(ours.get("action")),
+        confidence=_confidence(ours.get("confidence")),
+    )
+
+
+def _ours(event: Mapping[str, object]) -> Mapping[str, object]:
+    breakdown = event.get("model_breakdown")
+    if isinstance(breakdown, str):
+        try:
+            breakdown = orjson.loads(breakdown)
+        except orjson.JSONDecodeError as exc:
+            raise _Unusable("not JSON") from exc
+    if not isinstance(breakdown, dict):
+        raise _Unusable("no model_breakdown")
+    for name, answer in breakdown.items():
+        if MODEL in str(name).lower() and isinstance(answer, dict):
+            return answer
+    raise _Unusable(f"no answer of {MODEL}")
+
+
+def _outcome(added_at: int, event: Mapping[str, object]) -> Outcome:
+    entry, left = _number(event.get("entry_price")), _number(event.get("exit_price"))
+    if entry > 0.0 and left > 0.0:
+        moved = left / entry - 1.0
+    else:
+        moved = _number(event.get("pnl_percent")) / 100.0 * _action(event.get("side"))
+    if not math.isfinite(moved):
+        raise _Unusable("no prices")
+    opened_at = next((event[name] for name in ("entry_time", "opened_at") if event.get(name)), None)
+    return Outcome(
+        symbol=_symbol(event),
+        opened_at=None if opened_at is None else _micros(opened_at),
+        closed_at=_moment(event, ("exit_time", "closed_at", "timestamp"), added_at),
+        market_return=moved,
+    )
+
+
+def _symbol(event: Mapping[str, object]) -> str:
+    symbol = str(event.get("symbol", "")).strip().upper()
+    if not _SYMBOL.fullmatch(symbol):
+        raise _Unusable("no symbol")
+    return symbol
+
+
+def _action(text: object) -> int:
+    try:
+        return _ACTIONS[str(text).strip().upper()]
+    except KeyError as exc:
+        raise _Unusable("no action") from exc
+
+
+def _confidence(value: object) -> float:
+    number = _number(value)
+    if not 0.0 <= number <= 1.0:
+        raise _Unusable("no confidence between 0 and 1")
+    return number
+
+
+def _number(value: object) -> float:
+    """Return a finite number, NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return math.nan
+    try:
+        number = float(value)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _moment(event: Mapping[str, object], names: Iterable[str], added_at: int) -> int:
+    """Return the first moment that is there, else when Redis took the entry."""
+    return next((_micros(event[name]) for name in names if event.get(name)), added_at)
+
+
+def _micros(value: object) -> int:
+    """Return microseconds of RFC 3339 text, or of seconds or milliseconds since 1970; naive text is UTC."""
+    number = _number(value)
+    try:
+        if math.isfinite(number):
+            return round(number * (1000 if number > 1e11 else SECOND))
+        moment = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
+        return to_micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    except (ValueError, OverflowError) as exc:
+        raise _Unusable("no moment that can be read") from exc

@@ -1,0 +1,43 @@
+"""Which settings may repair which cause; the ladder tries those and no others."""
+
+from collections.abc import Iterable, Mapping
+
+from clm.diagnosis.answers import Diagnosis
+
+REPAIRS: Mapping[str, tuple[str, ...]] = {
+    "learning_rate_too_high": ("learning_rate",),
+    "dead_units": ("learning_rate",),
+    "features_unscaled": ("scaling",),
+    "features_of_other_scale": ("scaling",),
+    "spikes": ("scaling",),
+    "constant_windows": ("window_source",),
+    "outcome_contradicts_pnl": ("contradictions",),
+    "overfits": ("dropout", "weight_decay", "label_smoothing", "learning_rate"),
+    "undertrained": ("epochs", "learning_rate"),
+    "misses_signal": (
+        "learning_rate",
+        "label_smoothing",
+        "dropout",
+        "weight_decay",
+        "epochs",
+        "spread_weight",
+        "scaling",
+        "window_source",
+    ),
+}
+"""By finding; the knobs are fields of TrainingSpec, or of DataPolicy where the windows are made anew."""
+
+HOPELESS = ("no_skill",)
+"""Found, they end the ladder before its first rung: what is not there cannot be tuned into being."""
+
+
+def knobs_for(diagnosis: Diagnosis) -> tuple[str, ...]:
+    """Return the knobs that the findings speak for, those of the cause first; none where it is hopeless."""
+    names = [finding.name for finding in diagnosis.findings]
+    if any(name in HOPELESS for name in names):
+        return ()
+    return _once(knob for name in names for knob in REPAIRS.get(name, ()))
+
+
+def _once(knobs: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(knobs))

@@ -1,0 +1,122 @@
+"""Probes of the training: could it learn, and did what it learnt from reach it?"""
+
+import math
+
+from clm.diagnosis.answers import ProbeAnswer, judged, unknown
+from clm.diagnosis.evidence import Evidence, ProbePolicy
+
+REFERENCE_LEARNING_RATE = 5e-4
+
+
+def learning_rate_too_high(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+    """Sixty-four rows are learnt by heart at a rate that works, and are not at one that diverges."""
+    name, measured = "learning_rate_too_high", evidence.measurement("overfit")
+    if measured.absent_because:
+        return unknown(name, measured.absent_because, cost_s=measured.cost_s)
+    own, reference = measured.figures["own_loss"], measured.figures["reference_loss"]
+    bar = policy.least_learnt * math.log(2)
+    # Written so that a loss that is no number counts as not learnt.
+    learns, could = own <= bar, reference <= bar
+    above = evidence.spec.learning_rate > REFERENCE_LEARNING_RATE
+    return judged(
+        name,
+        guilty=above and could and not learns,
+        statistic=own if math.isfinite(own) else 1e9,
+        threshold=bar,
+        message=f"64 rows by heart: loss {own:.3f} at {evidence.spec.learning_rate:g}, {reference:.3f} at "
+        f"{REFERENCE_LEARNING_RATE:g} (ln 2 is {math.log(2):.3f}); median gradient norm "
+        f"{measured.figures['own_gradient_norm']:.3g}",
+        next_step="lower CLM_LEARNING_RATE; 1e-4 to 1e-3 are usual",
+        cost_s=measured.cost_s,
+    )
+
+
+def dead_units(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+    """A unit that answers to no window learns nothing any more."""
+    name, measured = "dead_units", evidence.measurement("activations")
+    if measured.absent_because:
+        return unknown(name, measured.absent_because, cost_s=measured.cost_s)
+    share = measured.figures["dead_share"]
+    return judged(
+        name,
+        guilty=share > policy.max_dead_share,
+        statistic=share,
+        threshold=policy.max_dead_share,
+        message=f"{share:.0%} of the feed-forward units answer to no validation window",
+        next_step="lower CLM_LEARNING_RATE, and look for extreme features",
+        cost_s=measured.cost_s,
+    )
+
+
+def features_unscaled(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+    """Where one feature is thousands of times another the network sees the one and not the other."""
+    name = "features_unscaled"
+    measured = evidence.measurement("scaling")
+    if measured.absent_because:
+        return unknown(name, measured.absent_because, cost_s=measured.cost_s)
+    figures = measured.figures
+    gain = figures["own_log_loss"] - figures["scaled_log_loss"]
+    return judged(
+        name,
+        guilty=gain > policy.min_scaling_gain,
+        statistic=gain,
+        threshold=policy.min_scaling_gain,
+        message=f"as set, std of P(WIN) {figures['own_std']:.4f} and AUROC {figures['own_auroc']:.3f} on "
+        f"validation; with scaled features {figures['scaled_std']:.4f} and {figures['scaled_auroc']:.3f}; "
+        f"the features' scales differ by {figures['scale_ratio']:,.0f}",
+        next_step="CLM_SCALING=standard",
+        cost_s=measured.cost_s,
+    )
+
+
+def static_inputs_erased(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+    """A normalisation over time removes what does not change over the window, signal included."""
+    name, measured = "static_inputs_erased", evidence.measurement("activations")
+    if measured.absent_because:
+        return unknown(name, measured.absent_because, cost_s=measured.cost_s)
+    share, kept = measured.figures["static_share"], measured.figures["static_kept"]
+    return judged(
+        name,
+        guilty=share > policy.min_static_share and kept < policy.min_static_kept,
+        statistic=kept,
+        threshold=policy.min_static_kept,
+        message=f"{share:.0%} of the inputs' variance lies between windows; {kept:.2%} of a change there is "
+        "left behind the network's normalisation",
+        next_step="take an architecture that does not normalise its input over the window; scaling belongs "
+        "into the first layer",
+        cost_s=measured.cost_s,
+    )
+
+
+def overfits(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+    """The training learns its rows and validation gets worse from the start."""
+    name, losses = "overfits", [epoch.validation_log_loss for epoch in evidence.training.epochs]
+    if len(losses) < 2:
+        return unknown(name, "one epoch shows no course")
+    rise, gained = losses[-1] - min(losses), evidence.validation_base_log_loss - min(losses)
+    return judged(
+        name,
+        guilty=rise > policy.rises_after_best and not gained > policy.still_falling,
+        statistic=rise,
+        threshold=policy.rises_after_best,
+        message=f"validation log loss rises by {rise:.3f} after epoch {evidence.training.best_epoch} of "
+        f"{len(losses)}; at its best it is {gained:+.3f} below the base rate's",
+        next_step="raise CLM_DROPOUT, CLM_WEIGHT_DECAY or CLM_LABEL_SMOOTHING, or lower CLM_LEARNING_RATE",
+    )
+
+
+def undertrained(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+    """The epochs ended while validation was still getting better."""
+    name, losses = "undertrained", [epoch.validation_log_loss for epoch in evidence.training.epochs]
+    if len(losses) < 2:
+        return unknown(name, "one epoch shows no course")
+    gain = min(losses[:-1]) - losses[-1]
+    done = len(losses) == evidence.spec.epochs
+    return judged(
+        name,
+        guilty=done and gain > policy.still_falling,
+        statistic=gain,
+        threshold=policy.still_falling,
+        message=f"the last of {len(losses)} epochs gained {gain:.4f} nats of validation log loss",
+        next_step="raise CLM_EPOCHS",
+    )

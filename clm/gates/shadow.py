@@ -1,0 +1,126 @@
+"""Gates 3 and 4: what a model showed while it served in shadow. They decide about activation, not promotion.
+
+The bars are the operators' own and no settings; docs/gates.md says where they come from.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from clm.evaluation.evaluation import Comparison
+from clm.evaluation.shadow import Bucket, ShadowFigures, ShadowRecord, measure, trend
+from clm.gates.policy import GatePolicy
+from clm.gates.verdict import GateStatus, GateVerdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowPolicy:
+    """Bars of the shadow stage."""
+
+    min_events: int = 200
+    min_agreement: float = 0.55
+    max_agreement: float = 0.75
+    borderline_agreement: float = 0.85
+    """Up to here it is not clear whether the model adds anything to the ensemble; beyond, it does not."""
+    max_hard_disagreement: float = 0.25
+    """Of BUY against SELL; has to stay below."""
+    min_buckets: int = 3
+    min_bucket_outcomes: int = 20
+    """Known outcomes of which a confidence bucket counts as filled."""
+    min_trend: float = 1.645
+    """Cochran-Armitage statistic: one-sided 5 %. Three equal hit rates rise in order in one of six cases."""
+
+
+BARS = ShadowPolicy()
+
+
+def judge_shadow(record: ShadowRecord | None, policy: ShadowPolicy = BARS) -> tuple[GateVerdict, GateVerdict]:
+    """Return the verdicts `agreement` and `outcome_calibration`; DEFER both where nothing was recorded."""
+    figures = None if record is None else measure(record)
+    return _agreement(figures, policy), _outcome_calibration(figures, policy)
+
+
+def agreement(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
+    """Pass when the model agrees with the ensemble often enough to be sane and seldom enough to be of use."""
+    return judge_shadow(comparison.shadow)[0]
+
+
+def outcome_calibration(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
+    """Pass when more confident predictions were right more often."""
+    return judge_shadow(comparison.shadow)[1]
+
+
+def _agreement(figures: ShadowFigures | None, policy: ShadowPolicy) -> GateVerdict:
+    bar = (
+        f"agreement of {policy.min_agreement:.0%} to {policy.max_agreement:.0%} and less than "
+        f"{policy.max_hard_disagreement:.0%} of BUY against SELL"
+    )
+    wanted = f"At least {policy.min_events} shadow events with {bar}."
+    if figures is None or figures.n_events < policy.min_events:
+        n = figures.n_events if figures else 0
+        return GateVerdict(
+            name="agreement",
+            status=GateStatus.DEFER,
+            observed=figures.agreement if figures else None,
+            threshold=policy.min_agreement,
+            reason=f"The model has {n} events in shadow beside the ensemble, {policy.min_events} are needed.",
+            would_pass=wanted,
+        )
+    told = (
+        f"The model agrees with the ensemble in {figures.agreement:.1%} of {figures.n_events} events "
+        f"and says BUY against SELL in {figures.hard_disagreement:.1%}"
+    )
+    mild = figures.hard_disagreement < policy.max_hard_disagreement
+    if mild and policy.min_agreement <= figures.agreement <= policy.max_agreement:
+        status, why = GateStatus.PASS, ""
+    elif mild and policy.max_agreement < figures.agreement <= policy.borderline_agreement:
+        status, why = GateStatus.DEFER, ", which is borderline: it may add nothing"
+    else:
+        status, why = GateStatus.FAIL, f"; wanted {bar}"
+    return GateVerdict(
+        name="agreement",
+        status=status,
+        observed=figures.agreement,
+        threshold=policy.max_agreement if figures.agreement > policy.max_agreement else policy.min_agreement,
+        reason=f"{told}{why}.",
+        would_pass="" if status is GateStatus.PASS else wanted,
+    )
+
+
+def _outcome_calibration(figures: ShadowFigures | None, policy: ShadowPolicy) -> GateVerdict:
+    filled = tuple(b for b in figures.buckets if b.n >= policy.min_bucket_outcomes) if figures else ()
+    wanted = (
+        f"A hit rate that rises from bucket to bucket over at least {policy.min_buckets} buckets of "
+        f"{policy.min_bucket_outcomes} outcomes, beyond chance."
+    )
+    if len(filled) < policy.min_buckets:
+        n = figures.n_outcomes if figures else 0
+        return GateVerdict(
+            name="outcome_calibration",
+            status=GateStatus.DEFER,
+            observed=None,
+            threshold=policy.min_trend,
+            reason=f"Outcomes of {n} predictions in shadow fill {len(filled)} confidence buckets, "
+            f"{policy.min_buckets} are needed.",
+            would_pass=wanted,
+        )
+    rises = all(later.hit_rate > earlier.hit_rate for earlier, later in pairwise(filled))
+    statistic = trend(filled)
+    surely = statistic >= policy.min_trend
+    if rises and surely:
+        status, why = GateStatus.PASS, ": it rises with confidence"
+    elif rises:
+        status, why = GateStatus.DEFER, ": it rises with confidence, but not beyond chance"
+    else:
+        status, why = GateStatus.FAIL, ": it does not rise with confidence"
+    return GateVerdict(
+        name="outcome_calibration",
+        status=status,
+        observed=statistic,
+        threshold=policy.min_trend,
+        reason=f"Hit rate by confidence {_in_words(filled)}{why} (trend {statistic:.2f}).",
+        would_pass="" if status is GateStatus.PASS else wanted,
+    )
+
+
+def _in_words(buckets: tuple[Bucket, ...]) -> str:
+    return ", ".join(f"from {b.low:.2f} {b.hit_rate:.1%} of {b.n}" for b in buckets)

@@ -1,0 +1,69 @@
+"""Reading a served file: no code of it is run, every key and shape has to match, every weight is a number."""
+
+import io
+import pickle
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clm.domain.sample import Floats
+from clm.errors import ArtefactError
+
+
+def read_state(data: bytes) -> Mapping[str, Tensor]:
+    """Return the tensors of a served file by name, wrapped as `model_state_dict` or bare.
+
+    Raises:
+        ArtefactError: MODEL_UNREADABLE.
+    """
+    try:
+        document = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        state = document.get("model_state_dict", document)
+        strangers = [name for name, tensor in state.items() if not isinstance(tensor, Tensor)]
+    # weights_only raises UnpicklingError, a torn zip RuntimeError, other content the rest.
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        EOFError,
+    ) as exc:
+        raise _unreadable(f"the file does not load into this architecture: {exc}") from exc
+    if strangers:
+        raise _unreadable(f"the file holds {strangers[0]!r}, which is no tensor")
+    named: Mapping[str, Tensor] = state
+    return named
+
+
+def load_served(model: nn.Module, data: bytes) -> None:
+    """Load a served file's bytes into a network, strictly.
+
+    Raises:
+        ArtefactError: MODEL_UNREADABLE.
+    """
+    state = read_state(data)
+    try:
+        model.load_state_dict(state, strict=True)
+    except (RuntimeError, TypeError, AttributeError) as exc:
+        raise _unreadable(f"the file does not load into this architecture: {exc}") from exc
+    if not is_finite(model.state_dict()):
+        raise _unreadable("the file holds weights that are not finite")
+
+
+def is_finite(state: Mapping[str, Tensor]) -> bool:
+    """Return whether every weight is a finite number."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in state.values())
+
+
+def p_win(logit_N: Floats) -> Floats:
+    """Return P(WIN); the sign decides which form cannot overflow."""
+    small_N = np.exp(-np.abs(logit_N))
+    return np.where(logit_N >= 0, 1.0, small_N) / (1.0 + small_N)
+
+
+def _unreadable(why: str) -> ArtefactError:
+    return ArtefactError("MODEL_UNREADABLE", why)

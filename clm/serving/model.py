@@ -1,0 +1,53 @@
+"""A served network: raw windows in, P(WIN) out; safe to ask from many threads.
+
+Shapes: N windows, L context_length, C channels of the architecture.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clm.domain.sample import Floats
+from clm.models.catalogue import architecture
+from clm.models.served_file import load_served, p_win
+
+BATCH = 64
+"""Windows at a time: what one batch makes still lies in the processor's cache."""
+
+
+class ServedModel:
+    """A file's weights in the architecture it was trained as."""
+
+    def __init__(self, data: bytes, architecture_name: str) -> None:
+        """Load the bytes of a file whose hash the caller has checked.
+
+        Raises:
+            ArtefactError: MODEL_UNREADABLE.
+            TrainingError: ARCHITECTURE_UNKNOWN.
+        """
+        chosen = architecture(architecture_name)
+        self.n_channels = chosen.n_features
+        self.context_length = chosen.context_length
+        self._network = chosen.build(0.0)
+        load_served(self._network, data)
+        self._network.eval().requires_grad_(False)
+
+    def p_win(self, window_NLC: NDArray[Any]) -> Floats:
+        """Return P(WIN) of raw windows; channels beyond theirs are zero, which the served file ignores.
+
+        Raises:
+            ValueError: they have another length, or more channels than the network.
+        """
+        n, length, n_features = window_NLC.shape
+        if length != self.context_length or n_features > self.n_channels:
+            raise ValueError(
+                f"windows of {length} steps and {n_features} features; the model takes {self.context_length} "
+                f"and at most {self.n_channels}"
+            )
+        x_NLC = torch.zeros((n, length, self.n_channels), dtype=torch.float32)
+        x_NLC[:, :, :n_features] = torch.from_numpy(np.ascontiguousarray(window_NLC))
+        with torch.inference_mode():
+            parts = [self._network(x_BLC).double() for x_BLC in torch.split(x_NLC, BATCH)]
+        return p_win(torch.cat(parts).numpy()) if parts else np.empty(0)

@@ -1,0 +1,125 @@
+"""The child that proves a served file: `python -m clm.training.prove DIRECTORY [PARENT_PID]`.
+
+Loads the file in every way it is served, asks for the golden rows, and times single predictions.
+"""
+
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clm.artefacts.golden import GOLDEN_NAME, read_golden
+from clm.artefacts.job_files import ChildExit
+from clm.artefacts.proof_files import ProofJob, read_ask, write_proof
+from clm.domain.proof import GoldenRows, Route, ServingProof
+from clm.domain.sample import Floats
+from clm.errors import ArtefactError, TrainingError
+from clm.training.process import become_disposable
+
+WARM_UP = 20
+PREDICTIONS = 300
+"""Timed one by one; the third slowest is the 99th percentile."""
+
+Answer = Callable[[Floats], Floats]
+
+
+def main(arguments: Sequence[str]) -> ChildExit:
+    """Prove the file that is asked about in the directory named first."""
+    directory = Path(arguments[0])
+    try:
+        become_disposable(int(arguments[1]) if len(arguments) > 1 else None)
+        job = read_ask(directory)
+        write_proof(directory, prove(job, read_golden(directory / GOLDEN_NAME)))
+    except TrainingError as error:
+        sys.stderr.write(error.message + "\n")
+        return ChildExit[error.code]
+    return ChildExit.DONE
+
+
+def prove(job: ProofJob, golden: GoldenRows) -> ServingProof:
+    """Load the file in every way, and keep what each answers or why it cannot.
+
+    Raises:
+        TrainingError: ARCHITECTURE_UNKNOWN.
+        OSError: the file cannot be read.
+    """
+    # Imported here, after the tie to the parent: torch takes seconds in which the parent may die.
+    import torch
+
+    from clm.models.existing_engine import ENGINE_ROUTES
+    from clm.models.served_file import is_finite, p_win, read_state
+    from clm.serving.model import ServedModel
+
+    torch.set_num_threads(1)
+    data = job.weights_path.read_bytes()
+
+    def as_engine(load: Callable[[bytes], torch.nn.Module]) -> Answer:
+        network = load(data)
+
+        def answer(window_NLC: Floats) -> Floats:
+            with torch.inference_mode():
+                return p_win(network(torch.from_numpy(window_NLC)).flatten().double().numpy())
+
+        return answer
+
+    ways: dict[str, Callable[[], Answer]] = {
+        name: lambda load=load: as_engine(load)  # type: ignore[misc]  # a default binds the loop's value
+        for name, load in ENGINE_ROUTES.items()
+    }
+    ways["clm.serving"] = lambda: ServedModel(data, job.architecture).p_win
+    window_GLC = _padded(golden)
+    routes, answers = [], []
+    for name, load_way in ways.items():
+        try:
+            answer = load_way()
+            routes.append(Route(name=name, p_G=answer(window_GLC)))
+            answers.append(answer)
+        except ArtefactError as error:
+            routes.append(Route(name=name, p_G=None, failed_because=error.message[:300]))
+    try:
+        finite = is_finite(read_state(data))
+    except ArtefactError:
+        finite = False
+    cpu_ms, wall_ms = _time(answers[0], window_GLC) if answers else (np.full(1, np.nan), np.full(1, np.nan))
+    return ServingProof(
+        sha256=hashlib.sha256(data).hexdigest(),
+        size_bytes=len(data),
+        weights_finite=finite,
+        golden=golden,
+        routes=tuple(routes),
+        predictions=len(cpu_ms),
+        p50_ms=float(np.percentile(cpu_ms, 50)),
+        p99_ms=float(np.percentile(cpu_ms, 99)),
+        p99_wall_ms=float(np.percentile(wall_ms, 99)),
+    )
+
+
+def _padded(golden: GoldenRows) -> Floats:
+    """Return the golden windows with every channel of the engine; those without a feature are zero."""
+    from clm.models.existing_engine import N_FEATURES
+
+    n, length, n_features = golden.window_GLC.shape
+    window_GLC = np.zeros((n, length, max(N_FEATURES, n_features)), dtype=np.float32)
+    window_GLC[:, :, :n_features] = golden.window_GLC
+    return window_GLC
+
+
+def _time(answer: Answer, window_GLC: Floats) -> tuple[Floats, Floats]:
+    """Return milliseconds of this thread and of the wall of single predictions, the first ones left out."""
+    cpu_ms, wall_ms = [], []
+    for number in range(WARM_UP + PREDICTIONS if len(window_GLC) else 0):
+        one_1LC = window_GLC[number % len(window_GLC)][None]
+        cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
+        answer(one_1LC)
+        cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)
+        wall_ms.append((time.perf_counter_ns() - wall) / 1e6)
+    if len(cpu_ms) <= WARM_UP:
+        return np.full(1, np.nan), np.full(1, np.nan)
+    return np.array(cpu_ms[WARM_UP:]), np.array(wall_ms[WARM_UP:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

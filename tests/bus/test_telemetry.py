@@ -1,0 +1,144 @@
+"""Shadow telemetry from a real Redis, in every wire form, with what strangers make of it."""
+
+import json
+
+import pytest
+
+from clm.bus.telemetry import CLOSED_STREAM, INTENT_STREAM, read_telemetry, telemetry_of
+from clm.errors import BusUnavailable
+
+VERSION = "patchtst_v20260109_233444"
+AT = 1_767_000_000_000_000
+pytestmark = pytest.mark.needs_redis
+
+
+def intent(**changes: object) -> dict[str, object]:
+    """What the engine publishes."""
+    ours = {"action": "SELL", "confidence": 0.71, "model": VERSION, "shadow": True}
+    event = {
+        "symbol": "BTCUSDT",
+        "side": "BUY",
+        "timestamp": "2025-12-29T09:20:00+00:00",
+        "model_breakdown": {"xgb": {"action": "BUY", "confidence": 0.8}, "patchtst": ours},
+    }
+    return {**event, **changes}
+
+
+CLOSED = {"symbol": "BTCUSDT", "side": "BUY", "entry_price": 100.0, "exit_price": 99.0, "pnl_percent": -1.0}
+
+
+def test_every_wire_form_is_read(client, plain):
+    """Envelope, data and flat fields are all in use."""
+    plain.xadd(INTENT_STREAM, {"event_type": "trade.intent", "payload": json.dumps(intent())})
+    plain.xadd(INTENT_STREAM, {"data": json.dumps(intent())})
+    flat = intent(model_breakdown=json.dumps(intent()["model_breakdown"]))
+    plain.xadd(INTENT_STREAM, flat)
+    plain.xadd(CLOSED_STREAM, {"payload": json.dumps({**CLOSED, "timestamp": "2025-12-29 10:20:00"})})
+    told = read_telemetry(client, VERSION, serving_since=None)
+    assert len(told.intents) == 3
+    assert len(set(told.intents)) == 1
+    said = told.intents[0]
+    assert (said.symbol, said.ensemble, said.action, said.confidence) == ("BTCUSDT", 1, -1, 0.71)
+    assert said.at == AT
+    (became,) = told.outcomes
+    assert became.market_return == pytest.approx(-0.01)
+    assert became.closed_at - said.at == 3600 * 1_000_000
+    assert told.left_out == {}
+
+
+def test_long_streams_are_read_in_pages(client, plain):
+    """No more than a thousand entries are held at a time by the server's answer."""
+    with plain.pipeline(transaction=False) as pipe:
+        for _ in range(2500):
+            pipe.xadd(INTENT_STREAM, {"payload": json.dumps(intent())})
+        pipe.execute()
+    assert len(read_telemetry(client, VERSION, serving_since=None).intents) == 2500
+
+
+def test_nothing_is_written(client, plain):
+    """The streams belong to the trading system; nobody's group or length changes."""
+    plain.xadd(INTENT_STREAM, {"payload": json.dumps(intent())})
+    before = (plain.xlen(INTENT_STREAM), plain.xinfo_groups(INTENT_STREAM), sorted(plain.keys("*")))
+    read_telemetry(client, VERSION, serving_since=None)
+    assert (plain.xlen(INTENT_STREAM), plain.xinfo_groups(INTENT_STREAM), sorted(plain.keys("*"))) == before
+
+
+def test_a_redis_that_is_away_is_said(server, client):
+    """An empty record would read as no evidence."""
+    server.kill()
+    with pytest.raises(BusUnavailable):
+        read_telemetry(client, VERSION, serving_since=None)
+
+
+def fields(event: object) -> dict[bytes, bytes]:
+    """As the envelope carries it."""
+    return {b"payload": event if isinstance(event, bytes) else json.dumps(event).encode()}
+
+
+def breakdown(**changes: object) -> dict[str, object]:
+    """An intent whose answer of ours is changed."""
+    ours = {"action": "SELL", "confidence": 0.71, "model": VERSION, **changes}
+    return intent(model_breakdown={"PatchTST": ours})
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff", "not UTF-8"),
+        (b"[1]", "no JSON object"),
+        (b'"' + b"x" * 70_000 + b'"', "too large"),
+        (intent(model_breakdown=None), "no model_breakdown"),
+        (intent(model_breakdown="{"), "not JSON"),
+        (intent(model_breakdown={"xgb": {"action": "BUY"}}), "no answer of patchtst"),
+        (intent(symbol="'; DROP"), "no symbol"),
+        (intent(side="SIDEWAYS"), "no action"),
+        (intent(timestamp="yesterday"), "no moment that can be read"),
+        (breakdown(confidence=float("nan")), "not JSON"),
+        (breakdown(confidence="1e999"), "no confidence between 0 and 1"),
+        (breakdown(confidence=True), "no confidence between 0 and 1"),
+        (breakdown(confidence=1.2), "no confidence between 0 and 1"),
+        (breakdown(action=None), "no action"),
+        (breakdown(model="patchtst_v20250101_000000"), "of another version"),
+        (breakdown(model="PatchTST"), "names no version"),
+    ],
+)
+def test_what_cannot_be_used_is_counted_by_reason(event, reason):
+    """A record that silently shrank would be believed."""
+    told = telemetry_of([(AT, fields(event))], [], VERSION, serving_since=None)
+    assert told.intents == ()
+    assert told.left_out == {f"trade.intent: {reason}": 1}
+
+
+def test_an_event_that_names_no_version_belongs_to_the_model_that_served_then():
+    """The engine says "PatchTST" where it was not told a version."""
+    event = fields(breakdown(model="PatchTST") | {"timestamp": AT // 1_000_000})
+    before, after = (
+        telemetry_of([(AT, event)], [], VERSION, serving_since=since).intents for since in (AT + 1, AT)
+    )
+    assert (len(before), len(after)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("closed", "moved"),
+    [
+        (CLOSED, -0.01),
+        ({**CLOSED, "side": "SELL", "entry_price": None}, 0.01),
+        ({**CLOSED, "side": "SELL", "entry_price": 0, "exit_price": 0, "pnl_percent": "2.5"}, -0.025),
+    ],
+)
+def test_the_markets_return_comes_from_prices_else_from_the_profit_and_its_side(closed, moved):
+    """A SELL that won says that the market fell."""
+    (became,) = telemetry_of([], [(AT, fields(closed))], VERSION, serving_since=None).outcomes
+    assert became.market_return == pytest.approx(moved)
+    assert (became.opened_at, became.closed_at) == (None, AT)
+
+
+@pytest.mark.parametrize(
+    "closed", [{}, {"symbol": "BTCUSDT"}, {**CLOSED, "entry_price": "NaN", "pnl_percent": None}]
+)
+def test_a_closed_trade_without_symbol_or_price_is_left_out(closed):
+    """Unknown is not zero."""
+    told = telemetry_of([], [(AT, fields(closed))], VERSION, serving_since=None)
+    assert told.outcomes == ()
+    assert sum(told.left_out.values()) == 1

@@ -1,0 +1,121 @@
+"""A fresh process proves a file, or the run says why there is no proof; no child is left."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clm.artefacts.files import sha256_of
+from clm.artefacts.proof_files import PROOF, ProofJob
+from clm.daemon.prover import SubprocessProver
+from clm.domain.proof import GoldenRows, ServingProof
+from clm.errors import Interrupted, TrainingError
+from clm.models.catalogue import architecture
+from clm.serving.model import ServedModel
+from tests.daemon.test_signal import children, script
+from tests.training.test_export import Malicious
+
+WINDOW_GLC = np.random.default_rng(5).normal(size=(64, 128, 8)).astype(np.float32)
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    torch.manual_seed(11)
+    path = tmp_path / "model.pth"
+    torch.save({"model_state_dict": architecture("engine").build(0.0).state_dict()}, path)
+    return path
+
+
+def golden_of(path: Path) -> GoldenRows:
+    return GoldenRows(window_GLC=WINDOW_GLC, p_G=ServedModel(path.read_bytes(), "engine").p_win(WINDOW_GLC))
+
+
+def job(path: Path, **changes: object) -> ProofJob:
+    values: dict[str, object] = {
+        "directory": path.parent / "proof",
+        "weights_path": path,
+        "sha256": sha256_of(path),
+        "architecture": "engine",
+        "context_length": 128,
+        "n_features": 8,
+        "timeout_s": 60.0,
+    }
+    return ProofJob(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def prove(path: Path, golden: GoldenRows) -> ServingProof:
+    return SubprocessProver().prove(job(path), golden, threading.Event())
+
+
+def test_f5_a_fresh_process_repeats_the_golden_answers_in_every_way(model_file: Path) -> None:
+    """The engine's network is written out a second time: that it agrees says that ours did not drift."""
+    proof = prove(model_file, golden_of(model_file))
+    assert [route.name for route in proof.routes] == [
+        "the engine",
+        "the engine without the wrapper",
+        "clm.serving",
+    ]
+    assert [proof.difference(route) <= 1e-6 for route in proof.routes] == [True] * 3
+    assert proof.sha256 == sha256_of(model_file)
+    assert proof.size_bytes == model_file.stat().st_size
+    assert proof.weights_finite
+    assert 0 < proof.p50_ms <= proof.p99_ms
+    assert proof.predictions == 300
+
+
+def test_f5_a_file_that_is_no_such_network_is_an_answer_and_runs_nothing(model_file: Path) -> None:
+    """Keys that lack, and code in a pickle: each way says why it cannot load, none runs what is in it."""
+    golden, trap = golden_of(model_file), model_file.parent / "sprung"
+    state = torch.load(model_file, weights_only=True)["model_state_dict"]
+    torch.save({"model_state_dict": {**state, "extra": Malicious(trap)}}, model_file)
+    proof = prove(model_file, golden)
+    assert [route.p_G for route in proof.routes] == [None] * 3
+    assert all(route.failed_because for route in proof.routes)
+    assert not proof.weights_finite
+    assert np.isnan(proof.p99_ms)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("echo 'it broke' >&2; exit 3", "CHILD_FAILED"),
+        ("kill -9 $$", "CHILD_KILLED"),
+        ("exit 0", "RESULT_INVALID"),
+        ("exit 93", "JOB_UNREADABLE"),
+        ("exec sleep 60", "CHILD_TIMEOUT"),
+    ],
+)
+def test_a_child_that_fails_is_an_error_and_no_verdict(
+    model_file: Path, text: str, code: str, tmp_path: Path
+) -> None:
+    """It says something about the machine: the task is tried again, the model is not rejected."""
+    python = script(tmp_path / "python", text)
+    with pytest.raises(TrainingError) as caught:
+        SubprocessProver(python=python).prove(
+            job(model_file, timeout_s=0.5), golden_of(model_file), threading.Event()
+        )
+    assert caught.value.code == code
+    assert not children(python)
+
+
+def test_an_answer_about_another_file_is_no_proof(model_file: Path, tmp_path: Path) -> None:
+    """The hash in the answer is of the bytes that were loaded."""
+    golden = golden_of(model_file)
+    prove(model_file, golden)
+    kept = (model_file.parent / "proof" / PROOF).read_text()
+    python = script(tmp_path / "python", f"cat > {PROOF} <<'END'\n{kept}\nEND")
+    other = job(model_file, sha256="b" * 64)
+    with pytest.raises(TrainingError, match=r"RESULT_INVALID: .* is about sha256"):
+        SubprocessProver(python=python).prove(other, golden, threading.Event())
+
+
+def test_a_stop_ends_the_child_at_once(model_file: Path, tmp_path: Path) -> None:
+    """The service manager waits for nobody."""
+    python, stop = script(tmp_path / "python", "sleep 60"), threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    with pytest.raises(Interrupted):
+        SubprocessProver(python=python).prove(job(model_file), golden_of(model_file), stop)
+    assert not children(python)
