@@ -23,7 +23,7 @@ take_back_env_file() {
   install -m "$mode" -o root -g qt "$target" "$file.tmp"
   sync "$file.tmp"
   mv -T "$file.tmp" "$file"
-  rm -f "$target"
+  rm -f "$target" "$target.clm-previous"
   rmdir "${target%/*}" 2>/dev/null || true
   say "$file is a plain file of root's again"
 }

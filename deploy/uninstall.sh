@@ -31,6 +31,7 @@ booted=''
 if [[ -z $DESTDIR && -d /run/systemd/system ]]; then booted=yes; fi
 [[ -z $booted ]] || systemctl --quiet disable --now "$UNIT" 2>/dev/null || true
 take_back_env_file
+rm -f "$DESTDIR/etc/quantum/ai-engine.env.clm-previous"
 take "$RULES"
 while read -r _ target _; do take "$target"; done < <(installed_files)
 settings=$DESTDIR/etc/quantum/clm.env
