@@ -33,7 +33,7 @@ def test_a_bad_model_is_taken_back_to_a_champion_that_is_none_of_ours(server: Se
     before, helper = server.files(), Helper(server)
     outcome = helper.promoter().promote(server.artefact(b"crash"), "p07_run")
     assert outcome.state is PromotionState.ROLLED_BACK, outcome.reason
-    assert server.files() == before
+    assert server.files() == server.taken_back(before)
     assert server.served() == str(server.old_path)
 
 
@@ -48,7 +48,7 @@ def test_a_champion_elsewhere_can_be_brought_back_too(server: Server) -> None:
     before, helper = server.files(), Helper(server)
     outcome = helper.promoter().promote(server.artefact(b"crash"), "p07_run")
     assert outcome.state is PromotionState.ROLLED_BACK, outcome.reason
-    assert server.files() == before
+    assert server.files() == server.taken_back(before)
     assert server.served() == str(theirs)
 
 
@@ -57,7 +57,7 @@ def test_a_first_model_that_fails_leaves_the_file_without_a_line(bare_server: Se
     server, before = bare_server, bare_server.files()
     outcome = Helper(server).promoter(engine_may_be_down=True).promote(server.artefact(b"crash"), "p07_run")
     assert outcome.state is PromotionState.ROLLED_BACK, outcome.reason
-    assert server.files() == before
+    assert server.files() == server.taken_back(before)
 
 
 @pytest.mark.parametrize(("content", "point", "nth"), KILLED)
