@@ -171,7 +171,7 @@ def _learn(
             raise Interrupted("STOPPING", "asked to stop before the promotion; nothing was changed")
         why = made.decision.reasons[0]
         wish = PromotionWish(kind=PromotionKind.CYCLE, reason=why, instead_of=champion)
-        promotion = _promote(world, policies, made.artefact, run.run_id, wish)
+        promotion = _promote(world, policies, made.artefact, run, wish)
     return run.close(made.decision, made.artefact, promotion)
 
 
@@ -213,6 +213,7 @@ def _attempt(
             p_logistic_N=training.p_logistic_N,
             base_rate=dataset.base_rate,
             policy=policies.evaluation,
+            past=run.standing.past,
         )
         comparison = replace(comparison, serving=proof)
         verdicts = judge(comparison, policies.gates)
@@ -262,16 +263,18 @@ def read_dataset(
 
 
 def _promote(
-    world: World, policies: Policies, artefact: Artefact, run: str, wish: PromotionWish
+    world: World, policies: Policies, artefact: Artefact, run: RunInProgress, wish: PromotionWish
 ) -> PromotionOutcome:
-    """Ask the promoter, unless this run or the freeze keys have the last word."""
+    """Ask the promoter, unless this run, the freeze keys or a broken ledger have the last word."""
     version = artefact.manifest.version
     if not policies.promote:
         why = "this run was asked not to promote"
     elif frozen := world.brake.frozen_because():
         why = f"nothing is promoted while the system is frozen: {frozen}"
+    elif broken := run.standing.broken_because:
+        why = f"the ledger is broken, attempts cannot be counted: {broken}; `clm verify-ledger` says more"
     else:
-        return world.promoter.promote(artefact, run, wish)
+        return world.promoter.promote(artefact, run.run_id, wish)
     why = f"{why}; `clm promote {version}` brings it in"
     return PromotionOutcome(state=PromotionState.WAITING, version=version, reason=why, changes=())
 

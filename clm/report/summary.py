@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from clm.decision import Decision, DecisionKind
 from clm.diagnosis.answers import ProbeAnswer
+from clm.evaluation.attempts import in_percent
 from clm.evaluation.evaluation import Comparison
 from clm.gates.verdict import GateStatus, GateVerdict
 
@@ -35,9 +36,8 @@ def _evidence(comparison: Comparison) -> str:
     interval = comparison.auroc_interval
     if not interval.low <= interval.high:
         return f"AUROC {interval.value:.3f} without an interval"
-    return (
-        f"AUROC {interval.value:.3f} ({interval.confidence * 100:g} % {interval.low:.2f}–{interval.high:.2f})"
-    )
+    bounds = f"{in_percent(interval.confidence)} % {interval.low:.2f}–{interval.high:.2f}"
+    return f"AUROC {interval.value:.3f} ({bounds})"
 
 
 def _finding(decision: Decision, verdicts: Sequence[GateVerdict]) -> str:

@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     bootstrap_replicates: Annotated[int, Field(ge=100, le=100_000)] = 1000
     """Block-bootstrap replicates of every interval."""
     bootstrap_confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    """Coverage of the intervals."""
+    """Coverage of the intervals at the first attempt; 1 - this is the error allowed over all attempts."""
     block_h: Annotated[float, Field(gt=0, le=24 * 60)] = 24.0
     """Mean length of a bootstrap block in hours."""
     fee_bps: Annotated[float, Field(ge=0, le=1000)] = 4.0

@@ -1,14 +1,16 @@
 """The durable record of promotions: intent before act, state and events in one transaction."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 
 from clm.clock import iso
+from clm.domain.ledger import CROWNED, LedgerEntry, LedgerKind, LedgerRow
 from clm.errors import PromotionBusy, PromotionError
-from clm.events import Event
+from clm.events import Event, ModelPromoted
 from clm.ports import (
     Clock,
     Control,
@@ -19,6 +21,7 @@ from clm.ports import (
     Reign,
 )
 from clm.store.controls import read_controls, set_control
+from clm.store.ledger import append
 from clm.store.model_rows import activate_model, adopt_model, wrongly_active
 from clm.store.outbox import insert_events
 from clm.store.promotion_rows import endings, known_sha256, newest_of_lineage, record_of, reigns
@@ -148,6 +151,9 @@ class SqlitePromotionLog:
                     run_id=row.run_id,
                     now=now,
                 )
+            if not state.is_open:
+                told = append(connection, _ended(row), now)
+                events = [_with_head(event, told) for event in events]
             if hold:
                 set_control(connection, Control.HOLD, value="", reason=hold, now=now)
             insert_events(
@@ -170,8 +176,9 @@ class SqlitePromotionLog:
         activate = activate_model if known else adopt_model
         with self._store.writing() as connection:
             before = reigns(connection)
-            connection.execute(
-                insert(promotions).values(
+            row = connection.execute(
+                insert(promotions)
+                .values(
                     run_id="adopted",
                     version=version,
                     candidate_path=str(path),
@@ -190,7 +197,9 @@ class SqlitePromotionLog:
                     created_at=iso(now),
                     updated_at=iso(now),
                 )
-            )
+                .returning(promotions)
+            ).one()
+            append(connection, _ended(row), now)
             activate(connection, version=version, path=str(path), sha256=sha256, run_id="adopted", now=now)
             insert_events(connection, events, trace_id="adopted", correlation_id="adopted", now=now)
 
@@ -249,3 +258,36 @@ class SqlitePromotionLog:
             raise PromotionError(
                 "PROMOTION_CLOSED", f"promotion {promotion_id} of {row.version} is at its end: {row.state}"
             )
+
+
+def _ended(row: Row[Any]) -> LedgerEntry:
+    """Return what the ledger keeps of a promotion; only a new champion starts the count of attempts again."""
+    outcome = row.state
+    if row.state == PromotionState.COMMITTED:
+        outcome = _COMMITTED[PromotionKind(row.kind)]
+    return LedgerEntry(
+        kind=LedgerKind.PROMOTION,
+        subject=f"promotion {row.id}",
+        run_id=row.run_id,
+        version=row.version,
+        outcome=outcome,
+        judged=False,
+        reason=row.asked or row.reason,
+        facts={"wanted_by": row.kind, "ended": row.reason, "sha256": row.candidate_sha256},
+    )
+
+
+_COMMITTED = {
+    PromotionKind.CYCLE: CROWNED,
+    PromotionKind.PROMOTE: CROWNED,
+    PromotionKind.ROLLBACK: "RESTORED",
+    PromotionKind.ADOPT: "ADOPTED",
+}
+
+
+def _with_head(event: Event, row: LedgerRow) -> Event:
+    """Let the news of a promotion carry the ledger's head: rows that are taken away later are missed."""
+    if not isinstance(event, ModelPromoted):
+        return event
+    head = {"ledger_seq": row.seq, "ledger_sha256": row.sha256}
+    return replace(event, metadata={**event.metadata, **head})

@@ -195,3 +195,23 @@ schedule = Table(
     Column("next_due", String),
     Column("last_fired", String),
 )
+
+ledger = Table(
+    "clm_ledger",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("run_id", String, nullable=False),
+    Column("version", String),
+    Column("outcome", String, nullable=False),
+    Column("judged", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("recorded_at", String, nullable=False),
+    Column("previous_sha256", String, nullable=False),
+    Column("sha256", String, nullable=False),
+)
+"""Every attempt; triggers refuse UPDATE, DELETE and a row that is not the next (`clm.domain.ledger`)."""
+
+Index("ux_clm_ledger_subject", ledger.c.kind, ledger.c.subject, unique=True)
