@@ -64,6 +64,7 @@ class Wired:
     outbox: SqliteOutbox
     journal: SqliteJournal
     registry: DirectoryRegistry
+    log: SqlitePromotionLog
     promoter: EnvFilePromoter
     world: World
     policies: Policies
@@ -93,6 +94,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
     clock = StoppableClock(stop or threading.Event())
     registry = DirectoryRegistry(settings.artefacts_dir, taken=names_in(settings.models_dir))
     journal = SqliteJournal(settings.store, clock)
+    promotions = SqlitePromotionLog(settings.store, clock)
     promoter = EnvFilePromoter(
         registry=registry,
         models_dir=settings.models_dir,
@@ -100,7 +102,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         key=MODEL_KEY,
         engine=engine_of(settings),
         switch=switch_of(settings),
-        log=SqlitePromotionLog(settings.store, clock),
+        log=promotions,
         clock=clock,
         policy=promotion_policy(settings),
     )
@@ -129,6 +131,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
         journal=journal,
         registry=registry,
+        log=promotions,
         promoter=promoter,
         world=world,
         policies=policies(settings, promote=promote),
@@ -223,8 +226,12 @@ def switch_of(settings: Settings) -> Switch:
 
 def brake_of(settings: Settings) -> Brake:
     """Return all that may stop the learning, asked with little patience: the main thread waits for it."""
-    keys = connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0)
-    return Brakes(PauseBrake(controls_of(settings)), RedisBrake(keys))
+    return Brakes(PauseBrake(controls_of(settings)), redis_brake_of(settings))
+
+
+def redis_brake_of(settings: Settings) -> RedisBrake:
+    """Return the trading system's freeze keys."""
+    return RedisBrake(connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0))
 
 
 def controls_of(settings: Settings) -> SqliteControls:
