@@ -10,9 +10,10 @@ from typing import Any, cast
 
 import redis
 import structlog
-from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from clm.bus.client import address, refused, reply_word, talking_to
+from clm.bus.losses import LossCounter
 from clm.bus.requests import NotOurs, Rejected, payload_sha256, read_trigger
 from clm.bus.streams import DEAD_LETTER_MAXLEN, TRIGGER_STREAMS, dead_letter_stream
 from clm.domain.task import Delivery, Trigger
@@ -74,11 +75,7 @@ class TriggerConsumer:
         self._create_refused: BusUnavailable | None = None
         self.blocked: dict[str, BusUnavailable] = {}
         """Streams that cannot be read because their key is something else."""
-        self.lost: dict[str, int] = {}
-        """Triggers that were trimmed unread, by stream, since somebody last looked."""
-        self._read_of: dict[str, int] = {}
-        """How many entries of a stream were ever read or told as lost, since the group began."""
-        self._may_ask = True
+        self.losses = LossCounter(client, GROUP)
         self.streams_gone = False
         """A stream or its group vanished since somebody last looked; whoever looks takes it back."""
 
@@ -86,7 +83,7 @@ class TriggerConsumer:
         """Start over after a lost connection: look for the groups, read the own history first."""
         self._ready.clear()
         self._undrained.clear()
-        self._read_of.clear()
+        self.losses.forget()
         self._claim_at = 0.0
 
     def poll_once(self, block_ms: int | None = None) -> int:
@@ -115,7 +112,7 @@ class TriggerConsumer:
         if self._create_refused:
             raise self._create_refused
         self.streams_gone = True
-        self._read_of.clear()
+        self.losses.forget()
         log.warning("bus.group_lost", reply=word, streams=",".join(self._streams))
         return True
 
@@ -182,11 +179,10 @@ class TriggerConsumer:
                 return handled
 
     def _read_new(self, block_ms: int) -> int:
-        self._count_lost()
+        self.losses.look(sorted(self._ready))
         handled = 0
         for stream, entries in self._read(dict.fromkeys(sorted(self._ready), b">"), block_ms).items():
-            if stream in self._read_of:
-                self._read_of[stream] += len(entries)
+            self.losses.note_read(stream, len(entries))
             self._undrained.add(stream)  # until the batch is through: a store that fails leaves it pending
             handled += self._handle(stream, entries)
             self._undrained.discard(stream)
@@ -197,47 +193,6 @@ class TriggerConsumer:
             GROUP, self._consumer, cast(Any, positions), count=BATCH, block=block_ms
         )
         return {stream.decode(): entries for stream, entries in cast(list[Any], reply)}
-
-    def _count_lost(self) -> None:
-        """Count what a producer's MAXLEN trimmed before we read it.
-
-        Lost is what was ever added, less what was read, less what is still there to read; known where all
-        or nothing of that is unread. Redis's own `lag` is wrong after a trim, and its count of what was read
-        heals with the next read: it is taken over at the start, and counted on here.
-        """
-        if not self._may_ask:
-            return
-        streams = sorted(self._ready)
-        pipeline = self._client.pipeline(transaction=False)
-        for stream in streams:
-            pipeline.xinfo_stream(stream)
-            pipeline.xinfo_groups(stream)
-        replies = pipeline.execute(raise_on_error=False)
-        for stream, about, groups in zip(streams, replies[::2], replies[1::2], strict=True):
-            if isinstance(about, NoPermissionError) or isinstance(groups, NoPermissionError):
-                self._may_ask = False
-                log.warning("trigger.losses_unseen", reason="the ACL lacks +xinfo|stream +xinfo|groups")
-                return
-            if isinstance(about, Exception) or isinstance(groups, Exception):
-                continue  # a stream that vanished, or became something else, is met by the read
-            ours = next((group for group in groups if group["name"] == GROUP.encode()), None)
-            if ours:
-                self._compare(stream, about, ours)
-
-    def _compare(self, stream: str, about: dict[str, Any], group: dict[str, Any]) -> None:
-        added, read = about.get("entries-added"), group.get("entries-read")
-        if added is None or read is None:
-            return  # before Redis 7, or a group that has read nothing: what is older is no loss of ours
-        # Where another machine reads too, only Redis knows how much the group has read.
-        known = self._read_of.get(stream, int(read)) if group["consumers"] == 1 else int(read)
-        if known > added:
-            known = int(read)  # the stream began anew
-        unread = _unread(about, _place(group["last-delivered-id"]))
-        lost = 0 if unread is None else int(added) - known - unread
-        self._read_of[stream] = known + max(0, lost)
-        if lost > 0:
-            self.lost[stream] = self.lost.get(stream, 0) + lost
-            log.error("trigger.lost", stream=stream, n=lost)
 
     def _handle_again(self, stream: str, entries: Sequence[Entry]) -> int:
         """Handle what was delivered before, but for what has ended the process too often."""
@@ -347,19 +302,6 @@ _DEADLY = f"delivered {MAX_DELIVERIES} times, and the process ended each time be
 
 def _delivery(stream: str, entry_id: bytes, fields: Fields) -> Delivery:
     return Delivery(stream=stream, entry_id=entry_id.decode(), payload_sha256=payload_sha256(fields))
-
-
-def _unread(about: dict[str, Any], delivered: tuple[int, int]) -> int | None:
-    """Return how many entries wait to be read where that needs no counting: all of them, or none."""
-    first, last = about["first-entry"], about["last-entry"]
-    if not first or _place(first[0]) > delivered:
-        return int(about["length"])
-    return 0 if _place(last[0]) <= delivered else None
-
-
-def _place(entry_id: bytes) -> tuple[int, int]:
-    milliseconds, _, number = entry_id.partition(b"-")
-    return int(milliseconds), int(number or 0)
 
 
 def _cut(fields: Fields) -> bytes:

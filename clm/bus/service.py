@@ -163,7 +163,7 @@ class BusWorker:
 
     def _tell_lost(self) -> None:
         """Alert an operator: somebody asked for a retrain and Redis no longer knows."""
-        lost = self._consumer.lost
+        lost = self._consumer.losses.lost
         if not lost:
             return
         alerts = [
@@ -177,7 +177,7 @@ class BusWorker:
             for stream, n in lost.items()
         ]
         self._outbox.append(alerts, "trigger.lost")
-        self._consumer.lost = {}
+        lost.clear()
 
     def _confirm(self) -> None:
         flushed = self._consumer.streams_gone

@@ -213,7 +213,7 @@ def test_c11_triggers_that_were_trimmed_unread_are_counted_and_said_once(client,
         assert consumer.poll_once() == 3
         consumer.poll_once()
     assert [line["n"] for line in lines if line["event"] == "trigger.lost"] == [3]
-    assert consumer.lost == {MODEL_RETRAIN: 3}
+    assert consumer.losses.lost == {MODEL_RETRAIN: 3}
 
 
 def test_c11_a_stream_that_was_trimmed_to_nothing_is_told_once_and_more_of_it_again(
