@@ -15,13 +15,18 @@ import structlog
 
 from clm.artefacts.files import sha256_of
 from clm.artefacts.manifest import Artefact
+from clm.clock import SystemClock
 from clm.ports import EngineStatus, PromotionState
 from clm.promotion.engine_process import ProcessEngine
-from clm.promotion.promoter import PromotionPolicy
+from clm.promotion.env_file import EnvFile
+from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
+from clm.promotion.switch_helper import HelperSwitch
 from clm.store.create import create_store
 from clm.store.migrate import migrate
+from clm.switch.helper import serve
 from tests.chaos.failpoints import arm
 from tests.promotion.server import NEW, OLD, Server, manifest
+from tests.switch.helped import site_of
 
 ENGINE = Path(__file__).with_name("small_engine.py")
 MODEL_BYTES = 200_000
@@ -126,13 +131,45 @@ class Place(Server):
         return self.registry.get(NEW)
 
     def promote(self) -> str:
-        outcome = self.promoter(self.tell).promote(self.candidate(), RUN)
+        outcome = self._promoter().promote(self.candidate(), RUN)
         return outcome.state.value
 
     def recover(self) -> str:
-        outcome = self.promoter(self.tell).recover()
+        outcome = self._promoter().recover()
         return outcome.state.value if outcome else "nothing open"
 
+    def _promoter(self) -> EnvFilePromoter:
+        env_file = EnvFile(self.env_path)
+        return EnvFilePromoter(
+            registry=self.registry,
+            models_dir=self.models,
+            env_file=env_file,
+            engine=self.engine,
+            switch=self._helper(env_file) if self.helped else None,
+            log=self.log,
+            clock=SystemClock(),
+            policy=self.policy(),
+            checkpoint=self.tell,
+        )
+
+    def _helper(self, env_file: EnvFile) -> HelperSwitch:
+        # In this process: who dies here dies with the helper. That it dies alone is a test of its own.
+        site = site_of(self)
+
+        def start(name: str) -> None:
+            serve(site, name, restart=lambda _unit: self.engine.restart(), checkpoint=self.tell)
+
+        return HelperSwitch(
+            env_file,
+            models_dir=site.models_dir,
+            orders_dir=site.orders_dir,
+            reports_dir=site.own_dir,
+            start=start,
+            checkpoint=self.tell,
+        )
+
+    helped: bool = False
+    """Whether the switch is made by the helper of root's."""
     tell: Callable[[str], None] = staticmethod(lambda _point: None)
     """Set in a child that counts its points."""
 

@@ -44,6 +44,8 @@ class Setting:
     content: bytes
     """First word of the candidate: how the engine behaves on it."""
     journal_mode: str = "delete"
+    helped: bool = False
+    """Whether root's helper makes the switch."""
     on_disk: bool = False
     """On an ext4 of its own, which can lose its power; else in memory."""
 
@@ -105,6 +107,7 @@ _PLACE: list[Place] = []
 
 def _build(places: "multiprocessing.queues.SimpleQueue[Place]", setting: Setting) -> None:
     _PLACE.append(places.get())
+    _PLACE[0].helped = setting.helped
     _PLACE[0].build(setting.content, setting.journal_mode)
 
 

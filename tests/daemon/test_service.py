@@ -38,6 +38,19 @@ class Silent:
         return None
 
 
+class Notified:
+    """Collects what a service manager would be told."""
+
+    def __init__(self) -> None:
+        self.pings = 0
+
+    def watchdog(self) -> None:
+        self.pings += 1
+
+    def status(self, _text: str) -> None:
+        return
+
+
 class Daemon:
     """A service on a real store, with a world in memory around it."""
 
@@ -256,3 +269,21 @@ def test_a_pause_is_seen_at_the_next_look_and_ends_with_resume(daemon):
     controls.clear(Control.PAUSE)
     daemon.tick()
     assert daemon.status(task) == ("completed", 1)
+
+
+@pytest.mark.parametrize("thread", ["_bus", "_schedule"])
+def test_d3_h11_a_thread_that_fell_silent_stops_the_ping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str
+) -> None:
+    """A daemon of which one part is dead has to be restarted, however well the main loop is."""
+    daemon = Daemon(tmp_path)
+    told = Notified()
+    monkeypatch.setattr(daemon.service, "_notify", told)
+    daemon.service._tend()
+    assert told.pings == 1
+    getattr(daemon.service, thread).tick_age_s = 31.0
+    daemon.service._tend()
+    assert told.pings == 1
+    getattr(daemon.service, thread).tick_age_s = 1.0
+    daemon.service._tend()
+    assert told.pings == 2
