@@ -27,10 +27,8 @@ from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingResult
 from clm.domain.task import Task
 from clm.errors import Interrupted, TrainingError
 from clm.evaluation.agreement import disagreements
-from clm.evaluation.evaluate import rows_of, rows_of_part
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
-from clm.evaluation.evidence import Evidence
-from clm.evaluation.predictions import ScoredRows
+from clm.evaluation.evidence import evidence_of
 from clm.examination import Examiner
 from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateVerdict
@@ -208,17 +206,8 @@ def _attempt(
             proof = world.prover.prove(_proof_job(run, policies, dataset, training), golden, stop)
 
     with run.phase("judge"):
-        evidence = Evidence(
-            rows=rows_of(dataset),
-            p_candidate_N=training.p_candidate_N,
-            p_champion_N=training.p_champion_N,
-            champion_absent_because=training.champion_absent_because,
-            p_logistic_N=training.p_logistic_N,
-            base_rate=dataset.base_rate,
-            validation=_validation_of(dataset, training),
-            policy=policies.evaluation,
-            past=run.standing.past,
-            serving=proof,
+        evidence = evidence_of(
+            dataset, training, policy=policies.evaluation, past=run.standing.past, serving=proof
         )
         judgement = Judgement(evidence=evidence, gates=policies.gates)
         comparison = judgement.comparison()
@@ -286,12 +275,6 @@ def _promote(
         return world.promoter.promote(artefact, run.run_id, wish)
     why = f"{why}; `clm promote {version}` brings it in"
     return PromotionOutcome(state=PromotionState.WAITING, version=version, reason=why, changes=())
-
-
-def _validation_of(dataset: Dataset, training: TrainingResult) -> ScoredRows | None:
-    if training.p_validation_N is None:
-        return None
-    return ScoredRows(rows=rows_of_part(dataset, dataset.split.validation), p_N=training.p_validation_N)
 
 
 def _proof_job(
