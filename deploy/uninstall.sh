@@ -37,7 +37,7 @@ take_direct_switch() {
   install -m "$mode" -o root -g qt "$target" "$file.tmp"
   sync "$file.tmp"
   mv -T "$file.tmp" "$file"
-  rm -f "$target"
+  rm -f "$target" "$target.clm-previous"
   rmdir "${target%/*}" 2>/dev/null || true
   say "$file is a plain file again"
 }

@@ -18,7 +18,7 @@ from clm.artefacts.registry import DirectoryRegistry
 from clm.clock import SystemClock
 from clm.ports import EngineStatus, PromotionKind, PromotionRecord, PromotionWish
 from clm.promotion.engine_process import ProcessEngine
-from clm.promotion.env_file import EnvFile, parse
+from clm.promotion.env_file import EnvFile, parse, previous_of
 from clm.promotion.policy import Workplace
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
 from clm.store.controls import SqliteControls
@@ -207,6 +207,11 @@ class Server:
         """Return every file an operator could look at, with its bytes."""
         places = (self.models, self.env_path.parent)
         return {str(p): p.read_bytes() for place in places for p in sorted(place.rglob("*")) if p.is_file()}
+
+    def taken_back(self, before: dict[str, bytes]) -> dict[str, bytes]:
+        """Return what lies there after a rollback: the files of before, one of them kept twice."""
+        kept = previous_of(self.env_path.resolve())
+        return {**before, str(kept): before[str(self.env_path)]}
 
 
 def manifest(content: bytes, version: str = NEW) -> Manifest:
