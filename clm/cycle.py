@@ -17,7 +17,7 @@ from clm.artefacts.inputs import inputs_of
 from clm.artefacts.judgement import Judgement, write_judgement
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
 from clm.artefacts.proof_files import ProofJob
-from clm.basis import basis_of, decided_on
+from clm.basis import basis_of, decided_on, fails_by_a_measurement
 from clm.clock import iso
 from clm.data.audits import AuditPolicy, audit, blocked, with_floor
 from clm.data.dataset import DataPolicy, Dataset, build_dataset
@@ -157,6 +157,8 @@ def _learn(
             return run.close(refuse(findings))
 
     made = _attempt(run, world, policies, dataset, champion, stop, on_epoch)
+    if fails_by_a_measurement(made.verdicts):
+        run.note(basis=None)
     if made.decision.kind is DecisionKind.REJECT:
         with run.phase("diagnose"):
             run.note(
