@@ -27,7 +27,7 @@ def basis_of(code_version: str, dataset: Dataset, policies: object, champion: Ch
 
 
 def fails_by_a_measurement(verdicts: Sequence[GateVerdict]) -> bool:
-    """Whether the same basis may be judged otherwise another time: how quick it was depends on the machine."""
+    """Whether the same basis may be judged otherwise another time: speed depends on the machine as well."""
     return any(verdict.name == "budget" and verdict.status is GateStatus.FAIL for verdict in verdicts)
 
 
