@@ -16,6 +16,7 @@ from clm.bus.client import connect
 from clm.bus.relay import OutboxRelay
 from clm.clock import SystemClock
 from clm.cycle import Policies, World
+from clm.daemon.prober import SubprocessProber
 from clm.daemon.prover import SubprocessProver
 from clm.daemon.signal import SubprocessSignal
 from clm.daemon.trainer import SubprocessTrainer
@@ -23,6 +24,7 @@ from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
 from clm.data.signal import SignalPolicy
 from clm.errors import Interrupted
+from clm.examination import Examiner
 from clm.ports import CandleSource, Engine, Outbox, StopSignal
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.engine_systemd import SystemdEngine
@@ -115,6 +117,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         code_version=clm.__version__,
         candles=candles_of(settings),
         signal=signal_of(settings),
+        examiner=Examiner(prober=prober_of(settings), clock=clock),
         prover=SubprocessProver(python=settings.python, environment=inherited_environment()),
     )
     return Wired(
@@ -179,6 +182,18 @@ def signal_of(settings: Settings) -> SubprocessSignal | None:
         SignalPolicy(block_h=settings.block_h, embargo_h=settings.embargo_h),
         python=settings.python,
         environment=inherited_environment(),
+    )
+
+
+def prober_of(settings: Settings) -> SubprocessProber | None:
+    """Return who measures why a candidate was rejected, None where nobody is to."""
+    if not settings.diagnose_budget_s:
+        return None
+    return SubprocessProber(
+        settings.diagnose_budget_s,
+        python=settings.python,
+        environment=inherited_environment(),
+        grace_s=settings.stop_grace_s,
     )
 
 

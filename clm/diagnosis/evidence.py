@@ -8,6 +8,9 @@ from clm.data.signal import SignalFloor
 from clm.domain.job import TrainingResult, TrainingSpec
 from clm.gates.verdict import GateStatus, GateVerdict
 
+MEASURED = ("saved_file", "activations", "overfit", "time", "learning_curve", "scaling")
+"""What the child measures, by name."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:

@@ -119,6 +119,10 @@ class Settings(BaseSettings):
     train_timeout_s: Annotated[float, Field(ge=1, le=7 * 86400)] = 3600.0
     """Wall time after which the child is ended."""
 
+    # After a rejection
+    diagnose_budget_s: Annotated[float, Field(ge=0, le=86400)] = 120.0
+    """Seconds that measuring the causes of a rejection may take; 0 measures nothing (docs/diagnosis.md)."""
+
     # Evaluation
     bootstrap_replicates: Annotated[int, Field(ge=100, le=100_000)] = 1000
     """Block-bootstrap replicates of every interval."""
