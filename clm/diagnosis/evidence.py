@@ -75,7 +75,7 @@ class ProbePolicy:
     """Share of the inputs' variance that lies between windows, below which there is nothing to erase."""
     min_static_kept: float = 0.01
     """Share of a change of the windows' level that is left behind a normalisation."""
-    max_naive_gain: float = 0.10
+    max_naive_gain: float = 0.15
     """AUROC of a shuffled split over that of a purged one."""
     flat_curve: float = 0.02
     """AUROC that four times the rows add, below which more of them say nothing."""

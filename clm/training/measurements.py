@@ -29,7 +29,7 @@ from clm.training.windows import Windows, part_of, raw_windows, scaled_windows, 
 
 BY_HEART = 64
 """Rows that any network of this size can learn by heart."""
-BY_HEART_STEPS = 60
+BY_HEART_STEPS = 30
 RERUN_WINDOWS = 2048
 RERUN_EPOCHS = 3
 """Of the short trainings that are held against each other."""
