@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 MICROSECOND = 1
 SECOND = 1_000_000
-HOUR = 3600 * SECOND
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 """Units of the integer time axis: microseconds since 1970-01-01 UTC."""
 

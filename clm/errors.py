@@ -10,6 +10,7 @@ ClmError                    70  a broken promise; the base of all below
 ├── Interrupted             75  the daemon was asked to stop meanwhile   (transient)
 ├── ArtefactError           74  a model file is missing, torn or of another hash
 ├── PromotionError          74  a promotion could not begin or could not be completed
+│   └── PromotionBusy       75  another process is at it                 (transient)
 └── AlreadyRunning          75  another instance holds the lock          (transient)
 
 A failed gate, a refused data set and a rejection are values, never exceptions.
@@ -87,6 +88,13 @@ class PromotionError(ClmError):
     """A promotion could not begin, or its end could not be brought about."""
 
     exit_code = 74
+
+
+class PromotionBusy(PromotionError):
+    """Another process is promoting, or writes the environment file; it ends or dies, then ours goes on."""
+
+    exit_code = 75
+    transient = True
 
 
 class AlreadyRunning(ClmError):

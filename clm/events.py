@@ -42,7 +42,7 @@ class RetrainingCompleted(Event):
     model_path: str
     duration_seconds: float
     status: str
-    """promoted, held, rejected, refused, or the state of a promotion that did not succeed."""
+    """promoted, held, rejected, refused, waiting, or the state of a promotion that did not succeed."""
     reason: str
     findings: Sequence[Mapping[str, object]] = ()
     """What was found wrong, the cause first: name, statistic, threshold, message, next_step."""
@@ -89,6 +89,41 @@ class RollbackInitiated(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionStarted(Event):
+    """A model is about to be brought to the engine; exactly one event of its end follows."""
+
+    event_type: ClassVar[str] = "model.promotion_started"
+    model_id: str
+    reason: str
+    timestamp: str
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRolledBack(Event):
+    """The previous model serves again, proven by effect; the end of a promotion."""
+
+    event_type: ClassVar[str] = "model.rolled_back"
+    model_id: str
+    back_to: str
+    reason: str
+    timestamp: str
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionEnded(Event):
+    """A promotion ended neither promoted nor rolled back: aborted, superseded, or its rollback failed."""
+
+    event_type: ClassVar[str] = "model.promotion_ended"
+    model_id: str
+    state: str
+    reason: str
+    timestamp: str
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PerformanceAlert(Event):
     """Something an operator has to look at."""
 
@@ -104,7 +139,10 @@ EVENTS: tuple[type[Event], ...] = (
     RetrainingStarted,
     RetrainingCompleted,
     RetrainingFailed,
+    PromotionStarted,
     ModelPromoted,
     RollbackInitiated,
+    ModelRolledBack,
+    PromotionEnded,
     PerformanceAlert,
 )

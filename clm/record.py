@@ -1,5 +1,6 @@
 """The record of a run: opened durably, filled as facts arrive, closed once."""
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from clm.domain.task import Task
 from clm.errors import ArtefactError, ClmError, Interrupted
 from clm.events import Event, RetrainingCompleted, RetrainingFailed, RetrainingStarted
 from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunStatus
+from clm.report.attempt import attempt_evidence
 from clm.report.proof_pack import ProofPack, as_json, as_markdown, found
 
 log = structlog.get_logger()
@@ -68,6 +70,9 @@ class RunInProgress:
             model=MODEL, timestamp=iso(self.started_at), job_id=self.run_id, trigger_reason=reason
         )
         journal.start_run(self.run_id, task, self.started_at, reason, [started])
+        self.standing = journal.standing()
+        """What the ledger said when the run began; nobody else appends while it is on."""
+        self.note(ledger=self.standing)
 
     def note(self, **facts: object) -> None:
         """Add facts to the proof pack."""
@@ -164,6 +169,7 @@ class RunInProgress:
             }
         if findings := found(self._pack):
             facts["findings"] = findings
+        proof = self._write_proof()
         self._journal.finish_run(
             self.run_id,
             status=status,
@@ -172,19 +178,26 @@ class RunInProgress:
             version=artefact.manifest.version if artefact else None,
             reason=reason,
             facts=facts,
-            proof_path=self._write_proof(),
+            proof_path=proof[0] if proof else None,
             events=[event],
+            judged=bool(self._pack.verdicts),
+            evidence={
+                "proof_sha256": proof[1] if proof else None,
+                **attempt_evidence(dataset, self._pack.training, comparison),
+            },
         )
-        for name in (DATASET, WEIGHTS):  # the data is in the store, the model in the registry
-            (self.directory / "job" / name).unlink(missing_ok=True)
+        for place in ("job", "tuned", "tuning/*"):
+            for name in (DATASET, WEIGHTS):  # the data is in the store, the model in the registry
+                for path in self.directory.glob(f"{place}/{name}"):
+                    path.unlink()
 
-    def _write_proof(self) -> Path | None:
-        """Write the proof pack; a full disk must not keep the run from being closed in the store."""
-        path = self.directory / "proof.json"
+    def _write_proof(self) -> tuple[Path, str] | None:
+        """Write the proof pack, return its path and hash; a full disk must not keep the run from closing."""
+        path, document = self.directory / "proof.json", as_json(self._pack)
         try:
-            replace_durably(path, as_json(self._pack), mode=0o640)
+            replace_durably(path, document, mode=0o640)
             replace_durably(path.with_name("proof.md"), as_markdown(self._pack).encode(), mode=0o640)
         except ArtefactError as error:
             log.error("proof.not_written", run_id=self.run_id, code=error.code, error=error.message)
             return None
-        return path
+        return path, hashlib.sha256(document).hexdigest()

@@ -12,11 +12,21 @@ from clm.artefacts.manifest import Artefact
 from clm.data.dataset import Dataset
 from clm.data.reading import RawSamples, SampleColumns, columns_of
 from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingResult
+from clm.domain.ledger import GENESIS, LedgerEntry, LedgerStanding, PastAttempts
 from clm.domain.sample import Floats
 from clm.domain.task import Task
 from clm.events import Event
-from clm.ports import PromotionOutcome, PromotionState, RunRecord, RunStatus, StopSignal
+from clm.ports import (
+    PromotionOutcome,
+    PromotionState,
+    PromotionWish,
+    RunRecord,
+    RunStatus,
+    StopSignal,
+)
 from tests.builders import NOW
+
+PLAIN_WISH = PromotionWish()
 
 Predict = Callable[[Dataset], Floats]
 
@@ -108,18 +118,28 @@ class FakePromoter:
 
     state: PromotionState = PromotionState.COMMITTED
     promoted: list[str] = field(default_factory=list)
+    wishes: list[PromotionWish] = field(default_factory=list)
+    open: bool = False
     serves: ChampionRef | None = None
 
     def champion(self) -> ChampionRef | None:
         return self.serves
 
-    def promote(self, artefact: Artefact, run_id: str) -> PromotionOutcome:
+    def promote(self, artefact: Artefact, run_id: str, wish: PromotionWish = PLAIN_WISH) -> PromotionOutcome:
         self.promoted.append(artefact.manifest.version)
+        self.wishes.append(wish)
         return PromotionOutcome(
             state=self.state, version=artefact.manifest.version, reason="as the test says", changes=()
         )
 
+    def is_open(self) -> bool:
+        return self.open
+
+    def adopt(self) -> str | None:
+        return None
+
     def recover(self) -> PromotionOutcome | None:
+        self.open = False
         return None
 
 
@@ -130,8 +150,25 @@ class FakeJournal:
     events: list[Event] = field(default_factory=list)
     finished: list[tuple[str, RunStatus, str | None]] = field(default_factory=list)
     models: list[Artefact] = field(default_factory=list)
+    attempts: list[tuple[bool, Mapping[str, object]]] = field(default_factory=list)
+    entries: list[LedgerEntry] = field(default_factory=list)
+    past: PastAttempts = field(default_factory=PastAttempts)
+    broken_because: str | None = None
     facts: list[Mapping[str, object]] = field(default_factory=list)
     records: list[RunRecord] = field(default_factory=list)
+
+    def record(self, entry: LedgerEntry) -> None:
+        self.entries.append(entry)
+
+    def standing(self) -> LedgerStanding:
+        return LedgerStanding(
+            rows=self.past.since_crown,
+            head_sha256=GENESIS,
+            champion=None,
+            crowned_at=None,
+            past=self.past,
+            broken_because=self.broken_because,
+        )
 
     def start_run(
         self,
@@ -165,8 +202,11 @@ class FakeJournal:
         facts: Mapping[str, object],
         proof_path: Path | None,
         events: Sequence[Event],
+        judged: bool,
+        evidence: Mapping[str, object],
     ) -> None:
         self.events += events
+        self.attempts.append((judged, evidence))
         self.facts.append(facts)
         self.finished.append((run_id, status, decision))
         self.records.append(
@@ -180,6 +220,7 @@ class FakeJournal:
                 completed_at=completed_at,
                 trigger_reason="",
                 proof_path=str(proof_path),
+                ledger_row=len(self.finished),
                 notes=facts,
             )
         )

@@ -1,5 +1,6 @@
 """One learning cycle against a world in memory: what is decided, what is touched, what is left behind."""
 
+import hashlib
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,12 @@ from clm.data.reading import RawSamples
 from clm.data.signal import SignalFloor, Skill
 from clm.decision import DecisionKind
 from clm.domain.job import ChampionRef
+from clm.domain.ledger import PastAttempts
 from clm.domain.proof import GoldenRows, Route, ServingProof
 from clm.domain.task import Task, Trigger
 from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
+from clm.ladder import Ladder
 from clm.ports import PromotionState, RunStatus, StopSignal
 from clm.record import CycleReport
 from tests import builders
@@ -41,6 +44,7 @@ class Case:
         self.signal: FakeSignal | None = None
         self.prover: FakeProver | None = None
         self.audit = builders.audit_policy()
+        self.ladder = Ladder()
         self.training = builders.training_spec()
         self.code_version = "test"
 
@@ -56,6 +60,7 @@ class Case:
             runs_dir=self.directory / "runs",
             code_version=self.code_version,
             signal=self.signal,
+            ladder=self.ladder,
             prover=self.prover,
         )
         policies = Policies(
@@ -229,8 +234,8 @@ def test_a_system_frozen_while_training_promotes_nothing(case):
     report = case.run()
     assert report.decision.kind is DecisionKind.PROMOTE
     assert case.promoter.promoted == []
-    assert report.promotion.state is PromotionState.ABORTED
-    assert case.journal.events[-1].status == "aborted"
+    assert report.promotion.state is PromotionState.WAITING
+    assert case.journal.events[-1].status == "waiting"
 
 
 def test_f15_the_manual_mode_leaves_the_switch_to_a_person(case):
@@ -239,6 +244,46 @@ def test_f15_the_manual_mode_leaves_the_switch_to_a_person(case):
     report = case.run()
     assert case.promoter.promoted == []
     assert report.version in report.promotion.reason
+
+
+def test_each_attempt_on_one_champion_is_judged_more_strictly(case):
+    """Repeated tries are multiple tests; the run says which one it was and what the ledger held."""
+    case.journal.past = PastAttempts(since_crown=36, sharpes=(0.1,) * 36)
+    report = case.run()
+    assert case.proof["attempt"]["number"] == 37
+    assert report.pack.comparison.auroc_interval.confidence == pytest.approx(1 - 0.1 / (37 * 38))
+    assert case.proof["ledger"] == {"rows": 36, "head_sha256": "0" * 64, "broken_because": None}
+    assert case.proof["attempt"]["deflated_sharpe"]["n_trials"] == 37
+
+
+def test_what_the_ledger_keeps_of_a_run_is_what_was_measured(case):
+    """With the hash of the proof pack: neither can be changed without the other."""
+    report = case.run()
+    ((judged, evidence),) = case.journal.attempts
+    proof = (report.proof_dir / "proof.json").read_bytes()
+    assert judged is True
+    assert evidence["proof_sha256"] == hashlib.sha256(proof).hexdigest()
+    assert evidence["data_fingerprint"] == report.pack.dataset.fingerprint
+    assert evidence["weights_hash"] == "w" * 64
+    assert evidence["auroc"] == report.pack.comparison.candidate.auroc
+
+
+def test_a_run_that_was_never_judged_is_no_attempt(case):
+    """It has not seen the test rows."""
+    case.source.raw = RawSamples(rows=case.source.raw.rows[:100])
+    case.run()
+    assert [judged for judged, _ in case.journal.attempts] == [False]
+
+
+def test_nothing_is_promoted_by_itself_while_the_ledger_is_broken(case):
+    """Attempts that cannot be counted cannot be paid for; a person may still decide."""
+    case.journal.broken_because = "row 3 is edited"
+    report = case.run()
+    assert report.decision.kind is DecisionKind.PROMOTE
+    assert case.promoter.promoted == []
+    assert report.promotion.state is PromotionState.WAITING
+    assert "row 3 is edited" in report.promotion.reason
+    assert "row 3 is edited" in (report.proof_dir / "proof.md").read_text()
 
 
 def test_a_promotion_that_was_rolled_back_is_not_called_promoted(case):

@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from clm.artefacts.files import replace_durably
-from clm.diagnosis.evidence import Measurement
+from clm.domain.measurement import Measurement
 
 MEASUREMENTS = "measurements.json"
 STDOUT = "measure.out"

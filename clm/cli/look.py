@@ -1,12 +1,14 @@
 """Verbs that look and change nothing: status, runs, show."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
 
 from clm.cli.verbs import Say, verb
 from clm.errors import UsageError
+from clm.evaluation.attempts import in_percent
 from clm.settings import Settings
 
 
@@ -17,7 +19,7 @@ def status(settings: Settings, say: Say) -> object:
 
     facts = overview(settings)
     for name, value in facts.items():
-        say(f"{name.replace('_', ' '):18} {_plain(value)}")
+        say(f"{name.replace('_', ' '):18} {_attempts(value) if name == 'attempts' else _plain(value)}")
     return facts
 
 
@@ -29,7 +31,8 @@ def runs(settings: Settings, say: Say, limit: int) -> object:
 
     rows = recent_runs(settings, limit)
     for row in rows:
-        say(f"{row['run_id']}  {row['status']:11}  {row['decision'] or '-':8}  {row['reason']}")
+        number, decision = row["ledger_row"] or "-", row["decision"] or "-"
+        say(f"{number:>5}  {row['run_id']}  {row['status']:11}  {decision:8}  {row['reason']}")
     if not rows:
         say("no run yet; `clm run` does one now")
     return {"runs": rows}
@@ -39,6 +42,8 @@ def runs(settings: Settings, say: Say, limit: int) -> object:
 @click.argument("run_id")
 def show(settings: Settings, say: Say, run_id: str) -> object:
     """Show the proof pack of a run."""
+    from clm.daemon.overview import ledger_row
+
     directory = settings.runs_dir / Path(run_id).name
     try:
         proof = orjson.loads((directory / "proof.json").read_bytes())
@@ -46,7 +51,19 @@ def show(settings: Settings, say: Say, run_id: str) -> object:
     except OSError as exc:
         raise UsageError("RUN_UNKNOWN", f"{directory} has no proof pack; `clm runs` lists the runs") from exc
     say(text)
-    return proof
+    row = ledger_row(settings, directory.name)
+    say(f"Ledger row {row}." if row else "Not in the ledger.")
+    return {**proof, "ledger_row": row}
+
+
+def _attempts(facts: Any) -> str:
+    if facts["ledger_broken"]:
+        return f"the ledger is broken: {facts['ledger_broken']}; `clm verify-ledger`"
+    return (
+        f"the next on the champion's place is number {facts['next']}, "
+        f"at {in_percent(facts['confidence'])} % coverage; "
+        f"{facts['left']:.2g} of {facts['alpha']:.2g} is left after it"
+    )
 
 
 def _plain(value: object) -> str:

@@ -35,6 +35,7 @@ def run_once(
         wired.queue.recover(wired.clock.now())
         wired.registry.sweep()
         wired.promoter.recover()
+        wired.promoter.adopt()
         report = run_cycle(
             wired.world,
             wired.policies,

@@ -4,6 +4,7 @@ from clm.clock import SystemClock, iso
 from clm.daemon.lock import holder
 from clm.daemon.wiring import MODEL_KEY
 from clm.errors import ClmError
+from clm.evaluation.attempts import next_attempt
 from clm.promotion.env_file import EnvFile, parse
 from clm.settings import Settings
 from clm.store.contract import check_contract
@@ -28,6 +29,7 @@ def overview(settings: Settings) -> dict[str, object]:
         "daemon": holder(settings.lock_file) or "not running",
         "store": str(settings.store),
         "champion": _champion(settings),
+        "attempts": attempts(settings),
         "open_promotion": _open_promotion(settings) if known else None,
         "last_run": last[0] if last else None,
         "training": _progress(settings, last),
@@ -51,9 +53,35 @@ def recent_runs(settings: Settings, limit: int) -> list[dict[str, object]]:
             "started_at": iso(run.started_at),
             "completed_at": iso(run.completed_at) if run.completed_at else None,
             "proof": run.proof_path,
+            "ledger_row": run.ledger_row,
         }
         for run in SqliteJournal(settings.store, SystemClock()).recent_runs(limit)
     ]
+
+
+def attempts(settings: Settings) -> dict[str, object]:
+    """Return how many attempts the champion has withstood, and what the next one is judged at."""
+    standing = SqliteJournal(settings.store, SystemClock()).standing()
+    coming = next_attempt(standing.past, settings.bootstrap_confidence)
+    return {
+        "next": coming.number,
+        "confidence": coming.confidence,
+        "alpha": coming.alpha,
+        "left": coming.left,
+        "crowned": standing.champion,
+        "crowned_at": standing.crowned_at,
+        "ledger_rows": standing.rows,
+        "ledger_broken": standing.broken_because,
+    }
+
+
+def ledger_row(settings: Settings, run_id: str) -> int | None:
+    """Return the run's number in the ledger; None where it has none or the store cannot be read."""
+    try:
+        run = SqliteJournal(settings.store, SystemClock()).run(run_id)
+    except ClmError:
+        return None
+    return run.ledger_row if run else None
 
 
 def _champion(settings: Settings) -> str | None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from clm.artefacts.measurement_files import MEASUREMENTS, read_measurements
 from clm.clock import SystemClock
 from clm.daemon.errand import Errand, send
-from clm.diagnosis.evidence import MEASURED, Measurement
 from clm.domain.job import TrainingJob
+from clm.domain.measurement import MEASURED, Measurement
 from clm.ports import Clock, StopSignal
 
 _OVERTIME_S = 60.0

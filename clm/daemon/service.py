@@ -20,7 +20,7 @@ from clm.daemon.schedule import Schedule
 from clm.daemon.wiring import Wired
 from clm.domain.job import EpochReport
 from clm.domain.task import Task
-from clm.errors import ClmError, Interrupted
+from clm.errors import ClmError, Interrupted, PromotionBusy
 from clm.ports import Brake
 from clm.record import CycleReport
 
@@ -31,6 +31,8 @@ MAX_TICK_AGE_S = 30.0
 """A thread that has been silent for longer no longer counts as alive (half of WatchdogSec)."""
 LOOK_S = 2.0
 """How often the queue is looked at for tasks that another process put there."""
+BUSY_S = 10.0
+"""How long another process's promotion is left alone before we look whether it is an orphan."""
 RETRY_S = 60.0
 """Wait before a broken task is tried again; doubled with each break in a row."""
 MAX_RETRY_S = 1800.0
@@ -118,6 +120,9 @@ class Service:
         self._look_at = now + LOOK_S
         self._settle()
         try:
+            if self._wired.promoter.is_open():
+                self._begin(self._recover_at_start)
+                return
             if self._settlement or not self._wired.queue.pending_count() or self._is_frozen():
                 return
             task = self._wired.queue.claim(self._clock.now())
@@ -142,12 +147,16 @@ class Service:
         return reason is not None
 
     def _recover_at_start(self) -> None:
-        """Bring an interrupted promotion to its end now; where that fails, the next cycle tries again."""
+        """Bring a promotion that a dead process left to its end now; where that fails, it is tried again."""
         try:
             self._wired.registry.sweep()
             self._recover_promotion()
+        except PromotionBusy:
+            # A person promotes at the command line: the record is theirs while they live.
+            self._look_at = self._clock.monotonic() + BUSY_S
         except ClmError as error:
             log.error("promotion.recovery_failed", code=error.code, error=error.message)
+            self._back_off(error)
 
     def _recover_promotion(self) -> None:
         if outcome := self._wired.promoter.recover():
@@ -157,6 +166,7 @@ class Service:
                 version=outcome.version,
                 reason=outcome.reason,
             )
+        self._wired.promoter.adopt()
 
     def _learn(self, task: Task) -> None:
         """Run one cycle for a task; how the task ends is settled even where the store is busy."""

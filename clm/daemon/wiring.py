@@ -15,17 +15,19 @@ from clm.bus.brake import RedisBrake
 from clm.bus.client import connect
 from clm.bus.relay import OutboxRelay
 from clm.clock import SystemClock
-from clm.cycle import Policies, World
+from clm.daemon.brakes import Brakes, PauseBrake
 from clm.daemon.prober import SubprocessProber
 from clm.daemon.prover import SubprocessProver
 from clm.daemon.signal import SubprocessSignal
 from clm.daemon.trainer import SubprocessTrainer
+from clm.daemon.tuner import SubprocessTuner
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
 from clm.data.signal import SignalPolicy
 from clm.errors import Interrupted
 from clm.examination import Examiner
-from clm.ports import CandleSource, Engine, Outbox, StopSignal
+from clm.ladder import Ladder
+from clm.ports import Brake, CandleSource, Engine, Outbox, StopSignal
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.engine_systemd import SystemdEngine
 from clm.promotion.env_file import EnvFile
@@ -33,6 +35,7 @@ from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
 from clm.settings import Settings, inherited_environment, redis_password
 from clm.store.candle_files import CandleDirectory
 from clm.store.contract import check_contract
+from clm.store.controls import SqliteControls
 from clm.store.migrate import migrate
 from clm.store.outbox import SqliteOutbox
 from clm.store.promotions import SqlitePromotionLog
@@ -40,6 +43,7 @@ from clm.store.runs import SqliteJournal
 from clm.store.sample_cache import SampleCache
 from clm.store.samples import SqliteSampleSource
 from clm.store.tasks import SqliteTaskQueue
+from clm.world import Policies, World
 
 CONTEXT_LENGTH = 128
 MAX_FEATURES = 8
@@ -115,9 +119,10 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         brake=brake_of(settings),
         runs_dir=settings.runs_dir,
         code_version=clm.__version__,
-        candles=candles_of(settings),
+        candles=CandleDirectory(settings.candles_dir),
         signal=signal_of(settings),
         examiner=Examiner(prober=prober_of(settings), clock=clock),
+        ladder=ladder_of(settings),
         prover=SubprocessProver(python=settings.python, environment=inherited_environment()),
     )
     return Wired(
@@ -165,7 +170,7 @@ def policies(settings: Settings, *, promote: bool = True) -> Policies:
         train_timeout_s=settings.train_timeout_s,
         evaluation=settings.evaluation_policy(),
         gates=settings.gate_policy(),
-        promote=promote and settings.promotion_mode == "auto",
+        promote=promote,
     )
 
 
@@ -197,6 +202,18 @@ def prober_of(settings: Settings) -> SubprocessProber | None:
     )
 
 
+def ladder_of(settings: Settings) -> Ladder:
+    """Return who tries other settings after a rejection."""
+    return Ladder(
+        tuner=SubprocessTuner(
+            python=settings.python, environment=inherited_environment(), grace_s=settings.stop_grace_s
+        ),
+        trials=settings.tune_trials,
+        budget_s=settings.tune_budget_s,
+        storage=settings.tuning_file,
+    )
+
+
 def promotion_policy(settings: Settings) -> PromotionPolicy:
     """Return the waits and bounds of a promotion."""
     return PromotionPolicy(
@@ -205,6 +222,8 @@ def promotion_policy(settings: Settings) -> PromotionPolicy:
         min_free_bytes=settings.min_free_mb * 1_000_000,
         health_url=settings.engine_health_url or None,
         engine_may_be_down=settings.engine_control == "process",
+        mode=settings.promotion_mode,
+        promote_live=settings.promote_live,
     )
 
 
@@ -221,9 +240,15 @@ def engine_of(settings: Settings) -> Engine:
     )
 
 
-def brake_of(settings: Settings) -> RedisBrake:
-    """Return the freeze keys, asked with little patience: the daemon's main thread waits for the answer."""
-    return RedisBrake(connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0))
+def brake_of(settings: Settings) -> Brake:
+    """Return all that may stop the learning, asked with little patience: the main thread waits for it."""
+    keys = connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0)
+    return Brakes(PauseBrake(controls_of(settings)), RedisBrake(keys))
+
+
+def controls_of(settings: Settings) -> SqliteControls:
+    """Return what a person told the daemon to leave alone."""
+    return SqliteControls(settings.store, SystemClock(), busy_limit_s=QUEUE_BUSY_LIMIT_S)
 
 
 def relay_of(client: redis.Redis, outbox: Outbox) -> OutboxRelay:

@@ -1,13 +1,15 @@
 """What the ladder of tries is asked for after a rejection, and what it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from clm.domain.job import TrainingSpec
 
 AS_SET = "as set"
 """The variant of the data that the run itself was trained on."""
+
+_LEAST_PATIENCE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +42,15 @@ class Trial:
     settings: Mapping[str, object]
     """The fields of TrainingSpec that the knobs set."""
     excess: float | None
-    """Nats of validation log loss above that part's own base rate; negative is better. None where it failed."""
+    """Validation log loss less that of the base rate there, in nats; None where the try failed."""
     epochs: int
     seconds: float
+
+
+def with_settings(spec: TrainingSpec, settings: Mapping[str, object]) -> TrainingSpec:
+    """Return the specification with a try's settings, patient enough to see what they do."""
+    told = {**asdict(spec), **settings}
+    return TrainingSpec(**{**told, "patience": max(spec.patience, _LEAST_PATIENCE)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,5 +65,5 @@ class Tuning:
     """Why there was no try, why it ended early, or why the best one is no candidate."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Knobs and variants that could not be turned, with the reason."""
-    rejected: Mapping[str, object] = field(default_factory=dict)
+    lost: Mapping[str, object] = field(default_factory=dict)
     """Of the candidate that lost its place in the report: version, reasons and figures."""

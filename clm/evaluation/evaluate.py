@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 
 from clm.data.dataset import Dataset
+from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats
 from clm.evaluation import metrics
+from clm.evaluation.attempts import next_attempt
 from clm.evaluation.bootstrap import auroc_interval, mean_difference_interval
+from clm.evaluation.deflated_sharpe import deflated_sharpe
 from clm.evaluation.evaluation import Comparison, Evaluation, EvaluationPolicy, Interval
 from clm.evaluation.predictions import TestRows
-from clm.evaluation.trading import net_return_rows, trade
+from clm.evaluation.trading import net_return_rows, trade, traded_returns
 
 
 def rows_of(dataset: Dataset) -> TestRows:
@@ -65,25 +68,31 @@ def compare(
     p_logistic_N: Floats,
     base_rate: float,
     policy: EvaluationPolicy,
+    past: PastAttempts,
 ) -> Comparison:
     """Measure candidate, champion and both baselines on the same rows, and the paired differences.
 
-    `base_rate` is the training part's share of WIN.
+    `base_rate` is the training part's share of WIN. The intervals that decide are as sure as `past`
+    attempts make necessary.
     """
+    attempt = next_attempt(past, policy.confidence)
+    deciding = replace(policy, confidence=attempt.confidence)
     champion = None
     if p_champion_N is not None:
         champion = evaluate_one("champion", rows, p_champion_N, policy)
     return Comparison(
         rows=rows,
+        attempt=attempt,
         p_candidate_N=p_candidate_N,
         candidate=evaluate_one("candidate", rows, p_candidate_N, policy),
         champion=champion,
         champion_absent_because=champion_absent_because,
         base_rate=evaluate_one("base_rate", rows, np.full(len(rows), base_rate), policy),
         logistic=evaluate_one("logistic", rows, p_logistic_N, policy),
-        auroc_interval=auroc_interval(rows, p_candidate_N, policy),
-        log_loss_minus_champion=_log_loss_difference(rows, p_candidate_N, p_champion_N, policy),
+        auroc_interval=auroc_interval(rows, p_candidate_N, deciding),
+        log_loss_minus_champion=_log_loss_difference(rows, p_candidate_N, p_champion_N, deciding),
         net_return_minus_champion=_net_return_difference(rows, p_candidate_N, p_champion_N, policy),
+        deflated_sharpe=deflated_sharpe(traded_returns(rows, p_candidate_N, policy), past.sharpes),
     )
 
 

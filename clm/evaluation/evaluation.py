@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from clm.domain.proof import ServingProof
 from clm.domain.sample import Floats
+from clm.evaluation.attempts import AttemptBudget
+from clm.evaluation.deflated_sharpe import DeflatedSharpe
 from clm.evaluation.predictions import TestRows
 from clm.evaluation.shadow import ShadowRecord
 
@@ -15,7 +17,7 @@ class EvaluationPolicy:
 
     bootstrap_replicates: int
     confidence: float
-    """Two-sided coverage of the intervals, for example 0.95."""
+    """Two-sided coverage of the intervals, for example 0.95; of those that decide, at the first attempt."""
     block_h: float
     """Mean length of a bootstrap block in hours; never shorter than the label horizon."""
     seed: int
@@ -89,6 +91,8 @@ class Comparison:
     """Candidate, champion and baselines on the same rows, with what separates them."""
 
     rows: TestRows
+    attempt: AttemptBudget
+    """How sure the intervals that decide have to be, and why."""
     p_candidate_N: Floats
     candidate: Evaluation
     champion: Evaluation | None
@@ -98,11 +102,14 @@ class Comparison:
     logistic: Evaluation
     """Logistic regression on the last step of each window."""
     auroc_interval: Interval
-    """Candidate's AUROC, block bootstrap."""
+    """Candidate's AUROC, block bootstrap, at the attempt's confidence."""
     log_loss_minus_champion: Interval | None
-    """Paired over the same rows, candidate - champion; negative is better; exactly 0 for the same model."""
+    """Paired over the same rows, candidate - champion, at the attempt's confidence; negative is better;
+    exactly 0 for the same model."""
     net_return_minus_champion: Interval | None
     """Paired difference of net return per test row; a difference, never a ratio."""
+    deflated_sharpe: DeflatedSharpe
+    """Of the candidate's trades, with every candidate that was ever judged as a trial."""
     serving: ServingProof | None = None
     """What a fresh process found of the candidate's file; None where none was asked."""
     shadow: ShadowRecord | None = None

@@ -24,6 +24,13 @@ def net_return_rows(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -
     return net_N
 
 
+def traded_returns(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Floats:
+    """Return the net return of each trade whose market return is known, in the order of the rows."""
+    net_N = net_return_rows(rows, p_win_N, policy)
+    traded_T: Floats = net_N[np.isfinite(net_N) & (actions(p_win_N) != 0)]
+    return traded_T
+
+
 def trade(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> TradingResult:
     """Sum up the trades of known market return; rows of unknown return are left out."""
     if not usable(p_win_N):

@@ -1,6 +1,8 @@
 """Is the candidate no worse than what serves, and does it add anything?"""
 
+from clm.evaluation.attempts import in_percent
 from clm.evaluation.evaluation import Comparison, Interval
+from clm.gates.evidence import attempt_in_words, more_rows
 from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateStatus, GateVerdict
 
@@ -17,7 +19,8 @@ def beats_champion(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     if comparison.champion is None or loss is None:
         return _without_champion(comparison, policy)
     passes = loss.high <= policy.champion_margin
-    told = f"log loss - champion's {_in_words(loss, 4)}{_net_return_in_words(comparison)}"
+    told = f"{attempt_in_words(comparison)}log loss - champion's {_in_words(loss, 4)}"
+    told += _net_return_in_words(comparison)
     bar = f"upper end at most {policy.champion_margin:+g} nats"
     return GateVerdict(
         name=NAME,
@@ -25,9 +28,20 @@ def beats_champion(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         observed=loss.high,
         threshold=policy.champion_margin,
         reason=f"{told}: {bar}." if passes else f"{told}; wanted {bar}.",
-        would_pass="" if passes else f"A difference of log loss whose interval has its {bar}.",
+        would_pass=""
+        if passes
+        else f"A difference of log loss whose interval has its {bar}{_lacking(comparison, policy)}.",
         gain=0.0 - loss.value,
     )
+
+
+def _lacking(comparison: Comparison, policy: GatePolicy) -> str:
+    loss = comparison.log_loss_minus_champion
+    if loss is None or not loss.high > loss.value:
+        return ""
+    reach, margin = loss.high - loss.value, policy.champion_margin
+    rows = more_rows(reach=reach, distance=margin - loss.value, n_rows=comparison.candidate.n)
+    return f": one of {margin - reach:+.4f} with an interval as wide{rows}"
 
 
 def _without_champion(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
@@ -50,7 +64,7 @@ def _in_words(interval: Interval, digits: int) -> str:
     if not interval.low <= interval.high:
         return f"{value}, no interval ({interval.n_blocks} blocks of time in the test rows)"
     bounds = f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f}"
-    return f"{value} ({interval.confidence * 100:g} % interval {bounds})"
+    return f"{value} ({in_percent(interval.confidence)} % interval {bounds})"
 
 
 def _net_return_in_words(comparison: Comparison) -> str:

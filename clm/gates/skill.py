@@ -1,6 +1,8 @@
 """The gate that noise cannot pass: does the model know anything about the outcome?"""
 
+from clm.evaluation.attempts import in_percent
 from clm.evaluation.evaluation import Comparison, Interval
+from clm.gates.evidence import attempt_in_words, more_rows
 from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateStatus, GateVerdict
 
@@ -15,13 +17,14 @@ def skill(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     keeps_up = loss <= logistic + margin
     passes = ranks and informs and keeps_up
     reason = (
-        f"{auroc_in_words(interval)}, {'lies' if ranks else 'does not lie'} above 0.5; "
+        f"{attempt_in_words(comparison)}{auroc_in_words(interval)}, "
+        f"{'lies' if ranks else 'does not lie'} above 0.5; "
         f"log loss {loss:.4f} {'is' if informs else 'is not'} below the base rate's {base:.4f} and "
         f"{'stays' if keeps_up else 'does not stay'} within {margin:g} of logistic regression's "
         f"{logistic:.4f}: {'skill' if passes else 'no skill'} is shown."
     )
     missing = (
-        (ranks, f"a lower end of the AUROC interval above 0.5 (it is {interval.low:.3f})"),
+        (ranks, _lacking_rank(comparison)),
         (informs, f"a log loss below {base:.4f}"),
         (keeps_up, f"a log loss of at most {logistic + margin:.4f}"),
     )
@@ -35,6 +38,16 @@ def skill(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     )
 
 
+def _lacking_rank(comparison: Comparison) -> str:
+    interval = comparison.auroc_interval
+    bar = f"a lower end of the AUROC interval above 0.5 (it is {interval.low:.3f})"
+    reach = interval.value - interval.low
+    if not reach > 0.0:
+        return bar
+    rows = more_rows(reach=reach, distance=interval.value - 0.5, n_rows=comparison.candidate.n)
+    return f"{bar}: an AUROC of {0.5 + reach:.3f} with an interval as wide{rows}"
+
+
 def auroc_in_words(interval: Interval) -> str:
     """Return for example "AUROC 0.420, 95 % interval 0.37 to 0.48"."""
     if not interval.low <= interval.high:
@@ -42,6 +55,6 @@ def auroc_in_words(interval: Interval) -> str:
             f"AUROC {interval.value:.3f}, no interval ({interval.n_blocks} blocks of time in the test rows)"
         )
     return (
-        f"AUROC {interval.value:.3f}, {interval.confidence * 100:g} % interval "
+        f"AUROC {interval.value:.3f}, {in_percent(interval.confidence)} % interval "
         f"{interval.low:.2f} to {interval.high:.2f}"
     )

@@ -13,10 +13,12 @@ from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
 from clm.data.reading import SampleColumns
 from clm.data.signal import SignalFloor
-from clm.diagnosis.evidence import LivePredictions, Measurement
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
+from clm.domain.ledger import LedgerEntry, LedgerStanding
+from clm.domain.measurement import LivePredictions, Measurement
 from clm.domain.proof import GoldenRows, ServingProof
 from clm.domain.task import Task
+from clm.domain.tuning import Trial, TuningJob
 from clm.events import Event
 from clm.ports.time import StopSignal
 
@@ -70,6 +72,18 @@ class Prober(Protocol):
 
         Raises:
             Interrupted: `stop` was set; the child is gone.
+        """
+        ...
+
+
+class Tuner(Protocol):
+    """Tries other settings in a child process."""
+
+    def tune(self, job: TuningJob, stop: StopSignal) -> tuple[tuple[Trial, ...], str]:
+        """Return the tries that were made, and why there are not more of them where there might be.
+
+        Raises:
+            Interrupted: `stop` was set; the study goes on the next time.
         """
         ...
 
@@ -158,6 +172,8 @@ class RunRecord:
     completed_at: datetime | None
     trigger_reason: str
     proof_path: str | None
+    ledger_row: int | None
+    """Its number in the ledger; None while it runs."""
     notes: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -190,8 +206,22 @@ class Journal(Protocol):
         facts: Mapping[str, object],
         proof_path: Path | None,
         events: Sequence[Event],
+        judged: bool,
+        evidence: Mapping[str, object],
     ) -> None:
-        """Close the run; `facts` may hold symbol_count, sample_count, feature_count, metrics."""
+        """Close the run; `facts` may hold symbol_count, sample_count, feature_count, metrics.
+
+        Its row in the ledger is written with it: `judged` where a candidate was judged on test rows,
+        `evidence` the figures and hashes that the row keeps for ever.
+        """
+        ...
+
+    def record(self, entry: LedgerEntry) -> None:
+        """Append to the ledger what no run's end tells: a try of the tuning ladder."""
+        ...
+
+    def standing(self) -> LedgerStanding:
+        """Return what the ledger says to the next attempt."""
         ...
 
     def run(self, run_id: str) -> RunRecord | None: ...

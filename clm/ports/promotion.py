@@ -1,6 +1,6 @@
 """What brings a model to the engine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,8 @@ class PromotionState(StrEnum):
     SWITCHING = "SWITCHING"
     RESTARTING = "RESTARTING"
     COMMITTED = "COMMITTED"
+    WAITING = "WAITING"
+    """It passed, and a person has to promote it; nothing was begun, so no row is ever in this state."""
     ABORTED = "ABORTED"
     ROLLING_BACK = "ROLLING_BACK"
     ROLLED_BACK = "ROLLED_BACK"
@@ -37,11 +39,62 @@ class PromotionState(StrEnum):
         }
 
 
+class PromotionKind(StrEnum):
+    """Who wanted it."""
+
+    CYCLE = "CYCLE"
+    """A learning cycle, by itself."""
+    PROMOTE = "PROMOTE"
+    """A person who names a registered model."""
+    ROLLBACK = "ROLLBACK"
+    """A person who wants a former champion back."""
+    ADOPT = "ADOPT"
+    """Nobody here: the environment file was found naming it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionWish:
+    """Who wants a model at the engine, and why."""
+
+    kind: PromotionKind = PromotionKind.PROMOTE
+    reason: str = ""
+    override: bool = False
+    """A person takes it on themselves: what was tried before may be tried again."""
+    instead_of: ChampionRef | None = None
+    """The champion that a cycle judged against; where another serves by now, the judgement is stale."""
+
+
+class Control(StrEnum):
+    """What a person (or two failures in a row) told the daemon to leave alone."""
+
+    PAUSE = "pause"
+    """Nothing is trained or promoted automatically."""
+    PIN = "pin"
+    """Nothing replaces the champion; `value` is its version."""
+    HOLD = "hold"
+    """Nothing is promoted automatically: two rollbacks in a row, or one that failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSet:
+    """A control that is in force."""
+
+    value: str
+    reason: str
+    since: str
+
+
+Controls = Mapping[Control, ControlSet]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionRecord:
     """A row of clm_promotions: what was meant, and how far it got."""
 
     promotion_id: int
+    kind: PromotionKind
+    asked: str
+    """Why it was begun; a person's words where a person did."""
     run_id: str
     version: str
     candidate_path: Path
@@ -51,8 +104,29 @@ class PromotionRecord:
     previous_sha256: str | None
     env_sha256_before: str
     state: PromotionState
+    candidate_stays: bool
+    """The file lay in its place before us; it is not ours to remove."""
+    lineage_sha256: str | None
+    """What the model was made of: data, code and settings; None where that is not recorded."""
     attempts: int
+    store_count: int
+    """How often the row was written: it bounds a loop of crashes and recoveries."""
     reason: str
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reign:
+    """A model's time as champion."""
+
+    version: str
+    path: Path
+    sha256: str
+    run_id: str
+    kind: PromotionKind
+    since: str
+    until: str | None
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +148,20 @@ class Promoter(Protocol):
         """Return the model that the engine's environment file names, None where it names none."""
         ...
 
-    def promote(self, artefact: Artefact, run_id: str) -> PromotionOutcome:
+    def promote(self, artefact: Artefact, run_id: str, wish: PromotionWish = ...) -> PromotionOutcome:
         """Promote and verify by effect; every failure after the switch ends with the previous model.
 
-        A promotion that cannot begin (no env file, no engine) ends ABORTED with the reason.
+        A promotion that cannot begin (no env file, no engine) ends ABORTED with the reason; a cycle's
+        that is left to a person (mode, live engine, pin, hold) ends WAITING.
         """
+        ...
+
+    def is_open(self) -> bool:
+        """Return whether a promotion is not at its end: under way elsewhere, or left by a dead process."""
+        ...
+
+    def adopt(self) -> str | None:
+        """Note a champion that somebody else named, and return its version; None where the record agrees."""
         ...
 
     def recover(self) -> PromotionOutcome | None:
@@ -100,8 +183,13 @@ class PromotionLog(Protocol):
         previous_path: Path | None,
         previous_sha256: str | None,
         env_sha256_before: str,
+        kind: PromotionKind,
+        asked: str,
+        candidate_stays: bool,
+        lineage_sha256: str | None,
+        events: Callable[[int], Sequence[Event]],
     ) -> PromotionRecord:
-        """Insert a PREPARED row.
+        """Insert a PREPARED row with the events that its id makes.
 
         Raises:
             PromotionError: PROMOTION_BUSY when one is open already.
@@ -116,12 +204,38 @@ class PromotionLog(Protocol):
         reason: str = "",
         attempts: int | None = None,
         events: Sequence[Event] = (),
+        hold: str = "",
     ) -> PromotionRecord:
-        """Store the next state with its events; COMMITTED also flips ai_model_versions.is_active."""
+        """Store the next state with its events; COMMITTED also flips ai_model_versions.is_active.
+
+        With `hold`, automatic promotion is off from this transaction on.
+        """
+        ...
+
+    def adopt(
+        self, *, path: Path, sha256: str, env_sha256: str, reason: str, known: bool, events: Sequence[Event]
+    ) -> None:
+        """Note that the engine's file was found naming this model; `known`, the record knows the file."""
         ...
 
     def known_sha256(self, path: Path) -> str | None:
         """Return the recorded hash of a promoted file at this path, None for a stranger."""
+        ...
+
+    def ended_like(self, lineage_sha256: str) -> PromotionRecord | None:
+        """Return the newest promotion of this lineage that reached the engine, whatever its end."""
+        ...
+
+    def endings(self, limit: int) -> list[PromotionState]:
+        """Return how the latest promotions that reached the engine ended, newest first."""
+        ...
+
+    def reigns(self) -> list[Reign]:
+        """Return who was champion when, newest first."""
+        ...
+
+    def controls(self) -> Controls:
+        """Return what is in force now."""
         ...
 
 

@@ -1,18 +1,17 @@
 """One promotion under way: its record, and the redoable steps that are taken for it."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
 from clm.artefacts.files import Owner, create_durably, remove_durably, sha256_of
-from clm.artefacts.manifest import Artefact
-from clm.clock import iso
 from clm.errors import ArtefactError, PromotionError
-from clm.events import Event, ModelPromoted, PerformanceAlert, RollbackInitiated
+from clm.events import Event
 from clm.ports import EngineStatus, PromotionOutcome, PromotionRecord, PromotionState
+from clm.promotion import telling
 from clm.promotion.env_file import value_of
+from clm.promotion.permission import held_after
 from clm.promotion.plan import Observed, Target
 from clm.promotion.policy import Workplace
 from clm.promotion.verification import Effect, Verification, verify
@@ -85,13 +84,25 @@ class Attempt:
         *,
         attempts: int | None = None,
         events: Sequence[Event] = (),
+        hold: str = "",
     ) -> None:
         """Store the next state with its events, then go on."""
         self.record = self.work.log.advance(
-            self.record.promotion_id, state, reason=reason, attempts=attempts, events=events
+            self.record.promotion_id, state, reason=reason, attempts=attempts, events=events, hold=hold
         )
         log.info("promotion.advanced", version=self.record.version, state=state.value, reason=reason)
+        if hold:
+            log.error("promotion.held", version=self.record.version, reason=hold)
         self.work.checkpoint(state.value.lower())
+
+    def resume(self) -> None:
+        """Note that recovery takes it up again: each time counts, so a loop of crashes has an end."""
+        self.record = self.work.log.advance(self.record.promotion_id, self.record.state)
+        self.work.checkpoint("resumed")
+
+    def is_worn_out(self) -> bool:
+        """Return whether the row may be written once more and no more: for its end."""
+        return self.record.store_count >= self.work.policy.max_stores - 1
 
     def install(self, source: Path) -> None:
         """Copy the model durably under its own name, readable for the engine's group."""
@@ -141,9 +152,12 @@ class Attempt:
         """Remove the new file, if it is ours and nobody is pointed to it; a failure is told, no more.
 
         It must not stay: one generation of the engine loads the newest file, whatever the
-        environment says. Nothing is lost, the registry keeps the artefact.
+        environment says. Nothing is lost, the registry keeps the artefact. A file that lay there
+        before us, such as a former champion's, is not ours to remove.
         """
         path = self.record.candidate_path
+        if self.record.candidate_stays:
+            return
         try:
             if not path.is_symlink() and self.candidate_is_whole() and not self.names_candidate():
                 remove_durably(path)
@@ -159,11 +173,18 @@ class Attempt:
 
     # How it ends
 
-    def outcome(
-        self, state: PromotionState, reason: str, *, events: Sequence[Event] = ()
-    ) -> PromotionOutcome:
-        """Store the last state and return the outcome."""
-        self.advance(state, reason, events=events)
+    def outcome(self, state: PromotionState, reason: str, *, alert: str = "") -> PromotionOutcome:
+        """Store the last state with the one event that tells of it, and return the outcome.
+
+        `alert` is the severity of a message to the operator, empty for none.
+        """
+        events = [telling.ended(self.work, self.record, state, reason)]
+        if alert:
+            events.append(telling.alert(self.work, self.record, alert, reason))
+        hold = held_after(self.work.log.endings(1), state, self.record.version)
+        if hold:
+            events.append(telling.alert(self.work, self.record, "critical", hold))
+        self.advance(state, reason, events=events, hold=hold)
         return PromotionOutcome(
             state=state,
             version=self.record.version,
@@ -171,57 +192,6 @@ class Attempt:
             changes=tuple(self.changes),
             engine_pid=self.pid,
         )
-
-    def promoted(self) -> ModelPromoted:
-        """Return the event of success with the figures the model was judged by."""
-        artefact = self._artefact()
-        metrics = artefact.manifest.metrics if artefact else {}
-        return ModelPromoted(
-            model_name="patchtst",
-            old_version=self._previous_version(),
-            new_version=self.record.version,
-            accuracy=metrics.get("accuracy", math.nan),
-            precision=metrics.get("precision", math.nan),
-            recall=metrics.get("recall", math.nan),
-            f1_score=metrics.get("f1", math.nan),
-            promoted_at=self.work.clock.now().timestamp(),
-            promoted_by="quantum-clm",
-            metadata={
-                "run_id": self.record.run_id,
-                "model_path": str(self.record.candidate_path),
-                "sha256": self.record.candidate_sha256,
-            },
-        )
-
-    def rollback_initiated(self, reason: str) -> RollbackInitiated:
-        """Return the event of going back."""
-        return RollbackInitiated(
-            model_id=self.record.version,
-            reason=reason,
-            timestamp=iso(self.work.clock.now()),
-            metadata={"run_id": self.record.run_id, "back_to": self._previous_version()},
-        )
-
-    def alert(self, severity: str, message: str) -> PerformanceAlert:
-        """Return an event for the operator."""
-        return PerformanceAlert(
-            model_id=self.record.version,
-            severity=severity,
-            message=message,
-            timestamp=iso(self.work.clock.now()),
-            metadata={"run_id": self.record.run_id},
-        )
-
-    def _previous_version(self) -> str:
-        return self.record.previous_path.stem if self.record.previous_path else "none"
-
-    def _artefact(self) -> Artefact | None:
-        try:
-            return self.work.registry.get(self.record.version)
-        except ArtefactError as error:
-            # The engine serves the model already; a lost manifest is no reason to take it away again.
-            log.warning("promotion.manifest_unreadable", code=error.code, error=error.message)
-            return None
 
 
 def _is_whole(path: Path, sha256: str | None) -> bool:

@@ -3,9 +3,11 @@
 import structlog
 
 from clm.artefacts.files import sha256_of
+from clm.clock import iso
 from clm.domain.ids import VERSION_PATTERN
 from clm.domain.job import ChampionRef
 from clm.errors import ArtefactError, PromotionError
+from clm.events import PerformanceAlert
 from clm.promotion.policy import Workplace
 from clm.promotion.preflight import previous_path
 
@@ -19,6 +21,39 @@ def champion_of(work: Workplace) -> ChampionRef | None:
     except (PromotionError, ArtefactError) as error:
         log.warning("promotion.champion_absent", code=error.code, reason=error.message)
         return None
+
+
+def adopt(work: Workplace) -> str | None:
+    """Note a champion that the record does not know as such: the environment file is the truth."""
+    champion = champion_of(work)
+    if champion is None:
+        return None
+    sha256 = sha256_of(champion.path)
+    reigns = work.log.reigns()
+    if reigns and (reigns[0].path, reigns[0].sha256) == (champion.path, sha256):
+        return None
+    said = f"{work.env_file.path} names {champion.path}"
+    if reigns:
+        said += f" while {reigns[0].path} (sha256 {reigns[0].sha256[:12]}) was the last recorded champion"
+    message = f"{said}; it is taken as the champion from now on"
+    log.warning("promotion.champion_adopted", version=champion.version, reason=message)
+    work.log.adopt(
+        path=champion.path,
+        sha256=sha256,
+        env_sha256=work.env_file.read().sha256,
+        reason=message,
+        known=work.log.known_sha256(champion.path) == sha256,
+        events=[
+            PerformanceAlert(
+                model_id=champion.version,
+                severity="warning" if reigns else "info",
+                message=message,
+                timestamp=iso(work.clock.now()),
+                metadata={"sha256": sha256, "adopted": True},
+            )
+        ],
+    )
+    return champion.version
 
 
 def _named(work: Workplace) -> ChampionRef:

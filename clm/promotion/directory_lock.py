@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clm.clock import SystemClock
-from clm.errors import PromotionError
+from clm.errors import PromotionBusy, PromotionError
 
 _POLL_S = 0.05
 
@@ -19,8 +19,8 @@ def directory_lock(
     """Hold the lock of `directory`, which `flock DIRECTORY COMMAND` takes too, while the block runs.
 
     Raises:
-        PromotionError: with code `missing` where it cannot be opened, `busy` where another holds the lock
-            for longer than `wait_s`.
+        PromotionError: with code `missing`, it cannot be opened.
+        PromotionBusy: with code `busy`, another holds the lock for longer than `wait_s`.
     """
     try:
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -42,7 +42,7 @@ def _wait(handle: int, directory: Path, busy: str, wait_s: float, clock: SystemC
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             if clock.monotonic() >= deadline:
-                raise PromotionError(
+                raise PromotionBusy(
                     busy, f"another program is at work in {directory}; `lslocks` names it, wait for its end"
                 ) from exc
             clock.sleep(_POLL_S)

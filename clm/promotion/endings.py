@@ -4,6 +4,7 @@ from clm.errors import ArtefactError, PromotionError
 from clm.ports import PromotionOutcome, PromotionState
 from clm.promotion.attempt import Attempt
 from clm.promotion.plan import Step, Target, next_step
+from clm.promotion.telling import rollback_initiated
 from clm.promotion.verification import Effect
 
 _SWITCHED = {PromotionState.SWITCHING, PromotionState.RESTARTING, PromotionState.ROLLING_BACK}
@@ -48,7 +49,8 @@ def abort(attempt: Attempt, reason: str) -> PromotionOutcome:
 def roll_back(attempt: Attempt, reason: str, must_serve: bool) -> PromotionOutcome:
     """Bring the previous model back and prove it; an alert where that fails, and hands off from then on."""
     if attempt.record.state is not PromotionState.ROLLING_BACK:
-        attempt.advance(PromotionState.ROLLING_BACK, reason, events=[attempt.rollback_initiated(reason)])
+        started_back = rollback_initiated(attempt.work, attempt.record, reason)
+        attempt.advance(PromotionState.ROLLING_BACK, reason, events=[started_back])
     previous = attempt.record.previous_path
     target = Target(model_path=previous, must_serve=must_serve or previous is not None)
     trouble = reason
@@ -64,9 +66,19 @@ def roll_back(attempt: Attempt, reason: str, must_serve: bool) -> PromotionOutco
         except (NotTaken, PromotionError, ArtefactError) as error:
             trouble = str(error)
     message = f"{reason}; and the previous model could not be brought back: {trouble}"
-    return attempt.outcome(
-        PromotionState.ROLLBACK_FAILED, message, events=[attempt.alert("critical", message)]
-    )
+    return attempt.outcome(PromotionState.ROLLBACK_FAILED, message, alert="critical")
+
+
+def give_up_for_good(attempt: Attempt, reason: str) -> PromotionOutcome:
+    """End a promotion whose recovery was interrupted too often: the file goes back, nothing else is tried."""
+    message = f"{reason}; given up after {attempt.record.store_count} writes of its record"
+    try:
+        if attempt.names_candidate():
+            attempt.point(attempt.record.previous_path)
+        message += f"; the environment file names {attempt.env_value() or 'no model'}"
+    except (PromotionError, ArtefactError) as error:
+        message += f"; the environment file could not be put back: {error}"
+    return attempt.outcome(PromotionState.ROLLBACK_FAILED, message, alert="critical")
 
 
 def _step_back(attempt: Attempt, step: Step, target: Target) -> None:
@@ -100,7 +112,7 @@ def stand_down(attempt: Attempt, reason: str) -> PromotionOutcome:
 
 def hands_off(attempt: Attempt, reason: str) -> PromotionOutcome:
     """End a promotion that a person has overtaken, with an alert and without touching anything more."""
-    return attempt.outcome(PromotionState.SUPERSEDED, reason, events=[attempt.alert("warning", reason)])
+    return attempt.outcome(PromotionState.SUPERSEDED, reason, alert="warning")
 
 
 def _nothing_switched(attempt: Attempt) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from clm.ports import Clock, Engine, PromotionLog, Registry, Switch
 from clm.promotion.engine_health import Health
@@ -19,6 +20,12 @@ class PromotionPolicy:
     """How long it must stay so, under one invocation and without a new restart."""
     max_attempts: int = 2
     """Verifications of one candidate, interrupted ones included; restarts of a rollback."""
+    max_stores: int = 28
+    """Writes of one promotion's row, recoveries included: it bounds a loop of crashes."""
+    mode: Literal["auto", "manual"] = "auto"
+    """`manual` leaves every switch to a person."""
+    promote_live: bool = False
+    """Whether a live engine gets models without a person; one in shadow mode does anyway."""
     poll_s: float = 0.5
     identity_grace_s: float = 5.0
     """How long an active engine may show another model path: between fork and exec it does."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clm.artefacts.files import sha256_of
-from clm.artefacts.manifest import Artefact
 from clm.artefacts.registry import check_whole
 from clm.errors import PromotionError
 from clm.ports import EngineStatus
+from clm.promotion.candidate import Candidate
 from clm.promotion.env_file import EnvSnapshot, value_of, with_value, without_value
 from clm.promotion.policy import Workplace
 
@@ -18,34 +18,34 @@ from clm.promotion.policy import Workplace
 class Preflight:
     """What a promotion starts from."""
 
-    candidate_path: Path
+    candidate_stays: bool
+    """The file lies in its place already."""
     previous_path: Path | None
     previous_sha256: str | None
     env_sha256: str
     engine_was_running: bool
 
 
-def preflight(work: Workplace, artefact: Artefact) -> Preflight:
+def preflight(work: Workplace, candidate: Candidate) -> Preflight:
     """Return where the server stands when a promotion can begin, and can be taken back.
 
     Raises:
         PromotionError, ArtefactError: the first thing that stands in the way.
     """
-    manifest = artefact.manifest
-    check_whole(artefact.model_path, sha256=manifest.sha256, size_bytes=manifest.size_bytes)
-    candidate = work.path_of(manifest.version)
+    if candidate.source is not None:
+        check_whole(candidate.source, sha256=candidate.sha256, size_bytes=candidate.size_bytes)
     snapshot = work.env_file.read()
     previous = previous_path(work, snapshot)
-    if previous == candidate:
+    if previous == candidate.path:
         raise PromotionError(
-            "ALREADY_NAMED", f"{work.env_file.path} names {candidate} already; nothing is to be done"
+            "ALREADY_NAMED", f"{work.env_file.path} names {candidate.path} already; nothing is to be done"
         )
-    _refuse_irreversible(work, snapshot, candidate, previous)
+    _refuse_irreversible(work, snapshot, candidate.path, previous)
     work.switch.refuse_unusable()
     previous_sha256 = None if previous is None else _verified_hash(work, previous)
-    _refuse_unusable_directory(work, candidate, artefact)
+    _refuse_unusable_directory(work, candidate)
     return Preflight(
-        candidate_path=candidate,
+        candidate_stays=candidate.path.exists(),
         previous_path=previous,
         previous_sha256=previous_sha256,
         env_sha256=snapshot.sha256,
@@ -92,22 +92,27 @@ def _verified_hash(work: Workplace, previous: Path) -> str:
     return found
 
 
-def _refuse_unusable_directory(work: Workplace, candidate: Path, artefact: Artefact) -> None:
+def _refuse_unusable_directory(work: Workplace, candidate: Candidate) -> None:
     if work.models_dir.resolve() == work.env_file.path.resolve().parent:
         raise PromotionError(
             "SAME_DIRECTORY", f"{work.models_dir} also holds {work.env_file.path}: separate them"
         )
     if not os.access(work.models_dir, os.W_OK | os.X_OK):
         raise PromotionError("MODELS_NOT_WRITABLE", f"{work.models_dir}: this user may not write there")
-    size, free = artefact.manifest.size_bytes, shutil.disk_usage(work.models_dir).free
-    needed = max(3 * size, work.policy.min_free_bytes)
+    free = shutil.disk_usage(work.models_dir).free
+    needed = max(3 * candidate.size_bytes, work.policy.min_free_bytes)
     if not free >= needed:
         raise PromotionError(
             "DISK_FULL", f"{work.models_dir}: need {needed / 1e6:.0f} MB, have {free / 1e6:.0f} MB; free some"
         )
-    if candidate.is_symlink() or (candidate.exists() and sha256_of(candidate) != artefact.manifest.sha256):
+    path = candidate.path
+    if path.is_symlink() or (path.exists() and sha256_of(path) != candidate.sha256):
         raise PromotionError(
-            "FILE_TAKEN", f"{candidate} exists already and is another file; it was not overwritten"
+            "FILE_TAKEN", f"{path} exists already and is another file; it was not overwritten"
+        )
+    if candidate.source is None and not path.exists():
+        raise PromotionError(
+            "CHAMPION_MISSING", f"{path} is gone and the registry has no copy of it: restore it first"
         )
 
 

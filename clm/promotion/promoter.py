@@ -4,6 +4,7 @@
         \\________\\__________\\-> ABORTED                         nothing was switched
                                 \\________\\-> ROLLING_BACK -> ROLLED_BACK | ROLLBACK_FAILED
     any, when a person changed the model line meanwhile -> SUPERSEDED
+    a person is to decide, so nothing begins -> WAITING
 
 Each state is durable before its visible step. The environment file is the truth: recovery asks it.
 """
@@ -19,9 +20,22 @@ from clm.artefacts.files import sweep_temporaries, sync_directory, translated
 from clm.artefacts.manifest import Artefact
 from clm.domain.job import ChampionRef
 from clm.errors import ArtefactError, PromotionError
-from clm.ports import Clock, Engine, PromotionLog, PromotionOutcome, PromotionState, Registry, Switch
+from clm.events import Event
+from clm.ports import (
+    Clock,
+    Engine,
+    PromotionKind,
+    PromotionLog,
+    PromotionOutcome,
+    PromotionState,
+    PromotionWish,
+    Registry,
+    Reign,
+    Switch,
+)
 from clm.promotion.attempt import Attempt
-from clm.promotion.champion import champion_of
+from clm.promotion.candidate import Candidate, former, registered
+from clm.promotion.champion import adopt, champion_of
 from clm.promotion.directory_lock import directory_lock
 from clm.promotion.endings import (
     NotTaken,
@@ -29,22 +43,27 @@ from clm.promotion.endings import (
     Superseded,
     abort,
     give_up,
+    give_up_for_good,
     hands_off,
     no_telling,
     roll_back,
     stand_down,
 )
 from clm.promotion.engine_health import HttpHealth
-from clm.promotion.env_file import EnvFile
+from clm.promotion.env_file import EnvFile, parse
+from clm.promotion.permission import is_shadow_only, refuse_unwanted, withheld
 from clm.promotion.plan import Step, Target, next_step
 from clm.promotion.policy import PromotionPolicy, Workplace
 from clm.promotion.preflight import Preflight, preflight
 from clm.promotion.switch_direct import DirectSwitch
+from clm.promotion.telling import started
 from clm.promotion.verification import Effect
 
 __all__ = ["EnvFilePromoter", "PromotionPolicy"]
 
 log = structlog.get_logger(__name__)
+
+PLAIN_WISH = PromotionWish()
 
 
 class EnvFilePromoter:
@@ -84,20 +103,56 @@ class EnvFilePromoter:
         """Return the model that the environment file names; without one the log says why."""
         return champion_of(self._work)
 
-    def promote(self, artefact: Artefact, run_id: str) -> PromotionOutcome:
+    def withheld_because(self) -> str | None:
+        """Return why a model that passed waits for a person, None where it may go in by itself."""
+        try:
+            variables = parse(self._work.env_file.read().data)
+        except PromotionError:
+            return None  # no promotion begins without this file, and its preflight says why
+        policy = self._work.policy
+        return withheld(
+            mode=policy.mode,
+            promote_live=policy.promote_live,
+            shadow_only=is_shadow_only(variables),
+            controls=self._work.log.controls(),
+        )
+
+    def promote(self, artefact: Artefact, run_id: str, wish: PromotionWish = PLAIN_WISH) -> PromotionOutcome:
         """Promote and verify by effect; every failure after the switch ends with the previous model."""
-        version = artefact.manifest.version
+        return self._bring(registered(artefact, self._work.path_of(artefact.manifest.version)), run_id, wish)
+
+    def bring_back(self, reign: Reign, wish: PromotionWish) -> PromotionOutcome:
+        """Bring a former champion back the same way, with the same proof and the same way back."""
+        return self._bring(former(reign, self._work.registry), reign.run_id, wish)
+
+    def _bring(self, candidate: Candidate, run_id: str, wish: PromotionWish) -> PromotionOutcome:
+        version = candidate.version
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(_alone_in(self._work.models_dir))
-                start = preflight(self._work, artefact)
-                attempt = self._begin(start, artefact, run_id)
+                if wish.kind is PromotionKind.CYCLE and (why := self.withheld_because()):
+                    said = f"{why}; `clm promote {version}` brings it in"
+                    return _not_begun(PromotionState.WAITING, version, said)
+                start = preflight(self._work, candidate)
+                refuse_unwanted(self._work, candidate, wish, start.previous_path)
+                attempt = self._begin(start, candidate, run_id, wish)
             except (PromotionError, ArtefactError) as error:
                 log.warning("promotion.not_begun", version=version, code=error.code, reason=error.message)
-                return PromotionOutcome(
-                    state=PromotionState.ABORTED, version=version, reason=str(error), changes=()
-                )
-            return self._forward(attempt, artefact.model_path, start.engine_was_running)
+                return _not_begun(PromotionState.ABORTED, version, str(error))
+            return self._forward(attempt, candidate.source, start.engine_was_running)
+
+    def is_open(self) -> bool:
+        """Return whether a promotion is not at its end: under way elsewhere, or left by a dead process."""
+        return self._work.log.open_promotion() is not None
+
+    def adopt(self) -> str | None:
+        """Note a champion that somebody else named, and return its version; None where the record agrees.
+
+        Where another process promotes, or a file cannot be read now, there is time until the next look.
+        """
+        with contextlib.suppress(PromotionError, ArtefactError), _alone_in(self._work.models_dir):
+            return None if self.is_open() else adopt(self._work)
+        return None
 
     def recover(self) -> PromotionOutcome | None:
         """Bring an interrupted promotion to its end, whatever it was doing; None where there was none.
@@ -120,15 +175,34 @@ class EnvFilePromoter:
 
     # Forward
 
-    def _begin(self, start: Preflight, artefact: Artefact, run_id: str) -> Attempt:
+    def _begin(self, start: Preflight, candidate: Candidate, run_id: str, wish: PromotionWish) -> Attempt:
+        version, kind, asked = candidate.version, wish.kind, wish.reason
+
+        def started_as(promotion_id: int) -> list[Event]:
+            return [
+                started(
+                    self._work,
+                    version=version,
+                    promotion_id=promotion_id,
+                    run_id=run_id,
+                    kind=kind.value,
+                    asked=asked,
+                )
+            ]
+
         record = self._work.log.begin(
             run_id=run_id,
-            version=artefact.manifest.version,
-            candidate_path=start.candidate_path,
-            candidate_sha256=artefact.manifest.sha256,
+            version=version,
+            candidate_path=candidate.path,
+            candidate_sha256=candidate.sha256,
             previous_path=start.previous_path,
             previous_sha256=start.previous_sha256,
             env_sha256_before=start.env_sha256,
+            kind=kind,
+            asked=asked,
+            candidate_stays=start.candidate_stays,
+            lineage_sha256=candidate.lineage_sha256,
+            events=started_as,
         )
         self._work.checkpoint("prepared")
         return Attempt(self._work, record)
@@ -140,7 +214,7 @@ class EnvFilePromoter:
             while step := next_step(attempt.observed(target), target):
                 self._step_forward(attempt, step, source)
             reason = f"the engine (pid {attempt.pid}) runs on {attempt.record.candidate_path}"
-            return attempt.outcome(PromotionState.COMMITTED, reason, events=[attempt.promoted()])
+            return attempt.outcome(PromotionState.COMMITTED, reason)
         except Superseded as why:
             return hands_off(attempt, str(why))
         except Stopped as why:
@@ -186,7 +260,10 @@ class EnvFilePromoter:
         """Go on from what the environment file says, not from what was meant."""
         record = attempt.record
         interrupted = f"interrupted while {record.state.value}"
+        if attempt.is_worn_out():
+            return give_up_for_good(attempt, record.reason or interrupted)
         self._work.engine.observe()
+        attempt.resume()
         try:
             candidate, previous = attempt.names_candidate(), attempt.names_previous()
         except PromotionError as error:
@@ -215,6 +292,10 @@ class EnvFilePromoter:
         else:
             if removed:
                 log.info("promotion.swept", names=", ".join(removed))
+
+
+def _not_begun(state: PromotionState, version: str, reason: str) -> PromotionOutcome:
+    return PromotionOutcome(state=state, version=version, reason=reason, changes=())
 
 
 def _alone_in(directory: Path) -> contextlib.AbstractContextManager[None]:

@@ -12,8 +12,11 @@ from clm.data.signal import SignalFloor
 from clm.decision import Decision
 from clm.diagnosis.answers import Diagnosis
 from clm.domain.job import TrainingResult
+from clm.domain.ledger import LedgerStanding
+from clm.domain.tuning import Tuning
 from clm.evaluation.evaluation import Comparison
 from clm.gates.verdict import GateVerdict
+from clm.report.attempt import attempt_section, ledger_section
 from clm.report.distributions import distributions_section
 from clm.report.markdown import render
 from clm.report.plain import Plain, plain
@@ -65,10 +68,14 @@ class ProofPack:
     verdicts: Sequence[GateVerdict] = ()
     diagnosis: Diagnosis | None = None
     """None where nothing was rejected, or nobody asks why."""
+    tuning: Tuning | None = None
+    """None where nothing was rejected."""
     decision: Decision | None = None
     artefact: Artefact | None = None
     promotion: Mapping[str, object] | None = None
     """state, version, reason, changes: how the promotion ended and what it changed on the server."""
+    ledger: LedgerStanding | None = None
+    """What the ledger said when the run began."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """By phase, with `total`."""
     error: str | None = None
@@ -115,12 +122,15 @@ def as_document(pack: ProofPack) -> dict[str, Plain]:
         "signal": signal_section(pack.signal) if pack.signal else None,
         "training": training_section(pack.training) if pack.training else None,
         "metrics": metrics_side_by_side(pack.comparison),
+        "attempt": attempt_section(pack.comparison) if pack.comparison else None,
         "gates": [*gate_rows(pack.verdicts)],
         "diagnosis": diagnosis_section(pack.diagnosis) if pack.diagnosis else None,
+        "tuning": plain(pack.tuning),
         "decision": pack.decision.kind.value if pack.decision else None,
         "reasons": list(pack.decision.reasons) if pack.decision else [],
         "artefact": artefact_section(pack.artefact) if pack.artefact else None,
         "promotion": plain(pack.promotion),
+        "ledger": ledger_section(pack.ledger) if pack.ledger else None,
         "seconds": plain(pack.seconds),
         "error": pack.error,
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from clm.decision import Decision, DecisionKind
 from clm.diagnosis.answers import ProbeAnswer
+from clm.evaluation.attempts import in_percent
 from clm.evaluation.evaluation import Comparison
 from clm.gates.verdict import GateStatus, GateVerdict
 
@@ -27,7 +28,7 @@ def summarise(
     head = f"{decision.kind.value} {version or 'the candidate'}"
     if comparison is not None:
         head += f": {_evidence(comparison)}"
-    why = f"; cause: {cause.name.replace('_', ' ')}" if cause else ""
+    why = f"; cause: {cause.name.replace('_', ' ')}" if cause and decision.kind is DecisionKind.REJECT else ""
     return f"{head}, {_finding(decision, verdicts)}{why}; {_consequence(decision, comparison, promotion)}."
 
 
@@ -35,9 +36,8 @@ def _evidence(comparison: Comparison) -> str:
     interval = comparison.auroc_interval
     if not interval.low <= interval.high:
         return f"AUROC {interval.value:.3f} without an interval"
-    return (
-        f"AUROC {interval.value:.3f} ({interval.confidence * 100:g} % {interval.low:.2f}–{interval.high:.2f})"
-    )
+    bounds = f"{in_percent(interval.confidence)} % {interval.low:.2f}–{interval.high:.2f}"
+    return f"AUROC {interval.value:.3f} ({bounds})"
 
 
 def _finding(decision: Decision, verdicts: Sequence[GateVerdict]) -> str:
@@ -60,6 +60,8 @@ def _consequence(
         state = str(promotion.get("state", "unknown"))
         if state == "COMMITTED":
             return "the engine runs on it"
+        if state == "WAITING":
+            return f"it waits for a person: {str(promotion.get('reason', '')).rstrip('.')}"
         return f"the promotion ended {state}: {str(promotion.get('reason', '')).rstrip('.')}"
     if comparison is not None and comparison.champion is not None:
         return "the champion stays"

@@ -122,12 +122,16 @@ class Settings(BaseSettings):
     # After a rejection
     diagnose_budget_s: Annotated[float, Field(ge=0, le=86400)] = 120.0
     """Seconds that measuring the causes of a rejection may take; 0 measures nothing (docs/diagnosis.md)."""
+    tune_trials: Annotated[int, Field(ge=0, le=1000)] = 8
+    """Tries of other settings after a rejection whose cause a setting may repair; 0 for none."""
+    tune_budget_s: Annotated[float, Field(ge=0, le=7 * 86400)] = 1800.0
+    """Seconds that these tries may take together."""
 
     # Evaluation
     bootstrap_replicates: Annotated[int, Field(ge=100, le=100_000)] = 1000
     """Block-bootstrap replicates of every interval."""
     bootstrap_confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    """Coverage of the intervals."""
+    """Coverage of the intervals at the first attempt; 1 - this is the error allowed over all attempts."""
     block_h: Annotated[float, Field(gt=0, le=24 * 60)] = 24.0
     """Mean length of a bootstrap block in hours."""
     fee_bps: Annotated[float, Field(ge=0, le=1000)] = 4.0
@@ -161,7 +165,9 @@ class Settings(BaseSettings):
 
     # Promotion
     promotion_mode: Literal["auto", "manual"] = "auto"
-    """`auto` promotes what passes; `manual` registers it and leaves the switch to a person."""
+    """`auto` promotes what passes while the engine is in shadow mode; `manual` leaves it to `clm promote`."""
+    promote_live: bool = False
+    """Let `auto` also replace the model of a live engine (PATCHTST_SHADOW_ONLY not true)."""
     engine_control: Literal["systemd", "process"] = "systemd"
     """Who runs the engine: a systemd unit, or a process of ours (development)."""
     engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = "quantum-ai-engine.service"
@@ -267,6 +273,11 @@ class Settings(BaseSettings):
     def sample_cache_dir(self) -> Path:
         """Columns of samples; may be removed at any time."""
         return self.state_dir / "samples"
+
+    @property
+    def tuning_file(self) -> Path:
+        """Optuna's studies; may be removed while nothing is being tried."""
+        return self.state_dir / "tuning.db"
 
     @property
     def lock_file(self) -> Path:

@@ -76,6 +76,21 @@ def activate_model(
     mirror_activation(connection, neighbour_id, path, now)
 
 
+def adopt_model(
+    connection: Connection, *, version: str, path: str, sha256: str, run_id: str, now: datetime
+) -> None:
+    """Make a model of unknown origin the one active one in our own table alone."""
+    connection.execute(
+        update(models).where(models.c.is_active == 1).values(is_active=0, replaced_at=iso(now))
+    )
+    known = {"sha256": sha256, "is_active": 1, "replaced_at": None, "file_path": path}
+    connection.execute(
+        upsert(models)
+        .values(version=version, run_id=run_id, **known)
+        .on_conflict_do_update(index_elements=[models.c.version], set_=known)
+    )
+
+
 def _mirror(connection: Connection, row: Row[Any]) -> int | None:
     """Insert the model into ai_model_versions and keep the id it got there."""
     neighbour_id = mirror_new_named(

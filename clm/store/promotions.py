@@ -1,17 +1,30 @@
 """The durable record of promotions: intent before act, state and events in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 
 from clm.clock import iso
-from clm.errors import PromotionError
-from clm.events import Event
-from clm.ports import Clock, PromotionRecord, PromotionState
-from clm.store.model_rows import activate_model
+from clm.domain.ledger import CROWNED, LedgerEntry, LedgerKind, LedgerRow
+from clm.errors import PromotionBusy, PromotionError
+from clm.events import Event, ModelPromoted
+from clm.ports import (
+    Clock,
+    Control,
+    Controls,
+    PromotionKind,
+    PromotionRecord,
+    PromotionState,
+    Reign,
+)
+from clm.store.controls import read_controls, set_control
+from clm.store.ledger import append
+from clm.store.model_rows import activate_model, adopt_model
 from clm.store.outbox import insert_events
+from clm.store.promotion_rows import endings, known_sha256, newest_of_lineage, record_of, reigns
 from clm.store.run_rows import correlation_of
 from clm.store.schema import has_table
 from clm.store.tables import promotions
@@ -31,7 +44,7 @@ class SqlitePromotionLog:
             if not has_table(connection, promotions.name):
                 return None
             row = connection.execute(select(promotions).where(promotions.c.is_open == 1)).first()
-        return _record(row) if row else None
+        return record_of(row) if row else None
 
     def begin(
         self,
@@ -43,19 +56,24 @@ class SqlitePromotionLog:
         previous_path: Path | None,
         previous_sha256: str | None,
         env_sha256_before: str,
+        kind: PromotionKind = PromotionKind.CYCLE,
+        asked: str = "",
+        candidate_stays: bool = False,
+        lineage_sha256: str | None = None,
+        events: Callable[[int], Sequence[Event]] = lambda _id: (),
     ) -> PromotionRecord:
-        """Insert a PREPARED row.
+        """Insert a PREPARED row with the events that its id makes.
 
         Raises:
-            PromotionError: PROMOTION_BUSY when one is open already.
+            PromotionBusy: PROMOTION_BUSY when one is open already.
         """
-        now = iso(self._clock.now())
+        now = self._clock.now()
         with self._store.writing() as connection:
             # Under the write lock nobody can come between this look and the insert; the unique index
             # stands behind it.
             other = connection.execute(select(promotions).where(promotions.c.is_open == 1)).first()
             if other:
-                raise PromotionError(
+                raise PromotionBusy(
                     "PROMOTION_BUSY",
                     f"promotion {other.id} of {other.version} is {other.state}; {version} has to wait",
                 )
@@ -69,16 +87,28 @@ class SqlitePromotionLog:
                     previous_path=str(previous_path) if previous_path else None,
                     previous_sha256=previous_sha256,
                     env_sha256_before=env_sha256_before,
+                    kind=kind.value,
+                    asked=asked,
+                    candidate_stays=int(candidate_stays),
+                    lineage_sha256=lineage_sha256,
                     state=PromotionState.PREPARED.value,
                     is_open=1,
                     attempts=0,
+                    store_count=1,
                     reason="",
-                    created_at=now,
-                    updated_at=now,
+                    created_at=iso(now),
+                    updated_at=iso(now),
                 )
                 .returning(promotions)
             ).one()
-        return _record(row)
+            insert_events(
+                connection,
+                events(row.id),
+                trace_id=run_id,
+                correlation_id=correlation_of(connection, run_id),
+                now=now,
+            )
+        return record_of(row)
 
     def advance(
         self,
@@ -88,17 +118,19 @@ class SqlitePromotionLog:
         reason: str = "",
         attempts: int | None = None,
         events: Sequence[Event] = (),
+        hold: str = "",
     ) -> PromotionRecord:
         """Store the next state with its events; COMMITTED also makes the model the one active one.
 
-        An empty reason and attempts of None leave what is recorded.
+        An empty reason and attempts of None leave what is recorded; `hold` is why nothing is promoted
+        automatically from this transaction on.
 
         Raises:
             PromotionError: PROMOTION_CLOSED, it is at its end already; PROMOTION_UNKNOWN.
         """
         now = self._clock.now()
         changes: dict[str, object] = {"state": state.value, "is_open": 1 if state.is_open else None}
-        changes |= {"updated_at": iso(now)}
+        changes |= {"updated_at": iso(now), "store_count": promotions.c.store_count + 1}
         changes |= {"reason": reason} if reason else {}
         changes |= {} if attempts is None else {"attempts": attempts}
         with self._store.writing() as connection:
@@ -119,6 +151,11 @@ class SqlitePromotionLog:
                     run_id=row.run_id,
                     now=now,
                 )
+            if not state.is_open:
+                told = append(connection, _ended(row), now)
+                events = [_with_head(event, told) for event in events]
+            if hold:
+                set_control(connection, Control.HOLD, value="", reason=hold, now=now)
             insert_events(
                 connection,
                 events,
@@ -126,23 +163,70 @@ class SqlitePromotionLog:
                 correlation_id=correlation_of(connection, row.run_id),
                 now=now,
             )
-        return _record(row)
+        return record_of(row)
+
+    def adopt(
+        self, *, path: Path, sha256: str, env_sha256: str, reason: str, known: bool, events: Sequence[Event]
+    ) -> None:
+        """Note that the engine's file was found naming this model, in one transaction with its alert.
+
+        Of a stranger nothing is told to the neighbours: they may know it under a row of their own.
+        """
+        now, version = self._clock.now(), path.stem
+        activate = activate_model if known else adopt_model
+        with self._store.writing() as connection:
+            before = reigns(connection)
+            row = connection.execute(
+                insert(promotions)
+                .values(
+                    run_id="adopted",
+                    version=version,
+                    candidate_path=str(path),
+                    candidate_sha256=sha256,
+                    previous_path=str(before[0].path) if before else None,
+                    previous_sha256=before[0].sha256 if before else None,
+                    env_sha256_before=env_sha256,
+                    kind=PromotionKind.ADOPT.value,
+                    asked=reason,
+                    candidate_stays=1,
+                    state=PromotionState.COMMITTED.value,
+                    is_open=None,
+                    attempts=0,
+                    store_count=1,
+                    reason=reason,
+                    created_at=iso(now),
+                    updated_at=iso(now),
+                )
+                .returning(promotions)
+            ).one()
+            append(connection, _ended(row), now)
+            activate(connection, version=version, path=str(path), sha256=sha256, run_id="adopted", now=now)
+            insert_events(connection, events, trace_id="adopted", correlation_id="adopted", now=now)
 
     def known_sha256(self, path: Path) -> str | None:
         """Return the recorded hash of a promoted file at this path, None for a stranger."""
-        # A promotion given up before its switch took its file away: whatever lies there now is a stranger.
-        newest = (
-            select(promotions.c.candidate_sha256)
-            .where(
-                promotions.c.candidate_path == str(path), promotions.c.state != PromotionState.ABORTED.value
-            )
-            .order_by(promotions.c.id.desc())
-            .limit(1)
-        )
         with self._store.reading() as connection:
-            if not has_table(connection, promotions.name):
-                return None
-            return connection.execute(newest).scalar()
+            return known_sha256(connection, path) if has_table(connection, promotions.name) else None
+
+    def ended_like(self, lineage_sha256: str) -> PromotionRecord | None:
+        """Return the newest promotion of this lineage that reached the engine, whatever its end."""
+        with self._store.reading() as connection:
+            return newest_of_lineage(connection, lineage_sha256)
+
+    def endings(self, limit: int) -> list[PromotionState]:
+        """Return how the latest promotions that reached the engine ended, newest first."""
+        with self._store.reading() as connection:
+            return endings(connection, limit)
+
+    def reigns(self) -> list[Reign]:
+        """Return who was champion when, newest first; none where our tables have not been made."""
+        with self._store.reading() as connection:
+            return reigns(connection) if has_table(connection, promotions.name) else []
+
+    def controls(self) -> Controls:
+        """Return what is in force now."""
+        with self._store.reading() as connection:
+            return read_controls(connection)
 
     def _demand_open(self, promotion_id: int, row: Row[Any] | None) -> None:
         if row is None:
@@ -156,17 +240,34 @@ class SqlitePromotionLog:
             )
 
 
-def _record(row: Row[Any]) -> PromotionRecord:
-    return PromotionRecord(
-        promotion_id=row.id,
+def _ended(row: Row[Any]) -> LedgerEntry:
+    """Return what the ledger keeps of a promotion; only a new champion starts the count of attempts again."""
+    outcome = row.state
+    if row.state == PromotionState.COMMITTED:
+        outcome = _COMMITTED[PromotionKind(row.kind)]
+    return LedgerEntry(
+        kind=LedgerKind.PROMOTION,
+        subject=f"promotion {row.id}",
         run_id=row.run_id,
         version=row.version,
-        candidate_path=Path(row.candidate_path),
-        candidate_sha256=row.candidate_sha256,
-        previous_path=Path(row.previous_path) if row.previous_path else None,
-        previous_sha256=row.previous_sha256,
-        env_sha256_before=row.env_sha256_before,
-        state=PromotionState(row.state),
-        attempts=row.attempts,
-        reason=row.reason,
+        outcome=outcome,
+        judged=False,
+        reason=row.asked or row.reason,
+        facts={"wanted_by": row.kind, "ended": row.reason, "sha256": row.candidate_sha256},
     )
+
+
+_COMMITTED = {
+    PromotionKind.CYCLE: CROWNED,
+    PromotionKind.PROMOTE: CROWNED,
+    PromotionKind.ROLLBACK: "RESTORED",
+    PromotionKind.ADOPT: "ADOPTED",
+}
+
+
+def _with_head(event: Event, row: LedgerRow) -> Event:
+    """Let the news of a promotion carry the ledger's head: rows that are taken away later are missed."""
+    if not isinstance(event, ModelPromoted):
+        return event
+    head = {"ledger_seq": row.seq, "ledger_sha256": row.sha256}
+    return replace(event, metadata={**event.metadata, **head})

@@ -100,5 +100,8 @@ def _close(
         reason=reason,
         facts={},
         proof_path=run.proof_path,
+        # Nobody knows how far it came: a crash must not be a way to look at the test rows for nothing.
+        judged=True,
+        evidence={},
     )
     insert_events(connection, [event], trace_id=run.run_id, correlation_id=run.correlation_id, now=now)

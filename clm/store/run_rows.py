@@ -7,9 +7,11 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
 
 from clm.clock import iso
+from clm.domain.ledger import LedgerEntry, LedgerKind
 from clm.domain.task import Task
 from clm.ports import RunStatus
 from clm.store.json_text import to_text
+from clm.store.ledger import append
 from clm.store.neighbours import mirror_change, mirror_new_named, model_training_runs, neighbour_text
 from clm.store.tables import runs
 
@@ -49,8 +51,10 @@ def close_run(
     reason: str,
     facts: Mapping[str, object],
     proof_path: str | None,
+    judged: bool,
+    evidence: Mapping[str, object],
 ) -> bool:
-    """Write how a run ended; return whether there is such a run."""
+    """Write how a run ended, and its row in the ledger; return whether there is such a run."""
     result = connection.execute(
         update(runs)
         .where(runs.c.run_id == run_id)
@@ -67,6 +71,17 @@ def close_run(
     ).first()
     if result is None:
         return False
+    attempt = LedgerEntry(
+        kind=LedgerKind.RUN,
+        subject=run_id,
+        run_id=run_id,
+        version=version,
+        outcome=decision or status.value.upper(),
+        judged=judged,
+        reason=reason,
+        facts=evidence,
+    )
+    append(connection, attempt, completed_at)
     # The neighbours know running, completed and failed; `notes` says which failure it was.
     told = status if status in (RunStatus.RUNNING, RunStatus.COMPLETED) else RunStatus.FAILED
     mirrored: dict[str, object] = {

@@ -5,20 +5,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Select, and_, null, select
 from sqlalchemy.engine import Connection
 
 from clm.artefacts.manifest import Artefact
+from clm.domain.chain import Break, Head, breaks, gone, not_accepted, unrecorded
+from clm.domain.ledger import LedgerEntry, LedgerKind, LedgerRow, LedgerStanding, standing_of
 from clm.domain.task import Task
 from clm.errors import DataError
 from clm.events import Event
 from clm.ports import Clock, RunRecord, RunStatus
 from clm.store.json_text import from_text
+from clm.store.ledger import all_rows, append, closed_runs
 from clm.store.model_rows import add_model, model_is_known
 from clm.store.outbox import insert_events
 from clm.store.run_rows import close_run, correlation_of, open_run
 from clm.store.schema import has_table
-from clm.store.tables import runs
+from clm.store.tables import ledger, runs
 from clm.store.transactions import BUSY_LIMIT_S, Store
 
 
@@ -85,8 +88,10 @@ class SqliteJournal:
         facts: Mapping[str, object],
         proof_path: Path | None,
         events: Sequence[Event],
+        judged: bool,
+        evidence: Mapping[str, object],
     ) -> None:
-        """Close the run; `facts` are kept, those the neighbours know are mirrored.
+        """Close the run and append its row to the ledger; `facts` are kept, the neighbours' are mirrored.
 
         Raises:
             DataError: RUN_UNKNOWN.
@@ -102,26 +107,49 @@ class SqliteJournal:
                 reason=reason,
                 facts=facts,
                 proof_path=str(proof_path) if proof_path else None,
+                judged=judged,
+                evidence=evidence,
             )
             if not closed:
                 raise DataError("RUN_UNKNOWN", f"run {run_id} is not in {self._store.path}; was it restored?")
             self._tell(connection, run_id, events)
+
+    def record(self, entry: LedgerEntry) -> None:
+        """Append a row to the ledger; what has its row already keeps that one."""
+        with self._store.writing() as connection:
+            append(connection, entry, self._clock.now())
+
+    def standing(self) -> LedgerStanding:
+        """Return what the ledger says to the next attempt; nothing where our tables have not been made."""
+        rows, found = self._examined(())
+        return standing_of(rows, found[0].message if found else None)
+
+    def ledger_breaks(self, heads: Sequence[Head]) -> list[Break]:
+        """Return where the ledger is broken and nobody accepted it; `heads` are what others saw of it."""
+        return self._examined(heads)[1]
+
+    def _examined(self, heads: Sequence[Head]) -> tuple[list[LedgerRow], list[Break]]:
+        with self._store.reading() as connection:
+            rows, ended = all_rows(connection), closed_runs(connection)
+            known = has_table(connection, ledger.name)
+        found = [*breaks(rows), *(unrecorded(rows, ended) if known else ()), *gone(rows, heads)]
+        return rows, not_accepted(rows, found)
 
     def run(self, run_id: str) -> RunRecord | None:
         """Return a run, None where it is not known."""
         with self._store.reading() as connection:
             if not has_table(connection, runs.name):
                 return None
-            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
+            row = connection.execute(_runs(connection).where(runs.c.run_id == run_id)).first()
         return _record(row) if row else None
 
     def recent_runs(self, limit: int) -> list[RunRecord]:
         """Return the latest runs, newest first; none where our tables have not been made."""
-        latest = select(runs).order_by(runs.c.started_at.desc(), runs.c.run_id.desc()).limit(limit)
+        newest_first = (runs.c.started_at.desc(), runs.c.run_id.desc())
         with self._store.reading() as connection:
             if not has_table(connection, runs.name):
                 return []
-            rows = connection.execute(latest).all()
+            rows = connection.execute(_runs(connection).order_by(*newest_first).limit(limit)).all()
         return [_record(row) for row in rows]
 
     def _tell(self, connection: Connection, run_id: str, events: Sequence[Event]) -> None:
@@ -132,6 +160,15 @@ class SqliteJournal:
             correlation_id=correlation_of(connection, run_id),
             now=self._clock.now(),
         )
+
+
+def _runs(connection: Connection) -> Select[Any]:
+    """Return the query of runs with their numbers in the ledger, which a store of an older program lacks."""
+    if not has_table(connection, ledger.name):
+        return select(runs, null().label("ledger_row"))
+    theirs = ledger.c.kind.in_((LedgerKind.RUN.value, LedgerKind.IMPORTED.value))
+    joined = runs.outerjoin(ledger, and_(ledger.c.subject == runs.c.run_id, theirs))
+    return select(runs, ledger.c.seq.label("ledger_row")).select_from(joined)
 
 
 def _record(row: Row[Any]) -> RunRecord:
@@ -146,4 +183,5 @@ def _record(row: Row[Any]) -> RunRecord:
         trigger_reason=row.trigger_reason,
         proof_path=row.proof_path,
         notes=from_text(row.facts),
+        ledger_row=row.ledger_row,
     )

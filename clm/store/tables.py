@@ -159,6 +159,11 @@ promotions = Table(
     Column("reason", Text, nullable=False),
     Column("created_at", String, nullable=False),
     Column("updated_at", String, nullable=False),
+    Column("kind", String, nullable=False, server_default="CYCLE"),
+    Column("asked", Text, nullable=False, server_default=""),
+    Column("candidate_stays", Integer, nullable=False, server_default="0"),
+    Column("lineage_sha256", String),
+    Column("store_count", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 """`is_open` is 1 while something is still to be done, else NULL; it says what `state` says, for the index."""
@@ -173,6 +178,16 @@ Index(
 
 Index("ix_clm_promotions_candidate_path", promotions.c.candidate_path)
 
+controls = Table(
+    "clm_controls",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", String, nullable=False),
+)
+"""A row while a control is in force, see ports.Control."""
+
 schedule = Table(
     "clm_schedule",
     METADATA,
@@ -180,3 +195,23 @@ schedule = Table(
     Column("next_due", String),
     Column("last_fired", String),
 )
+
+ledger = Table(
+    "clm_ledger",
+    METADATA,
+    Column("seq", Integer, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("run_id", String, nullable=False),
+    Column("version", String),
+    Column("outcome", String, nullable=False),
+    Column("judged", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("recorded_at", String, nullable=False),
+    Column("previous_sha256", String, nullable=False),
+    Column("sha256", String, nullable=False),
+)
+"""Every attempt; triggers refuse UPDATE, DELETE and a row that is not the next (`clm.domain.ledger`)."""
+
+Index("ux_clm_ledger_subject", ledger.c.kind, ledger.c.subject, unique=True)

@@ -12,9 +12,9 @@ from clm.artefacts.job_files import MODEL, TrainingArrays
 from clm.artefacts.measurement_files import write_measurements
 from clm.clock import SystemClock
 from clm.data.association import spread
-from clm.diagnosis.evidence import Measurement
 from clm.diagnosis.training import REFERENCE_LEARNING_RATE
 from clm.domain.job import EpochReport, TrainingJob
+from clm.domain.measurement import Measurement
 from clm.domain.sample import Ints
 from clm.errors import ArtefactError, TrainingError
 from clm.evaluation.metrics import auroc, log_loss

@@ -14,7 +14,7 @@ from clm.artefacts.job_files import TrainingArrays, read_job
 from clm.artefacts.tuning_files import write_trials
 from clm.clock import SystemClock
 from clm.domain.job import EpochReport, TrainingJob, TrainingSpec
-from clm.domain.tuning import AS_SET, Trial, TuningJob
+from clm.domain.tuning import AS_SET, Trial, TuningJob, with_settings
 from clm.errors import TrainingError
 from clm.evaluation.metrics import base_log_loss
 from clm.models.catalogue import architecture
@@ -59,7 +59,7 @@ FIRST_TRIES: tuple[Mapping[str, object], ...] = (
         "spread_weight": 0.1,
     },
 )
-"""What usually works, and what the reports before this project advised; each as far as its knobs are turned."""
+"""What usually works, and what earlier reports advised; each as far as its knobs are turned."""
 
 
 def climb(job: TuningJob) -> None:
@@ -122,8 +122,8 @@ def _try_one(
 ) -> None:
     trial = study.ask()
     variant = trial.suggest_categorical(VARIANT, list(data))
-    spec = replace(job.spec, **{name: KNOBS[name](trial, job.spec) for name in job.knobs if name in KNOBS})
-    spec = replace(spec, patience=max(spec.patience, 3))
+    settings = {name: KNOBS[name](trial, job.spec) for name in job.knobs if name in KNOBS}
+    spec = with_settings(job.spec, settings)
     began = SystemClock().monotonic()
     base = base_log_loss(data[variant][1].label_N[data[variant][1].validation])
     best: list[float] = []
@@ -141,7 +141,7 @@ def _try_one(
         state = TrialState.PRUNED
     except TrainingError:  # NAN_LOSS: this try diverged, the next may not
         state = TrialState.FAIL
-    trial.set_user_attr("settings", {name: getattr(spec, name) for name in job.knobs if name in KNOBS})
+    trial.set_user_attr("settings", settings)
     trial.set_user_attr("epochs", len(best))
     trial.set_user_attr("excess", min(best, default=None))
     trial.set_user_attr("seconds", SystemClock().monotonic() - began)

@@ -8,11 +8,14 @@ import pytest
 
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import Policies, World
+from clm.daemon.brakes import Brakes, PauseBrake
 from clm.daemon.service import Service
 from clm.daemon.wiring import Wired
 from clm.domain.task import Trigger
-from clm.errors import PromotionError, TrainingError
+from clm.errors import PromotionBusy, PromotionError, TrainingError
+from clm.ports import Control
 from clm.settings import load_settings
+from clm.store.controls import SqliteControls
 from clm.store.create import create_store
 from clm.store.migrate import migrate
 from clm.store.outbox import SqliteOutbox
@@ -208,3 +211,46 @@ def test_a_frozen_system_leaves_the_task_where_it_is_and_says_so(daemon):
     daemon.tick()
     assert daemon.status(task) == ("pending", 0)
     assert "quantum:learning:frozen is 1" in daemon.service.status_text()
+
+
+def test_a_promotion_that_a_dead_process_left_is_taken_up_before_any_task(daemon):
+    """A person at the command line pressed Ctrl-C: the engine must not stay between two models for a day."""
+    task = daemon.submit()
+    daemon.promoter.open = True
+    daemon.tick()
+    assert daemon.promoter.open is False
+    assert daemon.status(task) == ("pending", 0)
+    daemon.tick()
+    assert daemon.status(task) == ("completed", 1)
+
+
+def test_a_promotion_that_is_under_way_elsewhere_is_left_alone_and_costs_no_attempt(daemon):
+    """The lock says that its owner lives; the task waits."""
+    task = daemon.submit()
+    daemon.promoter.open = True
+
+    def busy():
+        raise PromotionBusy("PROMOTION_BUSY", "another program is at work")
+
+    daemon.promoter.recover = busy
+    for _ in range(3):
+        daemon.tick()
+    assert daemon.status(task) == ("pending", 0)
+    daemon.promoter.open = False
+    daemon.promoter.recover = lambda: None
+    daemon.tick()
+    assert daemon.status(task) == ("completed", 1)
+
+
+def test_a_pause_is_seen_at_the_next_look_and_ends_with_resume(daemon):
+    """`clm pause` is a row in the store: the daemon needs no signal to see it."""
+    controls = SqliteControls(daemon.store, daemon.clock)
+    daemon.service._brake = Brakes(PauseBrake(controls), daemon.brake)
+    controls.set(Control.PAUSE, reason="we move house")
+    task = daemon.submit()
+    daemon.tick()
+    assert daemon.status(task) == ("pending", 0)
+    assert "we move house" in daemon.service.status_text()
+    controls.clear(Control.PAUSE)
+    daemon.tick()
+    assert daemon.status(task) == ("completed", 1)

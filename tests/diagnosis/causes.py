@@ -1,4 +1,4 @@
-"""Runs of the simulator with exactly one cause of a rejection each, and the finding that has to come first."""
+"""Simulated runs with exactly one cause of a rejection each, and the finding that has to come first."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from clm.clock import HOUR
+from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats
 from clm.evaluation.evaluate import compare
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
@@ -13,6 +14,7 @@ from clm.evaluation.predictions import TestRows
 START = 1_760_000_000_000_000
 SYMBOLS = ("ADAUSDT", "BTCUSDT", "SOLUSDT")
 
+NONE_BEFORE = PastAttempts()
 POLICY = EvaluationPolicy(
     bootstrap_replicates=300, confidence=0.95, block_h=24.0, seed=7, fee_bps=4.0, slippage_bps=1.0
 )
@@ -61,6 +63,7 @@ def comparison(
     p_logistic_N: Floats | None = None,
     base_rate: float = 0.5,
     policy: EvaluationPolicy = POLICY,
+    past: PastAttempts = NONE_BEFORE,
 ) -> Comparison:
     """Return a comparison; logistic regression knows nothing unless told otherwise."""
     return compare(
@@ -71,6 +74,7 @@ def comparison(
         p_logistic_N=np.full(len(test_rows), 0.5) if p_logistic_N is None else p_logistic_N,
         base_rate=base_rate,
         policy=policy,
+        past=past,
     )
 
 

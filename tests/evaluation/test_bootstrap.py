@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 from clm.clock import HOUR
 from clm.domain.sample import Floats
 from clm.evaluation.bootstrap import (
-    _levels,
     _samples,
+    _z_of,
     auroc_interval,
     auroc_replicates,
     blocks_of,
@@ -107,11 +107,9 @@ def test_the_quantiles_are_moved_out_as_for_a_t_interval(n_blocks: float) -> Non
     """Hesterberg 2015: Φ(-sqrt(n/(n-1)) t(α/2, n-1)), with scipy's t."""
     from scipy.stats import norm
 
-    expected = norm.cdf(-math.sqrt(n_blocks / (n_blocks - 1)) * student.ppf(0.975, n_blocks - 1))
-    low, high = _levels(0.95, n_blocks)
-    assert low == pytest.approx(expected, rel=0.03)
-    assert high == 1.0 - low
-    assert low < 0.025
+    expected = math.sqrt(n_blocks / (n_blocks - 1)) * student.ppf(0.975, n_blocks - 1)
+    assert _z_of(0.95, n_blocks) == pytest.approx(expected, rel=1e-9)
+    assert norm.cdf(-expected) < 0.025
 
 
 def test_on_noise_the_lower_end_passes_one_half_in_at_most_1_of_20_cases() -> None:

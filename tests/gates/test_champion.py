@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from clm.decision import DecisionKind, decide
+from clm.evaluation.attempts import AttemptBudget
 from clm.evaluation.evaluation import Comparison, Interval
 from clm.gates.champion import beats_champion
 from clm.gates.verdict import GateStatus
@@ -39,6 +40,17 @@ def test_the_upper_end_has_to_stay_within_the_margin(
 ) -> None:
     """Not shown to be worse is not enough; it has to be shown not to be worse by more than the margin."""
     assert beats_champion(with_difference(*difference), BAR).status is status
+
+
+def test_a_late_attempt_is_told_with_what_it_lacks() -> None:
+    """With the figures the test rows have, and with how many more of them."""
+    found = replace(with_difference(-0.002, -0.02, 0.016), attempt=AttemptBudget(number=5, alpha=0.05))
+    verdict = beats_champion(replace(found, candidate=replace(found.candidate, n=100)), BAR)
+    assert verdict.reason.startswith("Attempt 5 on the champion's place: log loss - champion's")
+    assert (
+        "one of -0.0080 with an interval as wide, or about 126 more test rows at this one"
+        in verdict.would_pass
+    )
 
 
 def test_the_gain_is_what_the_log_loss_fell_by() -> None:

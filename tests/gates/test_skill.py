@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from clm.evaluation.attempts import AttemptBudget
 from clm.evaluation.evaluation import Comparison, Interval
 from clm.gates.distribution import action_diversity, confidence_spread
 from clm.gates.skill import skill
@@ -55,6 +56,26 @@ def test_each_part_can_fail_alone_and_is_named(figures: dict[str, float], word: 
     assert word in verdict.reason
     assert verdict.reason.endswith("no skill is shown.")
     assert bar in verdict.would_pass
+
+
+def test_a_late_attempt_is_told_with_what_it_lacks() -> None:
+    """A bar that rises unseen would be a deadlock."""
+    found = replace(
+        with_figures(low=0.496),
+        attempt=AttemptBudget(number=37, alpha=0.05),
+        auroc_interval=Interval(value=0.55, low=0.496, high=0.6, n_blocks=20, confidence=0.99993),
+        candidate=replace(PLAIN.candidate, log_loss=0.66, n=1000),
+    )
+    verdict = skill(found, gate_policy())
+    assert verdict.reason.startswith(
+        "Attempt 37 on the champion's place: AUROC 0.550, 99.993 % interval 0.50"
+    )
+    assert (
+        "an AUROC of 0.554 with an interval as wide, or about 167 more test rows at this one"
+        in verdict.would_pass
+    )
+    below = replace(found, auroc_interval=replace(found.auroc_interval, value=0.49, low=0.44))
+    assert "more test rows" not in skill(below, gate_policy()).would_pass
 
 
 def test_parts_that_hold_are_not_asked_for_again() -> None:

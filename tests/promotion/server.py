@@ -16,17 +16,20 @@ from pathlib import Path
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
 from clm.artefacts.registry import DirectoryRegistry
 from clm.clock import SystemClock
-from clm.ports import EngineStatus, PromotionRecord
+from clm.ports import EngineStatus, PromotionKind, PromotionRecord, PromotionWish
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.env_file import EnvFile, parse
 from clm.promotion.policy import Workplace
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
+from clm.store.controls import SqliteControls
 from clm.store.promotions import SqlitePromotionLog
 
 KEY = "PATCHTST_MODEL_PATH"
 OLD = "patchtst_v20260109_233444"
 NEW = "patchtst_v20260301_120000"
 ENGINE = Path(__file__).parent / "picky_engine.py"
+
+ENDINGS = {"model.promoted", "model.rolled_back", "model.promotion_ended"}
 
 ENV = """\
 # AI engine; owned by operations
@@ -143,6 +146,15 @@ class Server:
             checkpoint=checkpoint,
         )
 
+    @property
+    def controls(self) -> SqliteControls:
+        return SqliteControls(self.store, SystemClock())
+
+    def cycle_wish(self) -> PromotionWish:
+        """Return what a cycle that judged against the present champion asks."""
+        champion = self.promoter().champion()
+        return PromotionWish(kind=PromotionKind.CYCLE, reason="passed: skill", instead_of=champion)
+
     def workplace(self) -> Workplace:
         """Return what a promoter of this server works with."""
         return self.promoter()._work
@@ -180,6 +192,10 @@ class Server:
     def events(self) -> list[str]:
         return [row[0] for row in self.query("SELECT event_type FROM clm_outbox ORDER BY seq")]
 
+    def terminal_events(self) -> list[str]:
+        """Return the events that tell how a promotion ended."""
+        return [name for name in self.events() if name in ENDINGS]
+
     def query(self, sql: str) -> list[tuple[object, ...]]:
         with contextlib.closing(sqlite3.connect(self.store)) as connection:
             return connection.execute(sql).fetchall()
@@ -207,7 +223,7 @@ def manifest(content: bytes, version: str = NEW) -> Manifest:
         metrics={"accuracy": 0.61, "precision": 0.6, "recall": 0.7, "f1": 0.65, "auroc": 0.64},
         lineage=Lineage(
             run_id="p07_x",
-            data_fingerprint="f" * 64,
+            data_fingerprint=hashlib.sha256(content).hexdigest(),
             weights_hash="w" * 64,
             code_version="1",
             settings={},

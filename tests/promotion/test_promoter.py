@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clm.errors import PromotionError
-from clm.ports import EngineObservation, PromotionState
+from clm.ports import Control, EngineObservation, PromotionState
 from tests.promotion.server import KEY, NEW, OLD, Server
 
 
@@ -24,7 +24,7 @@ def test_a_good_model_is_installed_named_started_and_committed(server: Server) -
     assert server.new_path.read_bytes() == b"good candidate"
     assert server.old_path.read_bytes() == b"good champion"
     assert server.states() == ["COMMITTED"]
-    assert server.events() == ["model.promoted"]
+    assert server.events() == ["model.promotion_started", "model.promoted"]
     assert [change.split()[0] for change in outcome.changes] == [
         "installed",
         f"{server.env_path}:",
@@ -63,7 +63,8 @@ def test_h1_an_engine_that_dies_on_the_new_model_gets_the_old_one_back(
     last_start = len(server.passed) - server.passed[::-1].index("restarted")
     assert server.passed.index("discarded") < last_start
     assert server.states() == ["ROLLED_BACK"]
-    assert server.events() == ["model.rollback_initiated"]
+    told = ["model.promotion_started", "model.rollback_initiated", "model.rolled_back"]
+    assert server.events() == told
 
 
 def test_h7_an_engine_that_never_answers_is_rolled_back(server: Server) -> None:
@@ -285,7 +286,14 @@ def test_f10_a_rollback_that_fails_is_loud_and_leaves_the_champion_named(server:
     outcome = server.promoter(ruin).promote(server.artefact(b"crash"), "p07_run")
     assert outcome.state is PromotionState.ROLLBACK_FAILED
     assert "could not be brought back" in outcome.reason
-    assert server.events() == ["model.rollback_initiated", "learning.performance.alert"]
+    assert server.events() == [
+        "model.promotion_started",
+        "model.rollback_initiated",
+        "model.promotion_ended",
+        "learning.performance.alert",
+        "learning.performance.alert",
+    ]
+    assert "nothing is promoted automatically" in server.log.controls()[Control.HOLD].reason
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])

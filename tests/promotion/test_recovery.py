@@ -42,6 +42,7 @@ def assert_ended(server: Server, before: bytes) -> None:
     assert server.served() == server.named()
     assert server.answers()
     assert not [p for d in (server.models, server.env_path.parent) for p in d.glob(".*")]
+    assert len(server.terminal_events()) == len(server.states())
     if server.states() == ["COMMITTED"]:
         assert server.named() == str(server.new_path)
     else:
@@ -131,7 +132,8 @@ def test_g9_a_third_value_after_a_crash_is_left_alone(server: Server, deaths: in
     assert outcome is not None
     assert outcome.state is PromotionState.SUPERSEDED
     assert server.files() == before
-    assert server.events() == ["learning.performance.alert"]
+    assert server.events()[-2:] == ["model.promotion_ended", "learning.performance.alert"]
+    assert server.terminal_events() == ["model.promotion_ended"]
 
 
 def test_a_broken_environment_file_after_a_crash_is_left_to_a_person(server: Server) -> None:

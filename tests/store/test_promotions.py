@@ -114,10 +114,10 @@ def test_the_index_alone_keeps_a_second_open_row_out(promotions, store):
     with pytest.raises(Exception, match=r"UNIQUE constraint failed: clm_promotions.is_open"):
         change(
             store,
-            "INSERT INTO clm_promotions SELECT 9, run_id, version, candidate_path, candidate_sha256, "
-            "previous_path, previous_sha256, env_sha256_before, state, is_open, attempts, reason, "
-            "created_at, updated_at "
-            "FROM clm_promotions",
+            "INSERT INTO clm_promotions (run_id, version, candidate_path, candidate_sha256, "
+            "env_sha256_before, state, is_open, attempts, reason, created_at, updated_at) "
+            "SELECT run_id, version, candidate_path, candidate_sha256, env_sha256_before, state, is_open, "
+            "attempts, reason, created_at, updated_at FROM clm_promotions",
         )
 
 

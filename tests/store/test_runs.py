@@ -40,6 +40,8 @@ def finish(journal, run_id: str = "p07_1", **changes: object) -> None:
         "facts": {"symbol_count": 5, "sample_count": 6000, "metrics": {"auroc": np.float64(0.51)}},
         "proof_path": Path("/state/runs/p07_1/proof.json"),
         "events": [completed()],
+        "judged": True,
+        "evidence": {"auroc": 0.51},
     }
     journal.finish_run(run_id, **{**values, **changes})
 

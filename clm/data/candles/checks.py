@@ -59,7 +59,7 @@ def _judge(
     rejected: Counter[str] = Counter()
     good_T = ~_count(rejected, "bad_timestamp", opened_at_T == UNREADABLE)
     good_T &= ~_count(rejected, "bad_number", good_T & ~np.isfinite(prices_TP).all(axis=1))
-    good_T &= ~_count(rejected, "impossible_prices", good_T & ~_possible(prices_TP))
+    good_T &= ~_count(rejected, "impossible_prices", good_T & ~possible(prices_TP))
     interval = interval_of(opened_at_T[good_T])
     if not interval:
         return good_T & ~_count(rejected, "no_interval", good_T), 0, rejected
@@ -89,7 +89,7 @@ def _series(symbol: str, interval: int, opened_at_T: Ints, prices_TP: Floats) ->
     )
 
 
-def _possible(prices_TP: Floats) -> Mask:
+def possible(prices_TP: Floats) -> Mask:
     """Whether the low is the least and the high the greatest of the four, and all of this world."""
     open_T, high_T, low_T, close_T, volume_T = prices_TP.T
     return np.asarray(

@@ -75,7 +75,7 @@ def candle_windows(
             dropped["candles_missing"] += len(rows)
             continue
         x_TC = steps_MC[offset : offset + len(series), from_candles]
-        last_N, reason_N = _last_steps(series, x_TC, table.decided_at_R[rows], context_length)
+        last_N, reason_N = window_ends(series, x_TC, table.decided_at_R[rows], context_length)
         end_R[rows] = np.where(reason_N == "", last_N + offset, -1)
         dropped.update(reason_N[reason_N != ""].tolist())
 
@@ -124,10 +124,13 @@ def _code(symbols: tuple[str, ...], symbol: str) -> int:
     return symbols.index(symbol) if symbol in symbols else -1
 
 
-def _last_steps(
+def window_ends(
     series: CandleSeries, x_TC: Floats, decided_at_N: Ints, context_length: int
 ) -> tuple[Ints, NDArray[np.str_]]:
-    """Return the last closed candle before each decision, and why it can end no window; empty if it can."""
+    """Return the last closed candle before each decision, and why it can end no window; empty if it can.
+
+    `x_TC` are the features of all candles, NaN where one is not known.
+    """
     closed_at_T, run_start_T = series.closed_at_T, series.run_start_T
     last_N = np.searchsorted(closed_at_T, decided_at_N, side="right") - 1
     # A decision before the first candle looks at that one, and is told apart by its time.

@@ -1,0 +1,104 @@
+"""The ledger's chain: the hash of a row, and where a chain is broken.
+
+A row's hash is SHA-256 over the canonical JSON of all its other values, the hash of the row before
+among them: keys sorted, no blanks, ASCII. Whoever changes a row has to write every later row anew, and
+the heads that proof packs and events carry will not fit. Nothing in a chain shows that its newest rows
+are gone: only those heads do.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from clm.domain.ledger import GENESIS, LedgerEntry, LedgerKind, LedgerRow, facts_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Break:
+    """A place at which the chain does not hold."""
+
+    seq: int
+    fault: str
+    """edited, missing, misplaced, gone or unrecorded."""
+    found_sha256: str
+    """What identifies the break beside its place: the hash of the row there, or the one that is missed."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The newest row as somebody outside the store once saw it."""
+
+    seen_by: str
+    seq: int
+    sha256: str
+
+
+def hash_of(row: LedgerRow) -> str:
+    """Return the hash that the row must carry."""
+    values = {name: value for name, value in asdict(row).items() if name != "sha256"}
+    # An edited row may hold what has no JSON; it must get another hash, not an exception.
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=repr)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def breaks(rows: Iterable[LedgerRow]) -> Iterator[Break]:
+    """Yield every break of the chain, in the order of the rows; after one, the chain is taken up again."""
+    seq, previous = 0, GENESIS
+    for row in rows:
+        if row.seq != seq + 1:
+            yield _break(seq + 1, "missing", row, f"the next row there is {row.seq}")
+        elif row.previous_sha256 != previous:
+            told = "it does not name the hash of the row before: inserted, or out of its place"
+            yield _break(row.seq, "misplaced", row, told)
+        if hash_of(row) != row.sha256:
+            yield _break(row.seq, "edited", row, "its hash is not that of what it says")
+        seq, previous = row.seq, row.sha256
+
+
+def gone(rows: Iterable[LedgerRow], heads: Iterable[Head]) -> Iterator[Break]:
+    """Yield a break for every head that is not in the chain: rows are gone, or all were written anew."""
+    known = {(row.seq, row.sha256) for row in rows} | {(0, GENESIS)}
+    for head in heads:
+        if (head.seq, head.sha256) not in known:
+            told = f"row {head.seq} is gone: {head.seen_by} saw it with the hash {head.sha256[:16]}…"
+            yield Break(seq=head.seq, fault="gone", found_sha256=head.sha256, message=told)
+
+
+def unrecorded(rows: Sequence[LedgerRow], closed_runs: Iterable[str]) -> Iterator[Break]:
+    """Yield a break for every closed run that has no row."""
+    known = {row.run_id for row in rows}
+    for run_id in closed_runs:
+        if run_id not in known:
+            told = f"run {run_id} is closed and has no row: taken from the end"
+            yield Break(seq=len(rows) + 1, fault="unrecorded", found_sha256=run_id, message=told)
+
+
+def not_accepted(rows: Iterable[LedgerRow], found: Iterable[Break]) -> list[Break]:
+    """Return the breaks that no person let stand."""
+    accepted = {
+        (told.get("seq"), told.get("fault"), told.get("found_sha256"))
+        for row in rows
+        if row.kind == LedgerKind.ACCEPTED and hash_of(row) == row.sha256
+        for told in facts_of(row).get("breaks", ())
+    }
+    return [one for one in found if (one.seq, one.fault, one.found_sha256) not in accepted]
+
+
+def acceptance(found: Sequence[Break], reason: str, moment: str) -> LedgerEntry:
+    """Return the entry by which a person lets breaks stand; they are told in it."""
+    return LedgerEntry(
+        kind=LedgerKind.ACCEPTED,
+        subject=f"breaks accepted {moment}",
+        run_id="",
+        version=None,
+        outcome="ACCEPTED",
+        judged=False,
+        reason=reason,
+        facts={"breaks": [asdict(one) for one in found]},
+    )
+
+
+def _break(seq: int, fault: str, row: LedgerRow, told: str) -> Break:
+    return Break(seq=seq, fault=fault, found_sha256=row.sha256, message=f"row {seq} is {fault}: {told}")

@@ -1,0 +1,62 @@
+"""What is to be brought to the engine: a registered model, or a former champion."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from clm.artefacts.manifest import Artefact, Lineage
+from clm.errors import ArtefactError
+from clm.ports import Registry, Reign
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A model, where it shall lie, and where it comes from."""
+
+    version: str
+    path: Path
+    sha256: str
+    source: Path | None
+    """None where it has to lie at `path` already: a former champion that was never registered."""
+    size_bytes: int
+    """0 without a source: nothing is to be copied."""
+    lineage_sha256: str | None
+
+
+def registered(artefact: Artefact, path: Path) -> Candidate:
+    """Return a registered model as a candidate for `path`."""
+    manifest = artefact.manifest
+    return Candidate(
+        version=manifest.version,
+        path=path,
+        sha256=manifest.sha256,
+        source=artefact.model_path,
+        size_bytes=manifest.size_bytes,
+        lineage_sha256=lineage_sha256(manifest.lineage),
+    )
+
+
+def former(reign: Reign, registry: Registry) -> Candidate:
+    """Return a former champion as a candidate; the registry fills in where its file is gone."""
+    try:
+        artefact = registry.get(reign.version)
+    except ArtefactError:
+        artefact = None
+    if artefact is not None and artefact.manifest.sha256 == reign.sha256:
+        return registered(artefact, reign.path)
+    return Candidate(
+        version=reign.version,
+        path=reign.path,
+        sha256=reign.sha256,
+        source=None,
+        size_bytes=0,
+        lineage_sha256=None,
+    )
+
+
+def lineage_sha256(lineage: Lineage) -> str:
+    """Return one hash of what a model is made of: the same data, code and settings give the same model."""
+    origin = (lineage.data_fingerprint, lineage.code_version, lineage.settings, lineage.seed)
+    return hashlib.sha256(orjson.dumps(origin, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,0 +1,77 @@
+"""Who may promote, and when nothing is promoted without a person."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from clm.errors import PromotionError
+from clm.ports import Control, Controls, PromotionKind, PromotionState, PromotionWish
+from clm.promotion.candidate import Candidate
+from clm.promotion.policy import Workplace
+
+SHADOW_KEY = "PATCHTST_SHADOW_ONLY"
+
+_FAILURES = {PromotionState.ROLLED_BACK, PromotionState.ROLLBACK_FAILED}
+
+
+def is_shadow_only(variables: Mapping[str, str]) -> bool:
+    """Return whether the engine only watches with its model; anything but a plain `true` means it votes."""
+    return variables.get(SHADOW_KEY, "").strip().lower() == "true"
+
+
+def withheld(*, mode: str, promote_live: bool, shadow_only: bool, controls: Controls) -> str | None:
+    """Return why a model that passed waits for a person, None where it may go in by itself."""
+    if mode == "manual":
+        return "the mode is manual"
+    if not shadow_only and not promote_live:
+        return f"the engine is live ({SHADOW_KEY} is not true), so the mode counts as manual"
+    if pause := controls.get(Control.PAUSE):
+        return f"paused since {pause.since}: {pause.reason}"
+    if pin := controls.get(Control.PIN):
+        return f"{pin.value} is pinned since {pin.since}: {pin.reason}"
+    if hold := controls.get(Control.HOLD):
+        return f"held since {hold.since}: {hold.reason}; `clm resume` lifts it"
+    return None
+
+
+def refuse_unwanted(
+    work: Workplace, candidate: Candidate, wish: PromotionWish, previous: Path | None
+) -> None:
+    """Return when this wish may be fulfilled now that `previous` is what the engine is pointed to.
+
+    Raises:
+        PromotionError: CHAMPION_MOVED, a cycle judged against another champion; PINNED; ALREADY_TRIED.
+    """
+    champion = wish.instead_of.path if wish.instead_of else None
+    if wish.kind is PromotionKind.CYCLE and champion != previous:
+        raise PromotionError(
+            "CHAMPION_MOVED",
+            f"{candidate.version} was judged against {champion or 'no champion'} while {previous or 'none'} "
+            "is named by now; the next cycle judges anew",
+        )
+    pin = work.log.controls().get(Control.PIN)
+    if pin is not None and pin.value != candidate.version:
+        raise PromotionError(
+            "PINNED", f"{pin.value} is pinned since {pin.since}: {pin.reason}; `clm pin --off` first"
+        )
+    if wish.override or wish.kind is PromotionKind.ROLLBACK or candidate.lineage_sha256 is None:
+        return
+    if tried := work.log.ended_like(candidate.lineage_sha256):
+        raise PromotionError(
+            "ALREADY_TRIED",
+            f"{candidate.version} is made of the same data, code and settings as {tried.version}, whose "
+            f"promotion ended {tried.state.value}; wait for new data, or a person overrides it with a reason",
+        )
+
+
+def held_after(before: Sequence[PromotionState], now: PromotionState, version: str) -> str:
+    """Return why automatic promotion is off after this end, empty where it goes on.
+
+    `before` holds the earlier ends, newest first, of promotions that reached the engine.
+    """
+    if now is PromotionState.ROLLBACK_FAILED:
+        return f"the rollback of {version} failed; nothing is promoted automatically until `clm resume`"
+    if now is PromotionState.ROLLED_BACK and before and before[0] in _FAILURES:
+        return (
+            f"{version} is the second rollback in a row; nothing is promoted automatically until `clm resume`"
+        )
+    return ""

@@ -1,0 +1,117 @@
+"""What a promotion tells the world: once that it begins, once how it ended, and alerts beside."""
+
+import math
+
+import structlog
+
+from clm.artefacts.manifest import Artefact
+from clm.clock import iso
+from clm.errors import ArtefactError
+from clm.events import (
+    Event,
+    ModelPromoted,
+    ModelRolledBack,
+    PerformanceAlert,
+    PromotionEnded,
+    PromotionStarted,
+    RollbackInitiated,
+)
+from clm.ports import PromotionRecord, PromotionState
+from clm.promotion.policy import Workplace
+
+log = structlog.get_logger(__name__)
+
+
+def started(
+    work: Workplace, *, version: str, promotion_id: int, run_id: str, kind: str, asked: str
+) -> PromotionStarted:
+    """Return the event of the intent."""
+    return PromotionStarted(
+        model_id=version,
+        reason=asked,
+        timestamp=iso(work.clock.now()),
+        metadata={"promotion_id": promotion_id, "run_id": run_id, "kind": kind},
+    )
+
+
+def ended(work: Workplace, record: PromotionRecord, state: PromotionState, reason: str) -> Event:
+    """Return the one event that tells how a promotion ended."""
+    now = iso(work.clock.now())
+    if state is PromotionState.COMMITTED:
+        return _promoted(work, record)
+    if state is PromotionState.ROLLED_BACK:
+        return ModelRolledBack(
+            model_id=record.version,
+            back_to=_previous_version(record),
+            reason=reason,
+            timestamp=now,
+            metadata=_metadata(record),
+        )
+    return PromotionEnded(
+        model_id=record.version,
+        state=state.value,
+        reason=reason,
+        timestamp=now,
+        metadata=_metadata(record),
+    )
+
+
+def rollback_initiated(work: Workplace, record: PromotionRecord, reason: str) -> RollbackInitiated:
+    """Return the event of going back."""
+    return RollbackInitiated(
+        model_id=record.version,
+        reason=reason,
+        timestamp=iso(work.clock.now()),
+        metadata={**_metadata(record), "back_to": _previous_version(record)},
+    )
+
+
+def alert(work: Workplace, record: PromotionRecord, severity: str, message: str) -> PerformanceAlert:
+    """Return an event for the operator."""
+    return PerformanceAlert(
+        model_id=record.version,
+        severity=severity,
+        message=message,
+        timestamp=iso(work.clock.now()),
+        metadata=_metadata(record),
+    )
+
+
+def _promoted(work: Workplace, record: PromotionRecord) -> ModelPromoted:
+    """Return the event of success with the figures the model was judged by."""
+    artefact = _artefact(work, record)
+    metrics = artefact.manifest.metrics if artefact else {}
+    return ModelPromoted(
+        model_name="patchtst",
+        old_version=_previous_version(record),
+        new_version=record.version,
+        accuracy=metrics.get("accuracy", math.nan),
+        precision=metrics.get("precision", math.nan),
+        recall=metrics.get("recall", math.nan),
+        f1_score=metrics.get("f1", math.nan),
+        promoted_at=work.clock.now().timestamp(),
+        promoted_by="quantum-clm",
+        metadata={
+            **_metadata(record),
+            "model_path": str(record.candidate_path),
+            "sha256": record.candidate_sha256,
+            "reason": record.asked,
+        },
+    )
+
+
+def _metadata(record: PromotionRecord) -> dict[str, object]:
+    return {"promotion_id": record.promotion_id, "run_id": record.run_id, "kind": record.kind.value}
+
+
+def _previous_version(record: PromotionRecord) -> str:
+    return record.previous_path.stem if record.previous_path else "none"
+
+
+def _artefact(work: Workplace, record: PromotionRecord) -> Artefact | None:
+    try:
+        return work.registry.get(record.version)
+    except ArtefactError as error:
+        # The engine serves the model already; a lost manifest is no reason to take it away again.
+        log.warning("promotion.manifest_unreadable", code=error.code, error=error.message)
+        return None

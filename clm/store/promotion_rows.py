@@ -1,0 +1,123 @@
+"""Questions about clm_promotions within a transaction of the caller."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.engine import Connection
+
+from clm.ports import PromotionKind, PromotionRecord, PromotionState, Reign
+from clm.store.tables import promotions
+
+_REACHED = (
+    PromotionState.COMMITTED.value,
+    PromotionState.ROLLED_BACK.value,
+    PromotionState.ROLLBACK_FAILED.value,
+)
+"""Endings in which the engine was asked to take the model; the others prove nothing about it."""
+_OURS = promotions.c.kind != PromotionKind.ADOPT.value
+
+
+def record_of(row: Row[Any]) -> PromotionRecord:
+    """Return the row as the core knows it."""
+    return PromotionRecord(
+        promotion_id=row.id,
+        kind=PromotionKind(row.kind),
+        asked=row.asked,
+        run_id=row.run_id,
+        version=row.version,
+        candidate_path=Path(row.candidate_path),
+        candidate_sha256=row.candidate_sha256,
+        previous_path=Path(row.previous_path) if row.previous_path else None,
+        previous_sha256=row.previous_sha256,
+        env_sha256_before=row.env_sha256_before,
+        state=PromotionState(row.state),
+        candidate_stays=bool(row.candidate_stays),
+        lineage_sha256=row.lineage_sha256,
+        attempts=row.attempts,
+        store_count=row.store_count,
+        reason=row.reason,
+        updated_at=row.updated_at,
+    )
+
+
+def known_sha256(connection: Connection, path: Path) -> str | None:
+    """Return the recorded hash of a file that we put at this path, None for a stranger's."""
+    # A promotion given up before its switch took its file away: whatever lies there now is a stranger.
+    newest = (
+        select(promotions.c.candidate_sha256)
+        .where(
+            promotions.c.candidate_path == str(path),
+            promotions.c.state != PromotionState.ABORTED.value,
+            _OURS,
+        )
+        .order_by(promotions.c.id.desc())
+        .limit(1)
+    )
+    return connection.execute(newest).scalar()
+
+
+def newest_of_lineage(connection: Connection, lineage_sha256: str) -> PromotionRecord | None:
+    """Return the newest promotion of this lineage that reached the engine."""
+    newest = (
+        select(promotions)
+        .where(promotions.c.lineage_sha256 == lineage_sha256, promotions.c.state.in_(_REACHED))
+        .order_by(promotions.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(newest).first()
+    return record_of(row) if row else None
+
+
+def endings(connection: Connection, limit: int) -> list[PromotionState]:
+    """Return how the latest promotions that reached the engine ended, newest first."""
+    latest = (
+        select(promotions.c.state)
+        .where(promotions.c.state.in_(_REACHED), _OURS)
+        .order_by(promotions.c.id.desc())
+        .limit(limit)
+    )
+    return [PromotionState(state) for state in connection.execute(latest).scalars()]
+
+
+def reigns(connection: Connection) -> list[Reign]:
+    """Return who was champion when, newest first.
+
+    The last one is the model that the first promotion found, since when nobody knows.
+    """
+    committed = (
+        select(promotions)
+        .where(promotions.c.state == PromotionState.COMMITTED.value)
+        .order_by(promotions.c.id.desc())
+    )
+    rows = connection.execute(committed).all()
+    untils = [None, *(row.updated_at for row in rows)]
+    told = [_reign(row, until) for row, until in zip(rows, untils, strict=False)]
+    if rows and rows[-1].previous_path and rows[-1].previous_sha256:
+        path = Path(rows[-1].previous_path)
+        told.append(
+            Reign(
+                version=path.stem,
+                path=path,
+                sha256=rows[-1].previous_sha256,
+                run_id="",
+                kind=PromotionKind.ADOPT,
+                since="",
+                until=rows[-1].updated_at,
+                why="it was there before us",
+            )
+        )
+    return told
+
+
+def _reign(row: Row[Any], until: str | None) -> Reign:
+    return Reign(
+        version=row.version,
+        path=Path(row.candidate_path),
+        sha256=row.candidate_sha256,
+        run_id=row.run_id,
+        kind=PromotionKind(row.kind),
+        since=row.updated_at,
+        until=until,
+        why=row.asked or row.reason,
+    )
