@@ -102,11 +102,14 @@ class DirectoryRegistry:
 
     def list(self) -> tuple[Artefact, ...]:
         """Return what is registered, oldest version first, without reading the model files."""
+        directories = [self._directory(version) for version in self.versions()]
+        return tuple(self._artefact(d, self._manifest(d)) for d in directories)
+
+    def versions(self) -> tuple[str, ...]:
+        """Return the names of what is registered, oldest first; nothing of it is read."""
         if not self._root.is_dir():
             return ()
-        names = sorted(p.name for p in self._root.iterdir() if ids.VERSION_PATTERN.fullmatch(p.name))
-        directories = [self._directory(name) for name in names]
-        return tuple(self._artefact(d, self._manifest(d)) for d in directories)
+        return tuple(sorted(p.name for p in self._root.iterdir() if ids.VERSION_PATTERN.fullmatch(p.name)))
 
     def sweep(self) -> tuple[str, ...]:
         """Remove what a killed registration left; the caller holds the lock of the state directory."""

@@ -8,6 +8,7 @@ import click
 from clm import logs
 from clm.cli.verbs import Say, cli, store_option, verb
 from clm.daemon.configuration import settings_for
+from clm.daemon.owner import work_as_owner
 from clm.domain.job import EpochReport
 from clm.errors import ConfigError, DataError
 from clm.settings import Settings, runs_under_journal
@@ -20,15 +21,6 @@ def run(settings: Settings, say: Say, no_promote: bool) -> object:
     from clm.daemon.foreground import run_once
 
     return run_once(settings, say, stop=stop_on_signals(), on_epoch=show_epoch, promote=not no_promote)
-
-
-@verb("promote")
-@click.argument("version")
-def promote(settings: Settings, say: Say, version: str) -> object:
-    """Bring a registered model that passed its gates to the engine; for CLM_PROMOTION_MODE=manual."""
-    from clm.daemon.foreground import promote_version
-
-    return promote_version(settings, say, version, stop=stop_on_signals())
 
 
 @verb("trigger")
@@ -54,6 +46,7 @@ def serve(store: click.Path | None) -> None:
 
     logs.configure("info", journal=runs_under_journal())
     settings = settings_for(store)  # type: ignore[arg-type]  # click.Path(path_type=Path) gives a Path
+    work_as_owner(settings)
     logs.configure(settings.log_level, journal=runs_under_journal())
     try:
         run_daemon(settings)

@@ -8,9 +8,8 @@ from clm.cycle import run_cycle
 from clm.daemon.answers import as_answer, tell
 from clm.daemon.lock import single_instance
 from clm.daemon.wiring import redis_client, relay_of, wire
-from clm.decision import DecisionKind
 from clm.domain.job import EpochReport
-from clm.errors import BusUnavailable, PromotionError
+from clm.errors import BusUnavailable
 from clm.ports import Outbox, StopSignal
 from clm.settings import Settings
 
@@ -47,33 +46,6 @@ def run_once(
         send_events(settings, wired.outbox)
     tell(report, say)
     return as_answer(report)
-
-
-def promote_version(
-    settings: Settings, say: Callable[[str], None], version: str, *, stop: StopSignal
-) -> Mapping[str, object]:
-    """Promote a registered model that passed its gates, and return how that ended.
-
-    Raises:
-        ArtefactError: ARTEFACT_MISSING, ARTEFACT_TORN.
-        PromotionError: NOT_PASSED, the gates did not say PROMOTE.
-    """
-    with single_instance(settings.lock_file, "clm promote"):
-        wired = wire(settings, stop=stop)
-        wired.promoter.recover()
-        artefact = wired.registry.get(version)
-        if artefact.manifest.decision != DecisionKind.PROMOTE.value:
-            raise PromotionError(
-                "NOT_PASSED",
-                f"{version} was judged {artefact.manifest.decision}; `clm show "
-                f"{artefact.manifest.lineage.run_id}` says why",
-            )
-        outcome = wired.promoter.promote(artefact, artefact.manifest.lineage.run_id)
-        send_events(settings, wired.outbox)
-    say(f"promotion {outcome.state.value}: {outcome.reason}")
-    for change in outcome.changes:
-        say(f"  {change}")
-    return {"version": version, "state": outcome.state.value, "reason": outcome.reason}
 
 
 def send_events(settings: Settings, outbox: Outbox) -> int:

@@ -1,11 +1,15 @@
 """What `clm status` and `clm runs` read; nothing is created or changed."""
 
+from clm.artefacts.registry import DirectoryRegistry
 from clm.clock import SystemClock, iso
 from clm.daemon.lock import holder
 from clm.daemon.wiring import MODEL_KEY
 from clm.errors import ClmError
 from clm.evaluation.attempts import next_attempt
+from clm.ports import Control
+from clm.promotion.candidate import waiting
 from clm.promotion.env_file import EnvFile, parse
+from clm.promotion.permission import is_shadow_only, withheld
 from clm.settings import Settings
 from clm.store.contract import check_contract
 from clm.store.migrate import has_schema
@@ -13,6 +17,8 @@ from clm.store.outbox import SqliteOutbox
 from clm.store.promotions import SqlitePromotionLog
 from clm.store.runs import SqliteJournal
 from clm.store.tasks import SqliteTaskQueue
+
+SHADOW = "shadow only"
 
 
 def overview(settings: Settings) -> dict[str, object]:
@@ -29,6 +35,7 @@ def overview(settings: Settings) -> dict[str, object]:
         "daemon": holder(settings.lock_file) or "not running",
         "store": str(settings.store),
         "champion": _champion(settings),
+        **_promotion(settings),
         "attempts": attempts(settings),
         "open_promotion": _open_promotion(settings) if known else None,
         "last_run": last[0] if last else None,
@@ -89,6 +96,46 @@ def _champion(settings: Settings) -> str | None:
         return parse(EnvFile(settings.engine_env_file).read().data).get(MODEL_KEY)
     except ClmError as error:
         return f"unknown: {error.message}"
+
+
+def _promotion(settings: Settings) -> dict[str, object]:
+    """Return since when the champion serves, who may replace it, and what waits for a person."""
+    promotions = SqlitePromotionLog(settings.store, SystemClock())
+    reigns = promotions.reigns()
+    told = {
+        control: f"{found.value} since {found.since}: {found.reason}".strip()
+        for control, found in promotions.controls().items()
+    }
+    registry = DirectoryRegistry(settings.artefacts_dir)
+    return {
+        "champion_since": reigns[0].since if reigns else None,
+        "engine_mode": _engine_mode(settings),
+        "promotion_mode": _promotion_mode(settings, promotions),
+        "paused": told.get(Control.PAUSE),
+        "pinned": told.get(Control.PIN),
+        "held": told.get(Control.HOLD),
+        "candidate_waiting": waiting(registry, promotions) if has_schema(settings.store) else None,
+    }
+
+
+def _engine_mode(settings: Settings) -> str:
+    try:
+        variables = parse(EnvFile(settings.engine_env_file).read().data)
+    except ClmError as error:
+        return f"unknown: {error.message}"
+    return SHADOW if is_shadow_only(variables) else "live"
+
+
+def _promotion_mode(settings: Settings, promotions: SqlitePromotionLog) -> str:
+    """Return the mode in force: a live engine makes `auto` wait for a person."""
+    why = withheld(
+        mode=settings.promotion_mode,
+        promote_live=settings.promote_live,
+        shadow_only=_engine_mode(settings) == SHADOW,
+        controls=promotions.controls(),
+    )
+    mode: str = settings.promotion_mode
+    return f"{mode}; a model that passes waits for a person: {why}" if why else mode
 
 
 def _open_promotion(settings: Settings) -> str | None:

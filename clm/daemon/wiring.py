@@ -27,11 +27,13 @@ from clm.data.signal import SignalPolicy
 from clm.errors import Interrupted
 from clm.examination import Examiner
 from clm.ladder import Ladder
-from clm.ports import Brake, CandleSource, Engine, Outbox, StopSignal
+from clm.ports import Brake, CandleSource, Engine, Outbox, StopSignal, Switch
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.engine_systemd import SystemdEngine
 from clm.promotion.env_file import EnvFile
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
+from clm.promotion.switch_direct import DirectSwitch
+from clm.promotion.switch_helper import HelperSwitch
 from clm.settings import Settings, inherited_environment, redis_password
 from clm.store.candle_files import CandleDirectory
 from clm.store.contract import check_contract
@@ -66,6 +68,7 @@ class Wired:
     outbox: SqliteOutbox
     journal: SqliteJournal
     registry: DirectoryRegistry
+    log: SqlitePromotionLog
     promoter: EnvFilePromoter
     world: World
     policies: Policies
@@ -95,13 +98,15 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
     clock = StoppableClock(stop or threading.Event())
     registry = DirectoryRegistry(settings.artefacts_dir, taken=names_in(settings.models_dir))
     journal = SqliteJournal(settings.store, clock)
+    promotions = SqlitePromotionLog(settings.store, clock)
     promoter = EnvFilePromoter(
         registry=registry,
         models_dir=settings.models_dir,
         env_file=EnvFile(settings.engine_env_file),
         key=MODEL_KEY,
         engine=engine_of(settings),
-        log=SqlitePromotionLog(settings.store, clock),
+        switch=switch_of(settings),
+        log=promotions,
         clock=clock,
         policy=promotion_policy(settings),
     )
@@ -132,6 +137,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
         journal=journal,
         registry=registry,
+        log=promotions,
         promoter=promoter,
         world=world,
         policies=policies(settings, promote=promote),
@@ -240,10 +246,22 @@ def engine_of(settings: Settings) -> Engine:
     )
 
 
+def switch_of(settings: Settings) -> Switch:
+    """Return who points the engine and restarts it; a process of ours needs no help."""
+    env_file = EnvFile(settings.engine_env_file)
+    if settings.switch == "direct" or settings.engine_control == "process":
+        return DirectSwitch(env_file, key=MODEL_KEY, engine=engine_of(settings))
+    return HelperSwitch(env_file, models_dir=settings.models_dir, orders_dir=settings.state_dir / "switch")
+
+
 def brake_of(settings: Settings) -> Brake:
     """Return all that may stop the learning, asked with little patience: the main thread waits for it."""
-    keys = connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0)
-    return Brakes(PauseBrake(controls_of(settings)), RedisBrake(keys))
+    return Brakes(PauseBrake(controls_of(settings)), redis_brake_of(settings))
+
+
+def redis_brake_of(settings: Settings) -> RedisBrake:
+    """Return the trading system's freeze keys."""
+    return RedisBrake(connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0))
 
 
 def controls_of(settings: Settings) -> SqliteControls:

@@ -24,6 +24,7 @@ from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clm.clock import HOUR
 from clm.domain.sample import Floats, Ints
@@ -102,9 +103,60 @@ def mean_difference_interval(rows: TestRows, difference_N: Floats, policy: Evalu
         return _interval(0.0, 0.0, 0.0, blocks, policy)
     if not (np.isfinite(value) and blocks.suffice):
         return _interval(value, float("nan"), float("nan"), blocks, policy)
-    replicates, z = mean_replicates(rows, difference_N, policy), _z_of(policy.confidence, blocks.n_blocks)
-    low, high = value - _reach(value - replicates, z), value + _reach(replicates - value, z)
-    return _interval(value, low, high, blocks, policy)
+    return _bounded(value, mean_replicates(rows, difference_N, policy), blocks, policy)
+
+
+def per_trade_interval(
+    rows: TestRows, net_N: Floats, traded_N: NDArray[np.bool_], policy: EvaluationPolicy
+) -> Interval:
+    """Return the net return per trade with its bounds; NaN without a trade."""
+    blocks, n_trades = blocks_of(rows, policy), int(traded_N.sum())
+    value = float(net_N[traded_N].sum()) / n_trades if n_trades else float("nan")
+    if not (np.isfinite(value) and blocks.suffice):
+        return _interval(value, float("nan"), float("nan"), blocks, policy)
+    replicates = per_trade_replicates(rows, net_N, traded_N, policy)
+    return _bounded(value, replicates, blocks, policy)
+
+
+def per_trade_difference_interval(
+    rows: TestRows,
+    net_N: Floats,
+    traded_N: NDArray[np.bool_],
+    other_net_N: Floats,
+    other_traded_N: NDArray[np.bool_],
+    policy: EvaluationPolicy,
+) -> Interval:
+    """Return the difference of net return per trade, both drawn from the same blocks; NaN without a trade.
+
+    Exactly 0, 0, 0 where both make the same trades.
+    """
+    blocks, n, other_n = blocks_of(rows, policy), int(traded_N.sum()), int(other_traded_N.sum())
+    alike = np.array_equal(traded_N, other_traded_N)
+    if n and alike and np.array_equal(net_N[traded_N], other_net_N[traded_N]):
+        return _interval(0.0, 0.0, 0.0, blocks, policy)
+    value = float("nan")
+    if n and other_n:
+        value = float(net_N[traded_N].sum()) / n - float(other_net_N[other_traded_N].sum()) / other_n
+    if not (np.isfinite(value) and blocks.suffice):
+        return _interval(value, float("nan"), float("nan"), blocks, policy)
+    # The same seed draws the same blocks for both: what they owe to the market cancels.
+    replicates = per_trade_replicates(rows, net_N, traded_N, policy)
+    replicates = replicates - per_trade_replicates(rows, other_net_N, other_traded_N, policy)
+    return _bounded(value, replicates, blocks, policy)
+
+
+def per_trade_replicates(
+    rows: TestRows, net_N: Floats, traded_N: NDArray[np.bool_], policy: EvaluationPolicy
+) -> Floats:
+    """Return the net return per trade of each bootstrap sample; one without a trade earns 0."""
+    blocks = blocks_of(rows, policy)
+    total_K = np.bincount(blocks.bucket_N, weights=np.where(traded_N, net_N, 0.0))
+    trades_K = np.bincount(blocks.bucket_N, weights=traded_N.astype(np.float64))
+    found = []
+    for count_RK in _samples(blocks, policy, cells=blocks.n_buckets):
+        trades_R, total_R = count_RK @ trades_K, count_RK @ total_K
+        found.append(np.divide(total_R, trades_R, out=np.zeros(len(total_R)), where=trades_R > 0))
+    return np.concatenate(found)
 
 
 def auroc_replicates(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Floats:
@@ -152,6 +204,12 @@ def _samples(blocks: Blocks, policy: EvaluationPolicy, *, cells: int) -> Iterato
         drawn_RK = (np.take_along_axis(start_RK, begun_RK, axis=1) + place_K - begun_RK) % n
         cell_RK = drawn_RK + n * np.arange(r)[:, None]
         yield np.bincount(cell_RK.ravel(), minlength=r * n).reshape(r, n).astype(np.float64)
+
+
+def _bounded(value: float, replicates: Floats, blocks: Blocks, policy: EvaluationPolicy) -> Interval:
+    z = _z_of(policy.confidence, blocks.n_blocks)
+    low, high = value - _reach(value - replicates, z), value + _reach(replicates - value, z)
+    return _interval(value, low, high, blocks, policy)
 
 
 def _z_of(confidence: float, n_blocks: float) -> float:

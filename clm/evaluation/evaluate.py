@@ -1,32 +1,46 @@
 """Every predictor on the same test rows, and what separates them."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from clm.data.dataset import Dataset
 from clm.domain.ledger import PastAttempts
-from clm.domain.sample import Floats
+from clm.domain.sample import Floats, Ints
 from clm.evaluation import metrics
 from clm.evaluation.attempts import next_attempt
-from clm.evaluation.bootstrap import auroc_interval, mean_difference_interval
+from clm.evaluation.bootstrap import (
+    auroc_interval,
+    mean_difference_interval,
+    per_trade_difference_interval,
+    per_trade_interval,
+)
 from clm.evaluation.deflated_sharpe import deflated_sharpe
-from clm.evaluation.evaluation import Comparison, Evaluation, EvaluationPolicy, Interval
-from clm.evaluation.predictions import TestRows
-from clm.evaluation.trading import net_return_rows, trade, traded_returns
+from clm.evaluation.evaluation import Comparison, Evaluation, EvaluationPolicy, Interval, SliceResult
+from clm.evaluation.predictions import ScoredRows, TestRows
+from clm.evaluation.thresholds import study_thresholds
+from clm.evaluation.trading import net_return_rows, trade, traded_returns, traded_rows
+
+MIN_SLICE_ROWS = 100
+"""With fewer test rows a symbol's AUROC says little; they count in the whole alone."""
 
 
 def rows_of(dataset: Dataset) -> TestRows:
     """Return the test part of a data set, in the order of its split."""
-    test, table = dataset.split.test, dataset.table
-    row_N = dataset.row_N[test]
+    return rows_of_part(dataset, dataset.split.test)
+
+
+def rows_of_part(dataset: Dataset, part: Ints) -> TestRows:
+    """Return these windows of a data set as rows."""
+    table, row_N = dataset.table, dataset.row_N[part]
     return TestRows(
         sample_id_N=table.sample_id_R[row_N],
         symbol_N=table.symbol_R[row_N],
         symbols=table.symbols,
         decided_at_N=table.decided_at_R[row_N],
         resolved_at_N=table.resolved_at_R[row_N],
-        label_N=dataset.label_N[test],
+        label_N=dataset.label_N[part],
         market_return_N=table.market_return_R[row_N],
     )
 
@@ -55,6 +69,9 @@ def evaluate_one(name: str, rows: TestRows, p_win_N: Floats, policy: EvaluationP
         action_shares=metrics.action_shares(p_win_N),
         confidence=metrics.confidence_statistics(p_win_N),
         trading=trade(rows, p_win_N, policy),
+        trading_by_symbol={
+            symbol: trade(rows.part(mine_N), p_win_N[mine_N], policy) for symbol, mine_N in _by_symbol(rows)
+        },
         auroc_by_symbol=_auroc_by_symbol(rows, p_win_N),
     )
 
@@ -69,11 +86,12 @@ def compare(
     base_rate: float,
     policy: EvaluationPolicy,
     past: PastAttempts,
+    validation: ScoredRows | None = None,
 ) -> Comparison:
     """Measure candidate, champion and both baselines on the same rows, and the paired differences.
 
-    `base_rate` is the training part's share of WIN. The intervals that decide are as sure as `past`
-    attempts make necessary.
+    `base_rate` is the training part's share of WIN; `validation` is what thresholds are chosen on. The
+    intervals that decide are as sure as `past` attempts make necessary.
     """
     attempt = next_attempt(past, policy.confidence)
     deciding = replace(policy, confidence=attempt.confidence)
@@ -92,15 +110,39 @@ def compare(
         auroc_interval=auroc_interval(rows, p_candidate_N, deciding),
         log_loss_minus_champion=_log_loss_difference(rows, p_candidate_N, p_champion_N, deciding),
         net_return_minus_champion=_net_return_difference(rows, p_candidate_N, p_champion_N, policy),
+        net_return_per_trade=per_trade_interval(
+            rows, net_return_rows(rows, p_candidate_N, policy), traded_rows(rows, p_candidate_N), policy
+        ),
+        ece_by_chance=metrics.ece_by_chance(p_candidate_N, seed=policy.seed),
+        slices=_slices(rows, p_candidate_N, policy),
+        thresholds=None
+        if validation is None
+        else study_thresholds(validation.rows, validation.p_N, rows, p_candidate_N, policy),
         deflated_sharpe=deflated_sharpe(traded_returns(rows, p_candidate_N, policy), past.sharpes),
     )
 
 
-def _auroc_by_symbol(rows: TestRows, p_win_N: Floats) -> dict[str, float]:
-    found = {}
+def _by_symbol(rows: TestRows) -> Iterator[tuple[str, np.typing.NDArray[np.bool_]]]:
     for code in np.unique(rows.symbol_N):
-        mine = rows.symbol_N == code
-        found[rows.symbols[code]] = metrics.auroc(rows.label_N[mine], p_win_N[mine])
+        yield rows.symbols[code], rows.symbol_N == code
+
+
+def _auroc_by_symbol(rows: TestRows, p_win_N: Floats) -> dict[str, float]:
+    return {s: metrics.auroc(rows.label_N[mine_N], p_win_N[mine_N]) for s, mine_N in _by_symbol(rows)}
+
+
+def _slices(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> dict[str, SliceResult]:
+    """Return AUROC by symbol; the more symbols are judged, the wider each interval (Bonferroni)."""
+    parts = dict(_by_symbol(rows))
+    judged = sum(int(mine_N.sum()) >= MIN_SLICE_ROWS for mine_N in parts.values())
+    together = replace(policy, confidence=1.0 - (1.0 - policy.confidence) / max(1, judged))
+    found = {}
+    for symbol, mine_N in parts.items():
+        mine, n = rows.part(mine_N), int(mine_N.sum())
+        interval = auroc_interval(mine, p_win_N[mine_N], together)
+        if n < MIN_SLICE_ROWS:
+            interval = replace(interval, low=float("nan"), high=float("nan"))
+        found[symbol] = SliceResult(n=n, auroc=interval)
     return found
 
 
@@ -117,21 +159,13 @@ def _log_loss_difference(
 def _net_return_difference(
     rows: TestRows, p_candidate_N: Floats, p_champion_N: Floats | None, policy: EvaluationPolicy
 ) -> Interval | None:
-    """A row whose market return is unknown says nothing of either and is left out for both."""
     if p_champion_N is None:
         return None
-    difference_N = net_return_rows(rows, p_candidate_N, policy) - net_return_rows(rows, p_champion_N, policy)
-    known_N = np.isfinite(rows.market_return_N)
-    return mean_difference_interval(_only(rows, known_N), difference_N[known_N], policy)
-
-
-def _only(rows: TestRows, chosen_N: np.typing.NDArray[np.bool_]) -> TestRows:
-    return replace(
+    return per_trade_difference_interval(
         rows,
-        sample_id_N=rows.sample_id_N[chosen_N],
-        symbol_N=rows.symbol_N[chosen_N],
-        decided_at_N=rows.decided_at_N[chosen_N],
-        resolved_at_N=rows.resolved_at_N[chosen_N],
-        label_N=rows.label_N[chosen_N],
-        market_return_N=rows.market_return_N[chosen_N],
+        net_return_rows(rows, p_candidate_N, policy),
+        traded_rows(rows, p_candidate_N),
+        net_return_rows(rows, p_champion_N, policy),
+        traded_rows(rows, p_champion_N),
+        policy,
     )

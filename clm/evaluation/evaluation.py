@@ -7,7 +7,7 @@ from clm.domain.proof import ServingProof
 from clm.domain.sample import Floats
 from clm.evaluation.attempts import AttemptBudget
 from clm.evaluation.deflated_sharpe import DeflatedSharpe
-from clm.evaluation.predictions import TestRows
+from clm.evaluation.predictions import TestRows, Thresholds
 from clm.evaluation.shadow import ShadowRecord
 
 
@@ -61,6 +61,28 @@ class TradingResult:
     net_return_per_trade: float
     net_return_total: float
     max_drawdown: float
+    turnover_per_day: float
+    """Stakes bought and sold a day, over the time from the first decision to the last exit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SliceResult:
+    """One symbol's rows; the interval is NaN where they are too few."""
+
+    n: int
+    auroc: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdStudy:
+    """Which thresholds would have earned most on validation, and what they would have earned on test."""
+
+    best: Thresholds
+    """Chosen on validation alone; the engine's own are not touched."""
+    validation_engine: TradingResult
+    validation_best: TradingResult
+    test_engine: TradingResult
+    test_best: TradingResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +105,7 @@ class Evaluation:
     """BUY, SELL, HOLD."""
     confidence: ConfidenceStatistics
     trading: TradingResult
+    trading_by_symbol: Mapping[str, TradingResult]
     auroc_by_symbol: Mapping[str, float]
 
 
@@ -107,7 +130,15 @@ class Comparison:
     """Paired over the same rows, candidate - champion, at the attempt's confidence; negative is better;
     exactly 0 for the same model."""
     net_return_minus_champion: Interval | None
-    """Paired difference of net return per test row; a difference, never a ratio."""
+    """Paired difference of net return per trade; a difference, never a ratio."""
+    net_return_per_trade: Interval
+    """Of the candidate, after costs, block bootstrap."""
+    ece_by_chance: float
+    """Calibration error that a perfectly calibrated model of the same P(WIN) stays below 19 times in 20."""
+    slices: Mapping[str, SliceResult]
+    """The candidate's AUROC by symbol; the intervals hold together at the policy's confidence."""
+    thresholds: ThresholdStudy | None
+    """None where nothing was predicted for the validation part."""
     deflated_sharpe: DeflatedSharpe
     """Of the candidate's trades, with every candidate that was ever judged as a trial."""
     serving: ServingProof | None = None

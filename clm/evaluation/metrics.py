@@ -7,8 +7,9 @@ one class only, a P(WIN) that is NaN or outside 0..1) is NaN, never an exception
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
-from clm.domain.sample import Bytes8, Floats
+from clm.domain.sample import Bytes8, Floats, Ints
 from clm.evaluation.evaluation import ConfidenceStatistics
 from clm.evaluation.predictions import actions
 
@@ -98,10 +99,20 @@ def ece(label_N: Bytes8, p_win_N: Floats, bins: int = ECE_BINS) -> float:
     """Return the expected calibration error over equal-mass bins; equal scores share a bin."""
     if not usable(p_win_N):
         return float("nan")
-    inner = np.quantile(p_win_N, np.linspace(0.0, 1.0, bins + 1)[1:-1])
-    bin_N = np.searchsorted(inner, p_win_N)
-    excess_B = np.bincount(bin_N, weights=p_win_N - label_N, minlength=bins)
-    return float(np.abs(excess_B).sum() / len(p_win_N))
+    return _ece(label_N, p_win_N, _equal_mass_bins(p_win_N, bins))
+
+
+def ece_by_chance(p_win_N: Floats, *, seed: int, draws: int = 200) -> float:
+    """Return the 95 % quantile of the calibration error where every P(WIN) is the true probability.
+
+    Few rows in a bin are off by luck: on 150 rows a perfect model shows 0.10. Labels are drawn from P(WIN)
+    itself (consistency resampling, Broecker & Smith 2007, Weather and Forecasting 22:3).
+    """
+    if not usable(p_win_N):
+        return float("nan")
+    random, bin_N = np.random.default_rng(seed), _equal_mass_bins(p_win_N, ECE_BINS)
+    drawn = [_ece(random.random(len(p_win_N)) < p_win_N, p_win_N, bin_N) for _ in range(draws)]
+    return float(np.quantile(drawn, 0.95))
 
 
 def action_shares(p_win_N: Floats) -> Mapping[str, float]:
@@ -131,6 +142,16 @@ def confidence_statistics(p_win_N: Floats) -> ConfidenceStatistics:
         p10_p90=p90 - p10,
         unique_values=len(np.unique(p_win_N)),
     )
+
+
+def _equal_mass_bins(p_win_N: Floats, bins: int) -> Ints:
+    inner = np.quantile(p_win_N, np.linspace(0.0, 1.0, bins + 1)[1:-1])
+    return np.searchsorted(inner, p_win_N).astype(np.int64)
+
+
+def _ece(label_N: NDArray[np.int8 | np.bool_], p_win_N: Floats, bin_N: Ints) -> float:
+    excess_B = np.bincount(bin_N, weights=p_win_N - label_N)
+    return float(np.abs(excess_B).sum() / len(p_win_N))
 
 
 def _count(counts: Mapping[str, int], *names: str) -> int:

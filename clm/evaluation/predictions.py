@@ -1,15 +1,23 @@
 """The test rows and what was predicted for them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clm.domain.sample import Bytes8, Floats, Ints
 
-BUY_ABOVE = 0.6
-SELL_BELOW = 0.4
-"""The engine's own thresholds on P(WIN); not ours to tune."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """Where P(WIN) becomes an action; strictly beyond."""
+
+    buy_above: float
+    sell_below: float
+
+
+ENGINE = Thresholds(buy_above=0.6, sell_below=0.4)
+"""The engine's own; not ours to tune."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +39,28 @@ class TestRows:
     def __len__(self) -> int:
         return len(self.label_N)
 
+    def part(self, chosen_N: NDArray[np.bool_]) -> "TestRows":
+        """Return the chosen rows in their order."""
+        return replace(
+            self,
+            sample_id_N=self.sample_id_N[chosen_N],
+            symbol_N=self.symbol_N[chosen_N],
+            decided_at_N=self.decided_at_N[chosen_N],
+            resolved_at_N=self.resolved_at_N[chosen_N],
+            label_N=self.label_N[chosen_N],
+            market_return_N=self.market_return_N[chosen_N],
+        )
 
-def actions(p_win_N: Floats) -> NDArray[np.int8]:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredRows:
+    """The candidate's answers to the rows of another part."""
+
+    rows: TestRows
+    p_N: Floats
+
+
+def actions(p_win_N: Floats, thresholds: Thresholds = ENGINE) -> NDArray[np.int8]:
     """Return +1 BUY, -1 SELL, 0 HOLD as the engine reads them from P(WIN)."""
-    return (p_win_N > BUY_ABOVE).astype(np.int8) - (p_win_N < SELL_BELOW).astype(np.int8)
+    buys_N, sells_N = p_win_N > thresholds.buy_above, p_win_N < thresholds.sell_below
+    return buys_N.astype(np.int8) - sells_N.astype(np.int8)

@@ -1,16 +1,25 @@
 """What trading the actions would have earned; fractions of the stake, net of costs."""
 
 import numpy as np
+from numpy.typing import NDArray
 
+from clm.clock import DAY
 from clm.domain.sample import Floats, Ints
 from clm.evaluation.evaluation import EvaluationPolicy, TradingResult
 from clm.evaluation.metrics import usable
-from clm.evaluation.predictions import TestRows, actions
+from clm.evaluation.predictions import ENGINE, TestRows, Thresholds, actions
 
 BPS = 1e-4
 
 
-def net_return_rows(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Floats:
+def cost_per_trade(policy: EvaluationPolicy) -> float:
+    """Return what entry and exit cost together, as a fraction of the stake."""
+    return 2.0 * (policy.fee_bps + policy.slippage_bps) * BPS
+
+
+def net_return_rows(
+    rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy, thresholds: Thresholds = ENGINE
+) -> Floats:
     """Return each row's net return: BUY earns the market's, SELL its negative, HOLD nothing.
 
     A trade pays fee and slippage twice, on entry and on exit. NaN where the market return or P(WIN)
@@ -18,33 +27,49 @@ def net_return_rows(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -
     """
     if not usable(p_win_N):
         return np.full(len(rows), np.nan)
-    action_N = actions(p_win_N)
-    cost = 2.0 * (policy.fee_bps + policy.slippage_bps) * BPS
-    net_N: Floats = action_N * rows.market_return_N - cost * np.abs(action_N)
+    action_N = actions(p_win_N, thresholds)
+    net_N: Floats = action_N * rows.market_return_N - cost_per_trade(policy) * np.abs(action_N)
     return net_N
+
+
+def traded_rows(rows: TestRows, p_win_N: Floats, thresholds: Thresholds = ENGINE) -> NDArray[np.bool_]:
+    """Say which rows are trades whose result is known; none where a P(WIN) is unknown."""
+    if not usable(p_win_N):
+        return np.zeros(len(rows), dtype=np.bool_)
+    traded_N: NDArray[np.bool_] = (actions(p_win_N, thresholds) != 0) & np.isfinite(rows.market_return_N)
+    return traded_N
 
 
 def traded_returns(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Floats:
     """Return the net return of each trade whose market return is known, in the order of the rows."""
-    net_N = net_return_rows(rows, p_win_N, policy)
-    traded_T: Floats = net_N[np.isfinite(net_N) & (actions(p_win_N) != 0)]
+    traded_T: Floats = net_return_rows(rows, p_win_N, policy)[traded_rows(rows, p_win_N)]
     return traded_T
 
 
-def trade(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> TradingResult:
+def trade(
+    rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy, thresholds: Thresholds = ENGINE
+) -> TradingResult:
     """Sum up the trades of known market return; rows of unknown return are left out."""
     if not usable(p_win_N):
         nan = float("nan")
-        return TradingResult(n_trades=0, net_return_per_trade=nan, net_return_total=nan, max_drawdown=nan)
-    net_N = net_return_rows(rows, p_win_N, policy)
-    traded_N = (actions(p_win_N) != 0) & np.isfinite(net_N)
+        return TradingResult(
+            n_trades=0,
+            net_return_per_trade=nan,
+            net_return_total=nan,
+            max_drawdown=nan,
+            turnover_per_day=nan,
+        )
+    net_N = net_return_rows(rows, p_win_N, policy, thresholds)
+    traded_N = traded_rows(rows, p_win_N, thresholds)
     n_trades = int(traded_N.sum())
     total = float(net_N[traded_N].sum())
+    span = int(rows.resolved_at_N.max() - rows.decided_at_N.min())
     return TradingResult(
         n_trades=n_trades,
         net_return_per_trade=total / n_trades if n_trades else float("nan"),
         net_return_total=total,
         max_drawdown=max_drawdown(rows.resolved_at_N[traded_N], net_N[traded_N]),
+        turnover_per_day=2.0 * n_trades / (span / DAY) if span > 0 else float("nan"),
     )
 
 

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 
 from clm.evaluation.evaluation import Comparison
+from clm.gates.calibration import calibration
 from clm.gates.champion import beats_champion
-from clm.gates.deferred import calibration, worst_slice
 from clm.gates.distribution import action_diversity, confidence_spread
 from clm.gates.policy import GatePolicy
+from clm.gates.profit import profit
 from clm.gates.serving import budget, parity
 from clm.gates.shadow import agreement, outcome_calibration
 from clm.gates.skill import skill
+from clm.gates.slices import worst_slice
 from clm.gates.verdict import GateVerdict
 
 Gate = Callable[[Comparison, GatePolicy], GateVerdict]
@@ -26,6 +28,7 @@ GATES: tuple[Gate, ...] = (
     worst_slice,
     parity,
     budget,
+    profit,
 )
 
 

@@ -10,27 +10,33 @@ NAME = "beats_champion"
 
 
 def beats_champion(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when the candidate is not worse than the champion by more than the margin.
+    """Pass when log loss is shown not to be worse and net return per trade is not shown to be worse.
 
-    The paired difference of log loss decides; that of net return is told. Both are differences: a
-    ratio to a losing champion would call a model that loses twice as much twice as good.
+    Both are paired differences: a ratio to a losing champion would call a model that loses twice as much
+    twice as good. Where one of the two never trades there is no return per trade to compare.
     """
-    loss = comparison.log_loss_minus_champion
-    if comparison.champion is None or loss is None:
+    loss, net = comparison.log_loss_minus_champion, comparison.net_return_minus_champion
+    if comparison.champion is None or loss is None or net is None:
         return _without_champion(comparison, policy)
-    passes = loss.high <= policy.champion_margin
+    both_trade = min(comparison.candidate.trading.n_trades, comparison.champion.trading.n_trades) > 0
+    informs = loss.high <= policy.champion_margin
+    earns = not both_trade or net.high >= 0.0
+    passes = informs and earns
     told = f"{attempt_in_words(comparison)}log loss - champion's {_in_words(loss, 4)}"
-    told += _net_return_in_words(comparison)
-    bar = f"upper end at most {policy.champion_margin:+g} nats"
+    told += f", net return per trade - champion's {_in_words(net, 6)}" if both_trade else ""
+    missing = (
+        (informs, f"a difference of log loss with its upper end at most {policy.champion_margin:+g} nats"),
+        (earns, "a difference of net return per trade with its upper end at least 0"),
+    )
+    wanted = " and ".join(bar for held, bar in missing if not held)
+    only_earning_fails = informs and not earns
     return GateVerdict(
         name=NAME,
         status=GateStatus.PASS if passes else GateStatus.FAIL,
-        observed=loss.high,
-        threshold=policy.champion_margin,
-        reason=f"{told}: {bar}." if passes else f"{told}; wanted {bar}.",
-        would_pass=""
-        if passes
-        else f"A difference of log loss whose interval has its {bar}{_lacking(comparison, policy)}.",
+        observed=net.high if only_earning_fails else loss.high,
+        threshold=0.0 if only_earning_fails else policy.champion_margin,
+        reason=f"{told}: not worse." if passes else f"{told}; wanted {wanted}.",
+        would_pass="" if passes else f"It takes {wanted}{'' if informs else _lacking(comparison, policy)}.",
         gain=0.0 - loss.value,
     )
 
@@ -65,9 +71,3 @@ def _in_words(interval: Interval, digits: int) -> str:
         return f"{value}, no interval ({interval.n_blocks} blocks of time in the test rows)"
     bounds = f"{interval.low:+.{digits}f} to {interval.high:+.{digits}f}"
     return f"{value} ({in_percent(interval.confidence)} % interval {bounds})"
-
-
-def _net_return_in_words(comparison: Comparison) -> str:
-    """Say what the trades would have earned more or less per row; told, not judged."""
-    net = comparison.net_return_minus_champion
-    return "" if net is None else f", net return per row - champion's {_in_words(net, 6)}"

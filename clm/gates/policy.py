@@ -18,6 +18,12 @@ class GatePolicy:
     """How much worse than logistic regression the log loss may be, in nats."""
     champion_margin: float
     """How much worse than the champion's the log loss may be, in nats, at the interval's upper end."""
+    max_ece: float
+    """Expected calibration error on the test rows, in probability."""
+    required_symbols: tuple[str, ...]
+    """Symbols without which a test part is not complete."""
+    require_profit: bool
+    """Whether the lower bound of the net return per trade has to be above 0."""
     allow_first_champion: bool
     """Whether a first model may go in where no champion can be scored."""
     max_file_mb: float

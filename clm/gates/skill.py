@@ -2,6 +2,7 @@
 
 from clm.evaluation.attempts import in_percent
 from clm.evaluation.evaluation import Comparison, Interval
+from clm.gates.distribution import action_diversity, confidence_spread
 from clm.gates.evidence import attempt_in_words, more_rows
 from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateStatus, GateVerdict
@@ -21,7 +22,8 @@ def skill(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         f"{'lies' if ranks else 'does not lie'} above 0.5; "
         f"log loss {loss:.4f} {'is' if informs else 'is not'} below the base rate's {base:.4f} and "
         f"{'stays' if keeps_up else 'does not stay'} within {margin:g} of logistic regression's "
-        f"{logistic:.4f}: {'skill' if passes else 'no skill'} is shown."
+        f"{logistic:.4f}: {'skill' if passes else 'no skill'} is shown"
+        f"{'' if ranks else _bought(comparison, policy)}."
     )
     missing = (
         (ranks, _lacking_rank(comparison)),
@@ -36,6 +38,12 @@ def skill(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         reason=reason,
         would_pass="" if passes else f"It takes {' and '.join(bar for held, bar in missing if not held)}.",
     )
+
+
+def _bought(comparison: Comparison, policy: GatePolicy) -> str:
+    """Say so where gates 1 and 2 are satisfied by a model that ranks no better than a coin."""
+    spread = {gate(comparison, policy).status for gate in (action_diversity, confidence_spread)}
+    return "; gates 1 and 2 pass: spread bought without skill" if spread == {GateStatus.PASS} else ""
 
 
 def _lacking_rank(comparison: Comparison) -> str:

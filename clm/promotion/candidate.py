@@ -7,8 +7,10 @@ from pathlib import Path
 import orjson
 
 from clm.artefacts.manifest import Artefact, Lineage
+from clm.artefacts.registry import DirectoryRegistry
+from clm.decision import DecisionKind
 from clm.errors import ArtefactError
-from clm.ports import Registry, Reign
+from clm.ports import PromotionLog, Registry, Reign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,23 @@ def former(reign: Reign, registry: Registry) -> Candidate:
         size_bytes=0,
         lineage_sha256=None,
     )
+
+
+def waiting(registry: DirectoryRegistry, log: PromotionLog) -> str | None:
+    """Return the newest model that passed since the champion came and was never tried, None for none."""
+    reigns = log.reigns()
+    since = reigns[0].since if reigns else ""
+    for version in reversed(registry.versions()):
+        try:
+            manifest = registry.manifest(version)
+        except ArtefactError:
+            continue  # a torn one can never be promoted
+        if manifest.created_at <= since:
+            break
+        passed = manifest.decision == DecisionKind.PROMOTE.value
+        if passed and log.ended_like(lineage_sha256(manifest.lineage)) is None:
+            return version
+    return None
 
 
 def lineage_sha256(lineage: Lineage) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clm.artefacts.files import Owner, replace_durably, sweep_temporaries
+from clm.artefacts.files import Owner, replace_durably, sweep_temporaries, temporary_name
 from clm.clock import SystemClock
 from clm.errors import PromotionError
 from clm.promotion.directory_lock import directory_lock
@@ -161,6 +161,8 @@ class EnvFile:
     def replace(self, snapshot: EnvSnapshot, data: bytes) -> None:
         """Replace the file durably if it is still what `snapshot` says; owner, mode, ACL and link stay.
 
+        What stood there is kept beside it as `previous_of` says.
+
         Raises:
             PromotionError: ENV_CHANGED when somebody wrote it meanwhile, ENV_LOCKED; nothing was written.
             ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION; the file is whole, old or new.
@@ -171,7 +173,7 @@ class EnvFile:
                 data,
                 mode=snapshot.mode,
                 owner=Owner(uid=snapshot.uid, gid=snapshot.gid),
-                before_rename=lambda: self._refuse_changed(snapshot),
+                before_rename=lambda: self._prepare(snapshot, data),
             )
 
     def sweep(self) -> tuple[str, ...]:
@@ -181,6 +183,10 @@ class EnvFile:
             return ()
         with self._locked(directory):
             return sweep_temporaries(directory)
+
+    def _prepare(self, snapshot: EnvSnapshot, data: bytes) -> None:
+        self._refuse_changed(snapshot)
+        _keep(snapshot.target, unless=data)
 
     def _refuse_changed(self, snapshot: EnvSnapshot) -> None:
         now = self.read()
@@ -193,6 +199,25 @@ class EnvFile:
         return directory_lock(
             directory, missing="ENV_UNREADABLE", busy="ENV_LOCKED", wait_s=_LOCK_TIMEOUT_S, clock=self._clock
         )
+
+
+def previous_of(target: Path) -> Path:
+    """Return where one earlier generation of an environment file lies, for a person to take back.
+
+    It is what our last write replaced; a write that restores it leaves it alone, so after a rollback it is
+    still the operator's own. Its name ends so that no `*.env` finds it.
+    """
+    return target.with_name(f"{target.name}.clm-previous")
+
+
+def _keep(target: Path, *, unless: bytes) -> None:
+    kept = previous_of(target)
+    if kept.is_file() and kept.read_bytes() == unless:
+        return
+    # The file itself under a second name: owner, mode and ACL are its own, and no secret is copied.
+    temporary = temporary_name(kept)
+    os.link(target, temporary)
+    temporary.rename(kept)
 
 
 def _assignments_of(data: bytes, key: str) -> list[Assignment]:
@@ -277,6 +302,7 @@ def _without_line(data: bytes, assignment: Assignment, *, with_newline_before: b
 
 
 def _checked(before: bytes, after: bytes, change: Mapping[str, str], key: str) -> bytes:
+    _assignments_of(after, key)  # what we write we have to be able to read: there must be a way back
     if parse(after) != {**parse(before), **change}:
         raise PromotionError(
             "ENV_UNSAFE",

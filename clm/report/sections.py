@@ -105,6 +105,9 @@ def metrics_side_by_side(comparison: Comparison | None) -> dict[str, Plain]:
         "candidate": {
             **plain_record(comparison.candidate),
             "auroc_interval": plain(comparison.auroc_interval),
+            "net_return_per_trade": plain(comparison.net_return_per_trade),
+            "ece_by_chance": plain(comparison.ece_by_chance),
+            "slices": plain(comparison.slices),
         },
         "champion": plain(comparison.champion),
         "champion_absent_because": comparison.champion_absent_because,
@@ -114,6 +117,7 @@ def metrics_side_by_side(comparison: Comparison | None) -> dict[str, Plain]:
         },
         "log_loss_minus_champion": plain(comparison.log_loss_minus_champion),
         "net_return_minus_champion": plain(comparison.net_return_minus_champion),
+        "thresholds": plain(comparison.thresholds),
     }
 
 

@@ -45,12 +45,17 @@ def _finding(decision: Decision, verdicts: Sequence[GateVerdict]) -> str:
         case DecisionKind.REJECT:
             failed = [verdict.name for verdict in verdicts if verdict.status is GateStatus.FAIL]
             others = ", ".join(name for name in failed if name != "skill")
-            words = ["no skill"] if "skill" in failed else []
+            words = [_without_skill(verdicts)] if "skill" in failed else []
             return " and ".join([*words, *([f"fails {others}"] if others else [])])
         case DecisionKind.HOLD:
             return "nothing gained"
         case _:
             return "all that could be judged passes"
+
+
+def _without_skill(verdicts: Sequence[GateVerdict]) -> str:
+    bought = any("spread bought without skill" in verdict.reason for verdict in verdicts)
+    return "no skill (spread bought without skill)" if bought else "no skill"
 
 
 def _consequence(

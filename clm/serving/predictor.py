@@ -22,7 +22,7 @@ from clm.data.candles.windows import PREFIX
 from clm.data.features import MAX_MAGNITUDE, as_numbers, read_document, why_unusable
 from clm.domain.sample import Floats
 from clm.errors import ArtefactError, DataError
-from clm.evaluation.predictions import BUY_ABOVE, SELL_BELOW
+from clm.evaluation.predictions import ENGINE
 from clm.serving.abstention import Abstains, Abstention
 from clm.serving.candle_book import Candle, CandleBook, candle_window
 from clm.serving.model import ServedModel
@@ -286,9 +286,9 @@ def _answer(served: _Served, window_LC: Floats) -> Answer:
         return _abstain(served, Abstention(kind=Abstains.CONSTANT_INPUT, reason=reason))
     (p_win,) = served.model.p_win(window_LC[None]).tolist()
     version = served.manifest.version
-    if p_win > BUY_ABOVE:
+    if p_win > ENGINE.buy_above:
         return Answer(version=version, p_win=p_win, action="BUY", confidence=p_win)
-    if p_win < SELL_BELOW:
+    if p_win < ENGINE.sell_below:
         return Answer(version=version, p_win=p_win, action="SELL", confidence=1.0 - p_win)
     return Answer(version=version, p_win=p_win, action="HOLD", confidence=0.5)
 

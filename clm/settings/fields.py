@@ -156,6 +156,12 @@ class Settings(BaseSettings):
     """Gate 5: nats of log loss by which the model may be worse than logistic regression."""
     champion_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Gate 6: nats of log loss by which the interval's upper end may be worse than the champion."""
+    max_ece: Share = 0.08
+    """Gate 7: expected calibration error of P(WIN) on the test rows."""
+    required_symbols: Annotated[tuple[str, ...], NoDecode] = ()
+    """Gate 8: symbols, comma-separated, that must have at least 100 test rows; empty: none."""
+    require_profit: bool = False
+    """Gate 11: whether the net return per trade must be above 0 beyond chance; else it is only reported."""
     allow_first_champion: bool = True
     """Gate 6: whether a model may go in where no champion can be scored."""
     max_file_mb: Annotated[float, Field(gt=0, le=10_000)] = 50.0
@@ -170,6 +176,8 @@ class Settings(BaseSettings):
     """Let `auto` also replace the model of a live engine (PATCHTST_SHADOW_ONLY not true)."""
     engine_control: Literal["systemd", "process"] = "systemd"
     """Who runs the engine: a systemd unit, or a process of ours (development)."""
+    switch: Literal["helper", "direct"] = "helper"
+    """Who points and restarts the unit: `helper`, a root oneshot qt may start, or `direct`, qt itself."""
     engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = "quantum-ai-engine.service"
     """Unit that serves the model."""
     engine_command: str = ""
@@ -200,7 +208,7 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return None if value == "" else value
 
-    @field_validator("features", mode="before")
+    @field_validator("features", "required_symbols", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         if isinstance(value, str):
@@ -325,6 +333,9 @@ class Settings(BaseSettings):
             collapsed_range=self.collapsed_range,
             logistic_margin=self.logistic_margin,
             champion_margin=self.champion_margin,
+            max_ece=self.max_ece,
+            required_symbols=self.required_symbols,
+            require_profit=self.require_profit,
             allow_first_champion=self.allow_first_champion,
             max_file_mb=self.max_file_mb,
             max_prediction_ms=self.max_prediction_ms,

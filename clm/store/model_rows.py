@@ -10,7 +10,13 @@ from sqlalchemy.engine import Connection
 from clm.artefacts.manifest import Artefact
 from clm.clock import iso
 from clm.store.json_text import to_text
-from clm.store.neighbours import ai_model_versions, mirror_activation, mirror_new_named, neighbour_text
+from clm.store.neighbours import (
+    ai_model_versions,
+    mirror_activation,
+    mirror_new_named,
+    neighbour_text,
+    obstacle,
+)
 from clm.store.tables import models
 
 
@@ -89,6 +95,25 @@ def adopt_model(
         .values(version=version, run_id=run_id, **known)
         .on_conflict_do_update(index_elements=[models.c.version], set_=known)
     )
+
+
+def wrongly_active(connection: Connection, version: str) -> list[str]:
+    """Return a sentence for each table in which not this model alone is active.
+
+    The neighbours' table is asked where it has a row of this model; of a stranger it may know more than we.
+    """
+    mine = connection.execute(select(models).where(models.c.version == version)).first()
+    active = set(connection.execute(select(models.c.version).where(models.c.is_active == 1)).scalars())
+    differences = []
+    if active != {version}:
+        differences.append(f"{models.name}: active is {', '.join(sorted(active)) or 'none'}, not {version}")
+    if mine is not None and mine.neighbour_id is not None and not obstacle(connection, ai_model_versions):
+        c = ai_model_versions.c
+        rows = connection.execute(select(c.id, c.version_id).where(c.is_active == 1)).all()
+        if {row.id for row in rows} != {mine.neighbour_id}:
+            named = ", ".join(str(row.version_id) for row in rows) or "none"
+            differences.append(f"{ai_model_versions.name}: active is {named}, not {version}")
+    return differences
 
 
 def _mirror(connection: Connection, row: Row[Any]) -> int | None:

@@ -22,7 +22,7 @@ from clm.ports import (
 )
 from clm.store.controls import read_controls, set_control
 from clm.store.ledger import append
-from clm.store.model_rows import activate_model, adopt_model
+from clm.store.model_rows import activate_model, adopt_model, wrongly_active
 from clm.store.outbox import insert_events
 from clm.store.promotion_rows import endings, known_sha256, newest_of_lineage, record_of, reigns
 from clm.store.run_rows import correlation_of
@@ -222,6 +222,26 @@ class SqlitePromotionLog:
         """Return who was champion when, newest first; none where our tables have not been made."""
         with self._store.reading() as connection:
             return reigns(connection) if has_table(connection, promotions.name) else []
+
+    def wrongly_active(self, version: str) -> list[str]:
+        """Return a sentence for each table in which another model than this champion is active."""
+        with self._store.reading() as connection:
+            return wrongly_active(connection, version)
+
+    def set_active(self, version: str) -> None:
+        """Make the tables of models say that this recorded model is the active one."""
+        now = self._clock.now()
+        with self._store.writing() as connection:
+            reign = next(r for r in reigns(connection) if r.version == version)
+            activate = activate_model if reign.kind is not PromotionKind.ADOPT else adopt_model
+            activate(
+                connection,
+                version=version,
+                path=str(reign.path),
+                sha256=reign.sha256,
+                run_id=reign.run_id,
+                now=now,
+            )
 
     def controls(self) -> Controls:
         """Return what is in force now."""

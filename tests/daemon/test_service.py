@@ -19,6 +19,7 @@ from clm.store.controls import SqliteControls
 from clm.store.create import create_store
 from clm.store.migrate import migrate
 from clm.store.outbox import SqliteOutbox
+from clm.store.promotions import SqlitePromotionLog
 from clm.store.runs import SqliteJournal
 from clm.store.tasks import SqliteTaskQueue
 from tests import builders
@@ -79,6 +80,7 @@ class Daemon:
             outbox=SqliteOutbox(self.store, self.clock),
             journal=journal,
             registry=world.registry,
+            log=SqlitePromotionLog(self.store, self.clock),
             promoter=self.promoter,
             world=world,
             policies=policies,

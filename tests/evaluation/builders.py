@@ -9,7 +9,7 @@ from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats
 from clm.evaluation.evaluate import compare
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
-from clm.evaluation.predictions import TestRows
+from clm.evaluation.predictions import ScoredRows, TestRows
 
 START = 1_760_000_000_000_000
 SYMBOLS = ("ADAUSDT", "BTCUSDT", "SOLUSDT")
@@ -64,6 +64,7 @@ def comparison(
     base_rate: float = 0.5,
     policy: EvaluationPolicy = POLICY,
     past: PastAttempts = NONE_BEFORE,
+    validation: ScoredRows | None = None,
 ) -> Comparison:
     """Return a comparison; logistic regression knows nothing unless told otherwise."""
     return compare(
@@ -75,6 +76,7 @@ def comparison(
         base_rate=base_rate,
         policy=policy,
         past=past,
+        validation=validation,
     )
 
 

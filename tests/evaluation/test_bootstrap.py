@@ -20,7 +20,11 @@ from clm.evaluation.bootstrap import (
     blocks_of,
     mean_difference_interval,
     mean_replicates,
+    per_trade_difference_interval,
+    per_trade_interval,
+    per_trade_replicates,
 )
+from clm.evaluation.trading import net_return_rows, traded_rows
 from tests.evaluation.builders import POLICY, market, rows
 
 MANY = replace(POLICY, bootstrap_replicates=2000)
@@ -179,6 +183,43 @@ def test_a_paired_difference_is_surer_than_two_single_figures() -> None:
     single = mean_difference_interval(test_rows, better, POLICY)
     assert paired.high - paired.low < 0.1 * (single.high - single.low)
     assert paired.low < 0.1 < paired.high
+
+
+def test_the_return_per_trade_is_drawn_as_an_independent_bootstrap_draws_it() -> None:
+    """A ratio of two sums, both of which vary; arch agrees on its spread, and on a paired difference's."""
+    test_rows, p = market(hours=720)
+    p = p.copy()
+    other = np.where(np.random.default_rng(1).random(len(p)) < 0.7, p, 1 - p)
+    blocks = blocks_of(test_rows, MANY)
+    members = [np.flatnonzero(blocks.bucket_N == k) for k in range(blocks.n_buckets)]
+    nets = [net_return_rows(test_rows, q, MANY) for q in (p, other)]
+    traded = [traded_rows(test_rows, q) for q in (p, other)]
+
+    def figures(drawn: np.ndarray) -> np.ndarray:
+        i = np.concatenate([members[k] for k in drawn])
+        first, second = (net[i][t[i]].mean() for net, t in zip(nets, traded, strict=True))
+        return np.array([first, first - second])
+
+    theirs = StationaryBootstrap(blocks.mean_run, np.arange(blocks.n_buckets), seed=1).apply(figures, 1000)
+    ours = [per_trade_replicates(test_rows, n, t, MANY) for n, t in zip(nets, traded, strict=True)]
+    assert ours[0].std() == pytest.approx(theirs[:, 0].std(), rel=0.10)
+    assert (ours[0] - ours[1]).std() == pytest.approx(theirs[:, 1].std(), rel=0.10)
+    single = per_trade_interval(test_rows, nets[0], traded[0], MANY)
+    paired = per_trade_difference_interval(test_rows, nets[0], traded[0], nets[1], traded[1], MANY)
+    assert single.value == nets[0][traded[0]].mean()
+    assert paired.value == pytest.approx(nets[0][traded[0]].mean() - nets[1][traded[1]].mean())
+    assert paired.low < paired.value < paired.high
+
+
+def test_the_same_trades_differ_by_exactly_nothing_and_none_by_nobody_knows() -> None:
+    """No trade has no return; a report that said 0 would be believed."""
+    test_rows, p = market(hours=120)
+    net, traded = net_return_rows(test_rows, p, POLICY), traded_rows(test_rows, p)
+    same = per_trade_difference_interval(test_rows, net, traded, net.copy(), traded.copy(), POLICY)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    never = np.zeros(len(p), dtype=bool)
+    assert math.isnan(per_trade_interval(test_rows, net, never, POLICY).value)
+    assert math.isnan(per_trade_difference_interval(test_rows, net, traded, net, never, POLICY).high)
 
 
 @pytest.mark.parametrize("hours", [0, 1, 5, 29, 60])

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from clm.evaluation.evaluate import evaluate_one
 from clm.evaluation.trading import max_drawdown, net_return_rows, trade
-from tests.evaluation.builders import POLICY, rows
+from tests.evaluation.builders import POLICY, SYMBOLS, market, rows
 
 FREE = replace(POLICY, fee_bps=0.0, slippage_bps=0.0)
 
@@ -30,6 +31,23 @@ def test_trades_of_unknown_return_are_left_out() -> None:
     """Neither a loss nor a gain may be made up for them."""
     result = trade(rows([1, 1], market_return_N=[math.nan, 0.03]), np.array([0.9, 0.9]), FREE)
     assert (result.n_trades, result.net_return_total, result.net_return_per_trade) == (1, 0.03, 0.03)
+
+
+def test_turnover_counts_entry_and_exit_by_the_day() -> None:
+    """Twelve trades over two days buy and sell twelve stakes a day."""
+    test_rows = rows([1] * 48, horizon_h=1.0)
+    p = np.array([0.9] * 12 + [0.5] * 36)
+    assert trade(test_rows, p, POLICY).turnover_per_day == pytest.approx(12.0)
+
+
+def test_the_result_by_symbol_adds_up_to_the_whole() -> None:
+    """Where the money was made is as telling as how much."""
+    test_rows, p = market()
+    found = evaluate_one("candidate", test_rows, p, POLICY)
+    parts = found.trading_by_symbol.values()
+    assert set(found.trading_by_symbol) == set(SYMBOLS)
+    assert sum(part.n_trades for part in parts) == found.trading.n_trades
+    assert sum(part.net_return_total for part in parts) == pytest.approx(found.trading.net_return_total)
 
 
 def test_a_model_that_never_trades_has_no_return_per_trade() -> None:

@@ -48,6 +48,7 @@ def test_the_gates_stand_in_the_order_of_the_documentation() -> None:
         "worst_slice",
         "parity",
         "budget",
+        "profit",
     ]
 
 
@@ -55,7 +56,13 @@ def test_every_gate_answers_also_after_a_failure() -> None:
     """A failure hides no other."""
     verdicts = judge(CASES["all unknown"], gate_policy())
     assert [v.name for v in verdicts] == [gate.__name__ for gate in GATES]
-    assert sum(v.status is GateStatus.FAIL for v in verdicts) == 4
+    assert [v.name for v in verdicts if v.status is GateStatus.FAIL] == [
+        "action_diversity",
+        "confidence_spread",
+        "skill",
+        "beats_champion",
+        "calibration",
+    ]
 
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.__name__)
@@ -87,6 +94,8 @@ class TestEveryGate:
             auroc_interval=UNKNOWN,
             log_loss_minus_champion=UNKNOWN,
             net_return_minus_champion=UNKNOWN,
+            net_return_per_trade=UNKNOWN,
+            ece_by_chance=math.nan,
             champion=good.champion,
         )
         assert gate(unknown, gate_policy()).status is not GateStatus.PASS

@@ -98,20 +98,66 @@ def test_without_a_champion_the_policy_decides() -> None:
     assert allowed.gain is None
 
 
-def test_the_net_return_is_a_difference_and_never_a_ratio() -> None:
-    """Champion -1, candidate -2: the difference is -1, a ratio would call it twice as good."""
+def signed(candidate: float, champion: float) -> Comparison:
+    """Return two models of equal log loss whose trades earn so much each: they buy different rows."""
+    n = len(ROWS) // 2
+    test_rows = replace(ROWS, label_N=np.tile(np.array([1, 1, 0, 0], np.int8), n // 2))
+    returns = np.tile([candidate, champion], n) / 100
+    first, second = np.tile([0.7, 0.5], n), np.tile([0.5, 0.7], n)
     policy = replace(POLICY, fee_bps=0.0, slippage_bps=0.0)
-    sells, buys = np.full(len(ROWS), 0.3), np.full(len(ROWS), 0.7)
-    double = comparison(
-        with_market_return(ROWS, np.full(len(ROWS), -0.01)), buys, p_champion_N=sells, policy=policy
+    return comparison(with_market_return(test_rows, returns), first, p_champion_N=second, policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "status"),
+    [
+        (-2.0, -1.0, GateStatus.FAIL),
+        (-0.5, -1.0, GateStatus.PASS),
+        (0.5, -1.0, GateStatus.PASS),
+        (1.0, 2.0, GateStatus.FAIL),
+        (-1.0, -1.0, GateStatus.PASS),
+    ],
+)
+def test_the_net_return_is_a_difference_and_never_a_ratio(
+    candidate: float, champion: float, status: GateStatus
+) -> None:
+    """Champion -1, candidate -2: the difference is -1, a ratio would call it twice as good."""
+    found = signed(candidate, champion)
+    assert found.net_return_minus_champion is not None
+    assert found.net_return_minus_champion.value == pytest.approx((candidate - champion) / 100)
+    assert found.log_loss_minus_champion is not None
+    assert found.log_loss_minus_champion.value == pytest.approx(0.0, abs=1e-12)
+    verdict = beats_champion(found, BAR)
+    assert verdict.status is status
+    assert f"net return per trade - champion's {(candidate - champion) / 100:+.6f}" in verdict.reason
+    if status is GateStatus.FAIL:
+        assert (verdict.threshold, verdict.observed) == (0.0, found.net_return_minus_champion.high)
+        assert "upper end at least 0" in verdict.would_pass
+
+
+def test_an_unknown_return_of_trades_does_not_pass() -> None:
+    """Both trade, and what they earned cannot be bounded."""
+    found = replace(
+        AGAINST_CHAMPION,
+        net_return_minus_champion=Interval(
+            value=0.1, low=math.nan, high=math.nan, n_blocks=2, confidence=0.95
+        ),
     )
-    assert double.net_return_minus_champion is not None
-    assert double.net_return_minus_champion.value == pytest.approx(-0.02)
-    assert "net return per row - champion's -0.020000" in beats_champion(double, BAR).reason
+    assert beats_champion(found, BAR).status is GateStatus.FAIL
+
+
+def test_a_champion_that_never_trades_can_be_replaced() -> None:
+    """It has no return per trade; a collapsed model that only holds must not serve for ever."""
+    found = comparison(ROWS, GOOD, p_champion_N=np.full(len(ROWS), 0.5))
+    assert found.champion is not None
+    assert found.champion.trading.n_trades == 0
+    verdict = beats_champion(found, BAR)
+    assert verdict.status is GateStatus.PASS
+    assert "net return" not in verdict.reason
 
 
 def test_the_difference_is_told_with_its_interval() -> None:
     """A figure without its uncertainty invites to read noise."""
     reason = beats_champion(with_difference(0.02, -0.01, 0.05), BAR).reason
     assert reason.startswith("log loss - champion's +0.0200 (95 % interval -0.0100 to +0.0500), ")
-    assert reason.endswith("; wanted upper end at most +0.01 nats.")
+    assert reason.endswith("; wanted a difference of log loss with its upper end at most +0.01 nats.")

@@ -54,7 +54,9 @@ def test_each_part_can_fail_alone_and_is_named(figures: dict[str, float], word: 
     verdict = skill(with_figures(**figures), gate_policy())
     assert verdict.status is GateStatus.FAIL
     assert word in verdict.reason
-    assert verdict.reason.endswith("no skill is shown.")
+    bought = word == "does not lie above 0.5"
+    assert ("; gates 1 and 2 pass: spread bought without skill." in verdict.reason) is bought
+    assert bought or verdict.reason.endswith("no skill is shown.")
     assert bar in verdict.would_pass
 
 
@@ -107,7 +109,9 @@ def test_random_confidence_passes_gates_1_and_2_and_fails_here(seed: int) -> Non
     found = comparison(test_rows, noise)
     assert action_diversity(found, gate_policy()).status is GateStatus.PASS
     assert confidence_spread(found, gate_policy()).status is GateStatus.PASS
-    assert skill(found, gate_policy()).status is GateStatus.FAIL
+    verdict = skill(found, gate_policy())
+    assert verdict.status is GateStatus.FAIL
+    assert "spread bought without skill" in verdict.reason
 
 
 def test_noise_beats_a_base_rate_that_has_moved_and_still_fails() -> None:

@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
@@ -18,9 +18,10 @@ from clm.artefacts.registry import DirectoryRegistry
 from clm.clock import SystemClock
 from clm.ports import EngineStatus, PromotionKind, PromotionRecord, PromotionWish
 from clm.promotion.engine_process import ProcessEngine
-from clm.promotion.env_file import EnvFile, parse
+from clm.promotion.env_file import EnvFile, parse, previous_of
 from clm.promotion.policy import Workplace
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
+from clm.settings import Settings, load_settings
 from clm.store.controls import SqliteControls
 from clm.store.promotions import SqlitePromotionLog
 
@@ -110,11 +111,13 @@ class Server:
             return True
         return False
 
-    def artefact(self, content: bytes = b"good candidate", version: str = NEW) -> Artefact:
+    def artefact(
+        self, content: bytes = b"good candidate", version: str = NEW, decision: str = "PROMOTE"
+    ) -> Artefact:
         """Register a model of this content; its first word tells the engine how to behave."""
         weights = self.root / "weights.pth"
         weights.write_bytes(content)
-        return self.registry.register(weights, manifest(content, version))
+        return self.registry.register(weights, replace(manifest(content, version), decision=decision))
 
     def policy(self, **changes: object) -> PromotionPolicy:
         values: dict[str, object] = {
@@ -149,6 +152,30 @@ class Server:
     @property
     def controls(self) -> SqliteControls:
         return SqliteControls(self.store, SystemClock())
+
+    def settings(self, **changes: object) -> Settings:
+        """Return the settings with which a verb of the command line works on this server."""
+        return load_settings(None, {**self._settings(), **changes})
+
+    def environment(self) -> dict[str, str]:
+        """Return the same settings for a process."""
+        named = {f"CLM_{name.upper()}": str(value) for name, value in self._settings().items()}
+        return {"PATH": os.environ["PATH"], **named}
+
+    def _settings(self) -> dict[str, object]:
+        return {
+            "store": self.store,
+            "state_dir": self.root,
+            "models_dir": self.models,
+            "engine_env_file": self.env_path,
+            "engine_control": "process",
+            "engine_command": f"{sys.executable} {ENGINE}",
+            "engine_health_url": f"http://127.0.0.1:{self.port}/health",
+            "active_timeout_s": 10.0,
+            "stable_s": 0.2,
+            "min_free_mb": 0,
+            "redis_url": f"unix://{self.root}/no-redis.sock",
+        }
 
     def cycle_wish(self) -> PromotionWish:
         """Return what a cycle that judged against the present champion asks."""
@@ -207,6 +234,11 @@ class Server:
         """Return every file an operator could look at, with its bytes."""
         places = (self.models, self.env_path.parent)
         return {str(p): p.read_bytes() for place in places for p in sorted(place.rglob("*")) if p.is_file()}
+
+    def taken_back(self, before: dict[str, bytes]) -> dict[str, bytes]:
+        """Return what lies there after a rollback: the files of before, one of them kept twice."""
+        kept = previous_of(self.env_path.resolve())
+        return {**before, str(kept): before[str(self.env_path)]}
 
 
 def manifest(content: bytes, version: str = NEW) -> Manifest:

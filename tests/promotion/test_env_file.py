@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import stat
+import struct
 import subprocess
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clm.errors import ArtefactError, PromotionError
-from clm.promotion.env_file import EnvFile, parse, value_of, with_value, without_value
+from clm.promotion.env_file import EnvFile, parse, previous_of, value_of, with_value, without_value
+from tests.chaos.env_files import env_file
 
 KEY = "PATCHTST_MODEL_PATH"
+ACL, ANYBODY = "system.posix_acl_access", 0xFFFFFFFF
 OLD, NEW = "/opt/models/patchtst_v20260109_233444.pth", "/opt/models/patchtst_v20260301_120000.pth"
 
 
@@ -160,6 +163,12 @@ def test_g5_an_appended_line_is_not_swallowed_either() -> None:
         with_value(b"A=1\\\n", KEY, NEW)
 
 
+def test_g5_an_appended_line_can_be_read_again() -> None:
+    """Before CRLF the backslash takes only half of the line end: systemd sees our line, a person does not."""
+    with pytest.raises(PromotionError, match="ENV_UNSAFE: line 1 "):
+        with_value(b"A=one\\\r\n", KEY, NEW)
+
+
 @pytest.mark.parametrize("text", ["A=one \\\n  two\n", "A='one\n# two\n'\n", "A=\\\nx\n"])
 def test_values_that_mean_to_span_lines_are_left_alone(text: str) -> None:
     """They are systemd's grammar; only what looks like an accident is refused."""
@@ -234,6 +243,24 @@ def test_no_bytes_are_too_odd_to_be_read_or_refused(data: bytes) -> None:
     """A stranger's file ends in a reading or in a refusal that names it."""
     changed = changed_or_refused(data)
     assert changed is None or changed.startswith(data)
+
+
+def test_g2_g3_g4_g5_g6_g13_no_byte_of_5000_files_is_lost() -> None:
+    """Each is refused, or one value is another and can be taken back to the byte."""
+    rewritten = 0
+    for seed in range(5000):
+        data = env_file(seed)
+        changed = changed_or_refused(data)
+        if changed is None:
+            continue
+        rewritten += 1
+        was = value_of(data, KEY)
+        if was is None:
+            assert without_value(changed, KEY, hashlib.sha256(data).hexdigest()) == data, seed
+        else:
+            assert changed.replace(NEW.encode(), was.encode()) == data, seed
+            assert with_value(changed, KEY, was) == data, seed
+    assert 2500 < rewritten < 4900
 
 
 @pytest.fixture
@@ -385,3 +412,67 @@ def test_a_failed_write_leaves_the_old_file(env: EnvFile, monkeypatch: pytest.Mo
         env.replace(snapshot, b"ours")
     assert env.path.read_bytes() == before
     assert [p.name for p in env.path.parent.iterdir()] == ["ai-engine.env"]
+
+
+def test_g11_an_acl_stays(env: EnvFile) -> None:
+    """Who else may read the file is the operator's decision, and nothing a mode can say."""
+    entries = [
+        (0x01, 6, ANYBODY),
+        (0x02, 4, 1234),
+        (0x04, 4, ANYBODY),
+        (0x10, 4, ANYBODY),
+        (0x20, 0, ANYBODY),
+    ]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    os.setxattr(env.path, ACL, acl)
+    before = env.path.stat().st_mode
+    env.replace(env.read(), b"A=2\n")
+    assert os.getxattr(env.path, ACL) == acl
+    assert env.path.stat().st_mode == before
+
+
+def test_g11_an_acl_that_cannot_be_kept_refuses_before(env: EnvFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that somebody could not read any more would keep the engine from starting."""
+    os.setxattr(env.path, "user.note", b"operations")
+    snapshot, before = env.read(), env.path.read_bytes()
+
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    with pytest.raises(ArtefactError, match="PERMISSION"):
+        env.replace(snapshot, b"ours")
+    assert env.path.read_bytes() == before
+    assert [p.name for p in env.path.parent.iterdir()] == ["ai-engine.env"]
+
+
+def test_the_operators_file_is_kept_once(env: EnvFile) -> None:
+    """What a promotion replaced can be taken back by hand; a rollback does not put our own version there."""
+    operators = env.path.read_bytes()
+    env.path.chmod(0o600)
+    inode = env.path.stat().st_ino
+    changed = with_value(operators, KEY, NEW)
+    env.replace(env.read(), changed)
+    kept = previous_of(env.path)
+    assert (kept.read_bytes(), kept.stat().st_ino, stat.S_IMODE(kept.stat().st_mode)) == (
+        operators,
+        inode,
+        0o600,
+    )
+    env.replace(env.read(), operators)
+    assert kept.read_bytes() == operators
+    env.replace(env.read(), b"A=3\n")
+    env.replace(env.read(), b"A=4\n")
+    assert kept.read_bytes() == b"A=3\n"
+    assert sorted(p.name for p in env.path.parent.iterdir()) == [env.path.name, kept.name]
+    assert not kept.match("*.env")
+
+
+def test_g8_what_changed_meanwhile_is_not_taken_for_the_operators_last_version(env: EnvFile) -> None:
+    """A refused write leaves the kept generation alone, too."""
+    env.replace(env.read(), b"A=2\n")
+    snapshot, kept = env.read(), previous_of(env.path).read_bytes()
+    env.path.write_bytes(b"A=3\n")
+    with pytest.raises(PromotionError, match="ENV_CHANGED"):
+        env.replace(snapshot, b"ours")
+    assert previous_of(env.path).read_bytes() == kept

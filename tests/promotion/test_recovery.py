@@ -174,7 +174,7 @@ def test_a_first_promotion_that_was_killed_can_be_taken_back_to_the_byte(bare_se
     outcome = server.promoter().recover()
     assert outcome is not None
     assert outcome.state is PromotionState.ROLLED_BACK, outcome.reason
-    assert server.files() == before
+    assert server.files() == server.taken_back(before)
 
 
 def test_recovery_without_an_open_promotion_sweeps_what_killed_writers_left(server: Server) -> None:

@@ -13,7 +13,8 @@ from clm.data.reading import parse_samples
 from clm.data.signal import SignalFloor, Skill
 from clm.decision import decide
 from clm.domain.job import EpochReport, TrainingResult
-from clm.evaluation.evaluate import rows_of
+from clm.evaluation.evaluate import rows_of, rows_of_part
+from clm.evaluation.predictions import ScoredRows
 from clm.gates.catalogue import judge
 from clm.report.proof_pack import ProofPack
 from tests import builders
@@ -56,7 +57,14 @@ def full_pack() -> ProofPack:
         champion_absent_because="",
         notes={"device": "cpu", "threads": np.int64(1)},
     )
-    found = comparison(test_rows, p, p_champion_N=1 - p, base_rate=dataset.base_rate)
+    validation = rows_of_part(dataset, dataset.split.validation)
+    found = comparison(
+        test_rows,
+        p,
+        p_champion_N=1 - p,
+        base_rate=dataset.base_rate,
+        validation=ScoredRows(rows=validation, p_N=p[: len(validation)]),
+    )
     verdicts = judge(found, builders.gate_policy())
     decision = decide(verdicts)
     manifest = Manifest(

@@ -9,6 +9,7 @@ import pytest
 
 from clm.data.audits import Finding, Severity
 from clm.decision import Decision, DecisionKind, refuse
+from clm.gates.catalogue import GATES
 from clm.ports import PromotionState
 from clm.report.markdown import cell
 from clm.report.plain import plain
@@ -105,6 +106,20 @@ class TestJson:
         assert metrics["candidate"]["auroc_interval"].keys() >= {"low", "high", "n_blocks", "confidence"}
         assert metrics["log_loss_minus_champion"]["value"] is not None
 
+    def test_tells_what_was_earned_where_and_what_other_thresholds_would_have(self, full_pack):
+        """By symbol, after costs, with the bounds that a gate would look at."""
+        metrics, found = orjson.loads(as_json(full_pack))["metrics"], full_pack.comparison
+        told = metrics["candidate"]
+        assert set(told["slices"]) == set(told["trading_by_symbol"]) == {"ADAUSDT", "BNBUSDT"}
+        assert told["trading"]["turnover_per_day"] == found.candidate.trading.turnover_per_day
+        assert told["net_return_per_trade"]["low"] == found.net_return_per_trade.low
+        assert told["ece_by_chance"] == found.ece_by_chance
+        best = metrics["thresholds"]["best"]
+        assert 0.0 <= best["sell_below"] <= best["buy_above"] <= 1.0
+        lines = table(as_markdown(full_pack), "Thresholds")[2:]
+        assert [line[0] for line in lines] == ["validation", "validation", "test", "test"]
+        assert lines[3][2] == f"{found.thresholds.test_best.n_trades:,}"
+
     def test_counts_data_and_splits(self, full_pack):
         """What was read, used and left out adds up."""
         document = orjson.loads(as_json(full_pack))
@@ -153,7 +168,7 @@ class TestJson:
         assert rows == gate_rows(full_pack.verdicts)
         assert [set(row) for row in rows] == [
             {"name", "status", "observed", "threshold", "reason", "would_pass"}
-        ] * 10
+        ] * len(GATES)
 
     def test_without_a_comparison_there_are_no_metrics(self):
         """Nothing measured is an empty object."""
@@ -184,7 +199,7 @@ class TestMarkdown:
     def test_every_table_has_as_many_cells_in_each_line_as_in_its_head(self, full_pack):
         """A line too short or too long shows as a torn table."""
         blocks = re.findall(r"(?:^\|.*\n)+", as_markdown(full_pack), re.MULTILINE)
-        assert len(blocks) == 16
+        assert len(blocks) == 18
         for block in blocks:
             head, rule, *lines = block.splitlines()
             assert re.fullmatch(r"\|(-+:?\|)+", rule), rule
@@ -258,7 +273,8 @@ class TestSummary:
         """The figure and its interval are the evidence."""
         said = summary_sentence(full_pack)
         pattern = (
-            rf"REJECT {VERSION}: AUROC 0\.\d{{3}} \(95 % 0\.\d\d–0\.\d\d\), no skill.*; the champion stays\."
+            rf"REJECT {VERSION}: AUROC 0\.\d{{3}} \(95 % 0\.\d\d–0\.\d\d\), "
+            r"no skill \(spread bought without skill\).*; the champion stays\."
         )
         assert re.fullmatch(pattern, said), said
 
@@ -266,7 +282,7 @@ class TestSummary:
         """Which bar was missed, not only that one was."""
         others = [v for v in full_pack.verdicts if v.name != "skill"]
         said = summary_sentence(replace(full_pack, verdicts=others))
-        assert "fails beats_champion;" in said
+        assert "fails beats_champion, calibration;" in said
         assert "no skill" not in said
 
     @pytest.mark.parametrize(

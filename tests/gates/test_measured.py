@@ -1,0 +1,164 @@
+"""Gates 7, 8 and 11: calibration, symbols, profit."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from clm.evaluation.bootstrap import auroc_interval
+from clm.evaluation.evaluation import Comparison, Interval, SliceResult
+from clm.evaluation.metrics import ece, ece_by_chance
+from clm.gates.calibration import calibration
+from clm.gates.profit import profit
+from clm.gates.slices import worst_slice
+from clm.gates.verdict import GateStatus
+from tests.builders import gate_policy
+from tests.evaluation.builders import POLICY, comparison, market, with_market_return
+
+ROWS, GOOD = market()
+PLAIN = comparison(ROWS, GOOD)
+BARS = gate_policy()
+
+
+def with_error(error: float, luck: float) -> Comparison:
+    """Return a comparison of this calibration error, where luck alone reaches so far."""
+    return replace(PLAIN, candidate=replace(PLAIN.candidate, ece=error), ece_by_chance=luck)
+
+
+@pytest.mark.parametrize(
+    ("error", "luck", "status"),
+    [
+        (0.08, 0.01, GateStatus.PASS),
+        (0.0801, 0.05, GateStatus.FAIL),
+        (0.0801, 0.0801, GateStatus.DEFER),
+        (0.09, 0.12, GateStatus.DEFER),
+        (0.13, 0.12, GateStatus.FAIL),
+        (math.nan, 0.12, GateStatus.FAIL),
+        (0.09, math.nan, GateStatus.FAIL),
+    ],
+)
+def test_a_calibration_error_that_luck_does_not_explain_fails(
+    error: float, luck: float, status: GateStatus
+) -> None:
+    """0.08 is the bar; on few rows a perfect model exceeds it, and that is no reason to fail one."""
+    verdict = calibration(with_error(error, luck), BARS)
+    assert verdict.status is status
+    assert bool(verdict.would_pass) is (status is not GateStatus.PASS)
+
+
+def test_luck_reaches_as_far_as_perfectly_calibrated_models_show() -> None:
+    """Held against labels that really are drawn from P(WIN): 19 of 20 stay below, on few rows and many."""
+    random = np.random.default_rng(2)
+    for n, cases in ((150, 400), (3000, 200)):
+        below = 0
+        for _ in range(cases):
+            p = random.uniform(0.2, 0.8, n)
+            label = (random.random(n) < p).astype(np.int8)
+            below += ece(label, p) <= ece_by_chance(p, seed=1, draws=100)
+        assert 0.90 <= below / cases <= 0.99
+
+
+def test_a_model_too_sure_of_itself_is_found() -> None:
+    """It ranks as before and says 0.9 where 0.65 is true."""
+    logit = np.log(GOOD / (1 - GOOD))
+    sure = 1 / (1 + np.exp(-3.0 * logit))
+    assert calibration(PLAIN, BARS).status is GateStatus.PASS
+    assert calibration(comparison(ROWS, sure), BARS).status is GateStatus.FAIL
+
+
+def interval(low: float, high: float) -> Interval:
+    """Return an interval of AUROC."""
+    return Interval(value=(low + high) / 2, low=low, high=high, n_blocks=20, confidence=0.95)
+
+
+def with_slices(**slices: tuple[int, float, float]) -> Comparison:
+    """Return a comparison with these symbols: (rows, low, high)."""
+    found = {s: SliceResult(n=n, auroc=interval(low, high)) for s, (n, low, high) in slices.items()}
+    return replace(PLAIN, slices=found)
+
+
+@pytest.mark.parametrize(
+    ("slices", "status", "words"),
+    [
+        ({"A": (900, 0.55, 0.65), "B": (100, 0.30, 0.50)}, GateStatus.PASS, "none is ranked"),
+        ({"A": (900, 0.55, 0.65), "B": (100, 0.30, 0.499)}, GateStatus.FAIL, "B is ranked the wrong way"),
+        ({"A": (900, 0.55, 0.65), "B": (99, math.nan, math.nan)}, GateStatus.PASS, "none is ranked"),
+        ({"A": (900, 0.55, 0.65), "B": (100, math.nan, math.nan)}, GateStatus.DEFER, "not known: B"),
+        ({"A": (99, math.nan, math.nan)}, GateStatus.DEFER, "No symbol has an interval"),
+        ({}, GateStatus.DEFER, "No symbol has an interval"),
+    ],
+)
+def test_no_symbol_may_be_ranked_the_wrong_way_round(
+    slices: dict[str, tuple[int, float, float]], status: GateStatus, words: str
+) -> None:
+    """One symbol's loss does not show in the mean of all."""
+    verdict = worst_slice(with_slices(**slices), BARS)
+    assert verdict.status is status
+    assert words in verdict.reason
+
+
+def test_a_configured_symbol_that_is_missing_fails() -> None:
+    """A feed that broke leaves a test part that says nothing of its symbol."""
+    bars = replace(BARS, required_symbols=("A", "B"))
+    there = {"A": (900, 0.55, 0.65), "B": (100, 0.5, 0.6)}
+    assert worst_slice(with_slices(**there), bars).status is GateStatus.PASS
+    for gone in ({"A": (900, 0.55, 0.65)}, {"A": (900, 0.55, 0.65), "B": (99, math.nan, math.nan)}, {}):
+        verdict = worst_slice(with_slices(**gone), bars)
+        assert verdict.status is GateStatus.FAIL
+        assert "B must have 100 test rows" in verdict.reason or not gone
+
+
+def test_a_model_that_reverses_one_symbol_is_found_and_the_mean_hides_it() -> None:
+    """Two of three symbols carry the third."""
+    p = np.where(ROWS.symbol_N == 1, 1 - GOOD, GOOD)
+    found = comparison(ROWS, p)
+    assert found.auroc_interval.low > 0.5
+    verdict = worst_slice(found, BARS)
+    assert verdict.status is GateStatus.FAIL
+    assert "BTCUSDT is ranked the wrong way round" in verdict.reason
+
+
+def test_of_many_harmless_symbols_seldom_one_is_called_harmed() -> None:
+    """An interval of 95 % for each would fail one of three models of 16 symbols for nothing but luck."""
+    random, sure, harmed, alone = np.random.default_rng(0), replace(POLICY, bootstrap_replicates=1000), 0, 0
+    for _ in range(5):
+        test_rows, _ = market(hours=1000)
+        many = replace(test_rows, symbols=tuple(f"S{n}" for n in range(16)))
+        many = replace(many, symbol_N=random.integers(0, 16, len(many)))
+        noise = random.permutation(GOOD[random.integers(0, len(GOOD), len(many))])
+        found = comparison(many, noise, policy=sure)
+        harmed += worst_slice(found, BARS).status is GateStatus.FAIL
+        mine = [many.symbol_N == code for code in range(16)]
+        alone += any(auroc_interval(many.part(m), noise[m], POLICY).high < 0.5 for m in mine)
+    assert harmed == 0
+    assert alone >= 1
+
+
+@pytest.mark.parametrize(
+    ("low", "asked", "status"),
+    [
+        (0.001, True, GateStatus.PASS),
+        (0.0, True, GateStatus.FAIL),
+        (math.nan, True, GateStatus.FAIL),
+        (0.001, False, GateStatus.DEFER),
+    ],
+)
+def test_profit_is_told_always_and_judged_where_it_is_asked_for(
+    low: float, asked: bool, status: GateStatus
+) -> None:
+    """The bound counts, not the mean."""
+    net = Interval(value=0.002, low=low, high=0.003, n_blocks=20, confidence=0.95)
+    verdict = profit(replace(PLAIN, net_return_per_trade=net), replace(BARS, require_profit=asked))
+    assert verdict.status is status
+    assert "+0.002000 over" in verdict.reason
+
+
+def test_costs_decide_whether_a_model_earns() -> None:
+    """The same trades with and without fee and slippage."""
+    bars = replace(BARS, require_profit=True)
+    test_rows = with_market_return(ROWS, np.where(ROWS.label_N == 1, 0.002, -0.002))
+    free = replace(POLICY, fee_bps=0.0, slippage_bps=0.0)
+    assert profit(comparison(test_rows, GOOD, policy=free), bars).status is GateStatus.PASS
+    dear = replace(POLICY, fee_bps=40.0)
+    assert profit(comparison(test_rows, GOOD, policy=dear), bars).status is GateStatus.FAIL

@@ -1,0 +1,263 @@
+"""What a person does at the command line, beside a daemon or without one."""
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from clm.daemon import operate
+from clm.daemon.lock import single_instance
+from clm.daemon.overview import overview
+from clm.daemon.owner import as_root, work_as_owner
+from clm.errors import PromotionError, UsageError
+from clm.ports import Control, PromotionKind, PromotionState, Reign
+from tests.promotion.server import NEW, OLD, Server, free_port, wait_until
+
+LATER = "patchtst_v20260302_120000"
+NEVER = threading.Event()
+NOBODY = 65534
+
+
+def clm(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "clm", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=server.environment() | {"PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+
+
+def promote(server: Server, version: str = NEW, override: str | None = None) -> PromotionState:
+    return operate.promote_version(server.settings(), version, override=override, stop=NEVER).state
+
+
+def roll_back(server: Server, version: str | None = None) -> PromotionState:
+    return operate.roll_back(server.settings(), version, reason="it trades badly", stop=NEVER).state
+
+
+def test_a_person_promotes_while_the_daemon_runs(server: Server) -> None:
+    """The daemon holds the state directory for weeks; promotions have a lock of their own."""
+    server.artefact()
+    with single_instance(server.root / "lock", "the daemon"):
+        assert promote(server) is PromotionState.COMMITTED
+    assert server.served() == str(server.new_path)
+
+
+def test_a_model_that_did_not_pass_goes_in_only_with_words_that_remain(server: Server) -> None:
+    """An override is a decision, and a decision has an author's reason: in the row, and in the event."""
+    server.artefact(decision="REJECT")
+    with pytest.raises(PromotionError, match="NOT_PASSED") as refused:
+        promote(server)
+    assert "--override" in refused.value.message
+    with pytest.raises(UsageError):
+        promote(server, override="  ")
+    assert promote(server, override="we need its telemetry") is PromotionState.COMMITTED
+    asked = server.query("SELECT asked FROM clm_promotions WHERE kind = 'PROMOTE'")
+    assert asked == [("override: we need its telemetry",)]
+    (payload,) = server.query("SELECT payload FROM clm_outbox WHERE event_type = 'model.promoted'")
+    assert "we need its telemetry" in str(payload)
+
+
+def test_a_rollback_goes_to_the_model_before_and_the_next_one_further_back(server: Server) -> None:
+    """Twice back is two models back, not there and back again."""
+    for content, version in ((b"good second", NEW), (b"good third", LATER)):
+        server.artefact(content, version)
+        assert promote(server, version) is PromotionState.COMMITTED
+    assert roll_back(server) is PromotionState.COMMITTED
+    assert server.served() == str(server.new_path)
+    assert roll_back(server) is PromotionState.COMMITTED
+    assert server.served() == str(server.old_path)
+    with pytest.raises(PromotionError, match="NO_CHAMPION_BEFORE"):
+        roll_back(server)
+    assert roll_back(server, LATER) is PromotionState.COMMITTED
+    with pytest.raises(PromotionError, match="NEVER_CHAMPION"):
+        roll_back(server, "patchtst_v20200101_000000")
+    told = operate.champions(server.settings())
+    assert [row["version"] for row in told] == [LATER, OLD, NEW, LATER, NEW, OLD]
+    assert [row["kind"] for row in told][:3] == ["ROLLBACK", "ROLLBACK", "ROLLBACK"]
+    assert told[0]["until"] is None
+    assert all(row["until"] == later["since"] for row, later in zip(told[1:], told, strict=False))
+
+
+def reign(version: str, kind: PromotionKind = PromotionKind.CYCLE) -> Reign:
+    return Reign(
+        version=version,
+        path=Path(f"/m/{version}.pth"),
+        sha256="s",
+        run_id="r",
+        kind=kind,
+        since="",
+        until=None,
+        why="",
+    )
+
+
+def test_a_model_that_came_twice_goes_back_to_what_it_replaced_last() -> None:
+    """The newest time it came in by itself counts."""
+    told = [reign("a"), reign("c"), reign("a"), reign("b")]
+    assert operate.former_champion(told, None).version == "c"
+    back = [reign("c", PromotionKind.ROLLBACK), *told]
+    assert operate.former_champion(back, None).version == "a"
+
+
+def test_a_pin_holds_the_champion_until_it_is_taken_off(server: Server) -> None:
+    """Only what serves can be pinned."""
+    server.artefact()
+    with pytest.raises(PromotionError, match="NOT_CHAMPION"):
+        operate.pin_champion(server.settings(), NEW, reason="x")
+    assert operate.pin_champion(server.settings(), None, reason="a quiet week") == OLD
+    assert promote(server, override="in a hurry") is PromotionState.ABORTED
+    assert overview(server.settings())["pinned"].startswith(f"{OLD} since")
+    assert operate.unpin(server.settings()) == OLD
+    assert operate.unpin(server.settings()) is None
+    assert promote(server) is PromotionState.COMMITTED
+
+
+def test_status_says_who_may_replace_the_champion_and_what_waits(server: Server) -> None:
+    """The first question after a bad night."""
+    settings = server.settings()
+    server.promoter().adopt()
+    facts = overview(settings)
+    assert (facts["engine_mode"], facts["promotion_mode"]) == ("shadow only", "auto")
+    assert facts["champion_since"]
+    assert facts["candidate_waiting"] is None
+    operate.pause_learning(settings, "we move house")
+    server.controls.set(Control.HOLD, reason="two rollbacks")
+    artefact = server.artefact()
+    newer = replace(artefact.manifest, created_at="2999-01-01T00:00:00.000000Z", version=LATER)
+    server.registry.register(artefact.model_path, newer)
+    facts = overview(settings)
+    assert "we move house" in str(facts["paused"])
+    assert "two rollbacks" in str(facts["held"])
+    assert "waits for a person: paused since" in str(facts["promotion_mode"])
+    assert facts["candidate_waiting"] == LATER
+    assert operate.resume_learning(settings) == {"pause": "we move house", "hold": "two rollbacks"}
+    assert overview(settings)["promotion_mode"] == "auto"
+    server.env_path.write_bytes(server.env_path.read_bytes().replace(b"ONLY=true", b"ONLY=false"))
+    facts = overview(settings)
+    assert facts["engine_mode"] == "live"
+    assert "the engine is live" in str(facts["promotion_mode"])
+
+
+def execute(server: Server, sql: str) -> None:
+    with closing(sqlite3.connect(server.store)) as connection:
+        connection.execute(sql)
+        connection.commit()
+
+
+def test_m5_what_was_edited_in_the_tables_is_reported_and_repaired_only_when_told_to(server: Server) -> None:
+    """The environment file is the truth; whoever edits the tables may have had a reason."""
+    server.artefact()
+    promote(server)
+    settings = server.settings()
+    assert operate.reconcile_record(settings, repair=False) == []
+    execute(server, "UPDATE clm_models SET is_active = 0")
+    (difference,) = operate.reconcile_record(settings, repair=False)
+    assert difference == f"clm_models: active is none, not {NEW}"
+    assert server.query("SELECT version FROM clm_models WHERE is_active = 1") == []
+    operate.reconcile_record(settings, repair=True)
+    assert operate.reconcile_record(settings, repair=False) == []
+    assert server.query("SELECT version FROM clm_models WHERE is_active = 1") == [(NEW,)]
+
+
+def test_m5_a_hand_that_pointed_the_engine_elsewhere_is_followed(server: Server) -> None:
+    """The record follows the file, never the other way."""
+    server.artefact()
+    promote(server)
+    server.env_path.write_bytes(server.env_path.read_bytes().replace(NEW.encode(), OLD.encode()))
+    before = server.files()
+    said = operate.reconcile_record(server.settings(), repair=True)
+    assert said[0] == f"the engine's file names {OLD}, the last recorded champion is {NEW}"
+    assert operate.reconcile_record(server.settings(), repair=False) == []
+    assert server.log.reigns()[0].version == OLD
+    assert server.files() == before
+
+
+def test_m10_ctrl_c_in_the_middle_leaves_nothing_half(server: Server) -> None:
+    """130, the record stays open, and whoever comes next brings it to its end."""
+    server.artefact()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clm", "promote", NEW],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=server.environment() | {"CLM_STABLE_S": "60", "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    wait_until(lambda: server.states() == ["COMMITTED", "RESTARTING"], 60)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130, complaint
+    assert len(complaint.splitlines()) >= 1
+    assert server.open_record() is not None
+    outcome = server.promoter().recover()
+    assert outcome is not None
+    assert outcome.state is PromotionState.COMMITTED
+    assert server.served() == str(server.new_path)
+
+
+def test_the_verbs_answer_people_and_machines(server: Server) -> None:
+    """Exit codes are what scripts look at."""
+    assert clm(server, "pause", "we", "move").returncode == 0
+    assert json.loads(clm(server, "resume", "--json").stdout) == {"lifted": {"pause": "we move"}}
+    done = clm(server, "rollback")
+    assert done.returncode == 74
+    assert "NO_CHAMPION_BEFORE" in done.stderr
+    (told,) = clm(server, "history").stdout.splitlines()
+    assert OLD in told
+    assert "ADOPT" in told
+
+
+@pytest.fixture
+def reachable(store_template: Path) -> Iterator[Server]:
+    """A server of another user's, in a directory that they can enter."""
+    with TemporaryDirectory(prefix="clm-owned-") as directory:
+        server = Server(root=Path(directory), port=free_port())
+        server.lay_out(store_template)
+        for path in (server.root, *server.root.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+        yield server
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("for_good", [True, False])
+def test_m2_what_root_does_belongs_to_the_owner_of_the_state_directory(
+    reachable: Server, for_good: bool
+) -> None:
+    """One journal of root's in the store's directory, and the daemon stands still."""
+    settings = reachable.settings()
+
+    def child() -> None:
+        assert "belongs" in str(work_as_owner(settings, for_good=for_good))
+        reachable.controls.set(Control.PAUSE, reason="as root")
+        (reachable.root / "made").write_text("x")
+        with as_root():
+            assert (os.geteuid() == 0) is not for_good
+        assert os.geteuid() == NOBODY
+
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            child()
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert {path.stat().st_uid for path in reachable.root.rglob("*")} == {NOBODY}
+    assert reachable.controls.read()[Control.PAUSE].reason == "as root"
+
+
+def test_m2_nobody_changes_who_they_are_without_being_root(server: Server, monkeypatch) -> None:
+    """A directory of root's, or no root: everything stays as it is."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert work_as_owner(server.settings()) is None
