@@ -4,6 +4,7 @@ The docstring below each field is the operator's documentation: `etc/quantum/clm
 them (`clm example-config`), and a test holds the file against the code.
 """
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -323,23 +324,8 @@ class Settings(BaseSettings):
         )
 
     def gate_policy(self) -> GatePolicy:
-        """Return the bars of the gates."""
-        return GatePolicy(
-            max_action_share=self.max_action_share,
-            min_action_share=self.min_action_share,
-            min_confidence_std=self.min_confidence_std,
-            min_confidence_range=self.min_confidence_range,
-            collapsed_std=self.collapsed_std,
-            collapsed_range=self.collapsed_range,
-            logistic_margin=self.logistic_margin,
-            champion_margin=self.champion_margin,
-            max_ece=self.max_ece,
-            required_symbols=self.required_symbols,
-            require_profit=self.require_profit,
-            allow_first_champion=self.allow_first_champion,
-            max_file_mb=self.max_file_mb,
-            max_prediction_ms=self.max_prediction_ms,
-        )
+        """Return the bars of the gates; each is the setting of its name."""
+        return GatePolicy(**{bar.name: getattr(self, bar.name) for bar in fields(GatePolicy)})
 
     def split_policy(self) -> SplitPolicy:
         """Return how time is cut."""
