@@ -9,6 +9,7 @@ Whatever its end, a run leaves a proof pack, a closed row in the journal, and ev
 from collections.abc import Callable
 from dataclasses import replace
 
+from clm.artefacts.judgement import write_judgement
 from clm.artefacts.manifest import Artefact
 from clm.attempt import Attempt, attempt, read_dataset
 from clm.basis import basis_of, decided_on
@@ -134,7 +135,9 @@ def _repaired(
     again = attempt(run, world, other, candidate.dataset, champion, stop, on_epoch, directory="tuned")
     stands = again.decision.kind is DecisionKind.REJECT
     kept, lost = (first, again) if stands else (again, first)
-    run.note(**kept.facts, tuning=replace(tuning, lost=lost.in_short))
+    # The files that `clm verify-run` reads are those of the candidate in the report.
+    run.note(**kept.facts, evidence_sha256=write_judgement(run.directory, kept.judgement))
+    run.note(tuning=replace(tuning, lost=lost.in_short))
     return None if stands else again
 
 

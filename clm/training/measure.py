@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> ChildExit:
     try:
         become_disposable(int(arguments[2]) if len(arguments) > 2 else None)
         job, arrays = read_job(directory)
-        epochs = read_result(directory, len(arrays.test)).epochs
+        epochs = read_result(directory, len(arrays.test), len(arrays.validation)).epochs
     except TrainingError as error:
         sys.stderr.write(error.message + "\n")
         return ChildExit.JOB_UNREADABLE
