@@ -23,6 +23,7 @@ from clm.domain.proof import GoldenRows, Route, ServingProof
 from clm.domain.task import Task, Trigger
 from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
+from clm.ladder import Ladder
 from clm.ports import PromotionState, RunStatus, StopSignal
 from clm.record import CycleReport
 from tests import builders
@@ -43,6 +44,7 @@ class Case:
         self.signal: FakeSignal | None = None
         self.prover: FakeProver | None = None
         self.audit = builders.audit_policy()
+        self.ladder = Ladder()
         self.training = builders.training_spec()
         self.code_version = "test"
 
@@ -58,6 +60,7 @@ class Case:
             runs_dir=self.directory / "runs",
             code_version=self.code_version,
             signal=self.signal,
+            ladder=self.ladder,
             prover=self.prover,
         )
         policies = Policies(
@@ -424,11 +427,17 @@ def another_setting(case: Case) -> None:
     case.training = builders.training_spec(learning_rate=2e-3)
 
 
+def more_tries(case: Case) -> None:
+    case.ladder = Ladder(trials=3, budget_s=60.0)
+
+
 def another_version(case: Case) -> None:
     case.code_version = "next"
 
 
-@pytest.mark.parametrize("change", [one_row_more, another_champion, another_setting, another_version])
+@pytest.mark.parametrize(
+    "change", [one_row_more, another_champion, another_setting, more_tries, another_version]
+)
 def test_b11_whatever_a_decision_depends_on_makes_it_be_taken_anew(case, change):
     """Rows, champion, settings and code each can turn a rejection into a promotion."""
     case.trainer.predict = oracle(0.0)
