@@ -176,6 +176,10 @@ class Settings(BaseSettings):
     """Command line of the engine when engine_control is `process`."""
     engine_health_url: str = ""
     """Asked before and after a promotion, such as http://127.0.0.1:8001/health/live; empty for none."""
+    engine_probe_url: str = ""
+    """Where the engine answers windows, such as http://127.0.0.1:8001/predict; proves what it serves."""
+    engine_journal_pattern: str = ""
+    """Journal line that names the loaded file, such as `PatchTST loaded: {file}`; empty for none."""
     active_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 150.0
     """Seconds the engine may take to become active after a restart."""
     stable_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
@@ -252,6 +256,13 @@ class Settings(BaseSettings):
                     f"CLM_FEATURES: candles have no {name}; they have {', '.join(FEATURE_NAMES)}"
                 )
         return self
+
+    @field_validator("engine_journal_pattern")
+    @classmethod
+    def _names_the_file(cls, value: str) -> str:
+        if value and "{file}" not in value:
+            raise ValueError("must hold {file}, which stands for the model file's name")
+        return value
 
     @model_validator(mode="after")
     def _engine_can_be_controlled(self) -> Self:

@@ -9,7 +9,7 @@ from pathlib import Path
 from clm.store.create import create_store
 from tests.systemd.boxes import SOURCE, Box, booted, require_service_python
 from tests.systemd.conftest import install_service
-from tests.systemd.servers import ENGINE, ENGINE_ENV_FILE, FIRST_MODEL, PYTHON, SETTINGS, STORE
+from tests.systemd.servers import ENGINE, ENGINE_ENV_FILE, FIRST_MODEL, MODELS, PYTHON, SETTINGS, STORE
 
 HEALTH_URL = "http://127.0.0.1:8001/health"
 _seconds = count(1)
@@ -51,11 +51,28 @@ def new_version() -> str:
     return f"patchtst_v20260301_{next(_seconds):06d}"
 
 
-def promote(box: Box, version: str, words: str, **policy: float) -> dict[str, object]:
-    """Promote as user qt and return the outcome; policy numbers are of clm.promotion.policy."""
+def promote(box: Box, version: str, words: str, **policy: object) -> dict[str, str]:
+    """Promote as user qt, who may read the journal, and return the outcome.
+
+    `words` are the model file's, of which the first is the engine's mood; the policy is clm.promotion.policy's.
+    """
     changes = [f"{name}={value}" for name, value in policy.items()]
-    done = box.as_user("qt", PYTHON, f"{SOURCE}/tests/systemd/promote_as_qt.py", version, words, *changes)
+    done = box.run(
+        *("setpriv", "--reuid", "qt", "--regid", "qt", "--groups", "systemd-journal", "--"),
+        *(PYTHON, f"{SOURCE}/tests/systemd/promote_as_qt.py", version, words, *changes),
+    )
     return json.loads(done.stdout)
+
+
+def path_of(version: str) -> str:
+    """Return where a version lies once it is promoted."""
+    return f"{MODELS}/{version}.pth"
+
+
+def named(box: Box) -> str:
+    """Return the path that the environment file names."""
+    line = next(part for part in box.read(ENGINE_ENV_FILE).splitlines() if part.startswith("PATCHTST_MODEL"))
+    return line.partition("=")[2]
 
 
 def served(box: Box) -> str | None:
