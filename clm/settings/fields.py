@@ -187,7 +187,7 @@ class Settings(BaseSettings):
     """Asked before and after a promotion, such as http://127.0.0.1:8001/health/live; empty for none."""
     engine_probe_url: str = ""
     """Where the engine answers windows, such as http://127.0.0.1:8001/predict; proves what it serves."""
-    engine_journal_pattern: str = ""
+    engine_journal_pattern: Annotated[str, Field(pattern=r"^$|\{file\}")] = ""
     """Journal line that names the loaded file, such as `PatchTST loaded: {file}`; empty for none."""
     active_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 150.0
     """Seconds the engine may take to become active after a restart."""
@@ -265,13 +265,6 @@ class Settings(BaseSettings):
                     f"CLM_FEATURES: candles have no {name}; they have {', '.join(FEATURE_NAMES)}"
                 )
         return self
-
-    @field_validator("engine_journal_pattern")
-    @classmethod
-    def _names_the_file(cls, value: str) -> str:
-        if value and "{file}" not in value:
-            raise ValueError("must hold {file}, which stands for the model file's name")
-        return value
 
     @model_validator(mode="after")
     def _engine_can_be_controlled(self) -> Self:
