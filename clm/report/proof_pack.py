@@ -13,6 +13,7 @@ from clm.decision import Decision
 from clm.diagnosis.answers import Diagnosis
 from clm.domain.job import TrainingResult
 from clm.domain.ledger import LedgerStanding
+from clm.domain.tuning import Tuning
 from clm.evaluation.evaluation import Comparison
 from clm.gates.verdict import GateVerdict
 from clm.report.attempt import attempt_section, ledger_section
@@ -65,8 +66,12 @@ class ProofPack:
     training: TrainingResult | None = None
     comparison: Comparison | None = None
     verdicts: Sequence[GateVerdict] = ()
+    evidence_sha256: str | None = None
+    """Of predictions.npz, from which figures and verdicts can be computed again."""
     diagnosis: Diagnosis | None = None
     """None where nothing was rejected, or nobody asks why."""
+    tuning: Tuning | None = None
+    """None where nothing was rejected."""
     decision: Decision | None = None
     artefact: Artefact | None = None
     promotion: Mapping[str, object] | None = None
@@ -121,7 +126,9 @@ def as_document(pack: ProofPack) -> dict[str, Plain]:
         "metrics": metrics_side_by_side(pack.comparison),
         "attempt": attempt_section(pack.comparison) if pack.comparison else None,
         "gates": [*gate_rows(pack.verdicts)],
+        "evidence_sha256": pack.evidence_sha256,
         "diagnosis": diagnosis_section(pack.diagnosis) if pack.diagnosis else None,
+        "tuning": plain(pack.tuning),
         "decision": pack.decision.kind.value if pack.decision else None,
         "reasons": list(pack.decision.reasons) if pack.decision else [],
         "artefact": artefact_section(pack.artefact) if pack.artefact else None,

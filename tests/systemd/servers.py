@@ -22,10 +22,12 @@ FIRST_MODEL = f"{MODELS}/patchtst_v20260101_000000.pth"
 ENGINE_ENV_FILE = "/etc/quantum/ai-engine.env"
 SETTINGS = "/etc/quantum/clm.env"
 PYTHON = "/opt/quantum/clm/venv/bin/python"
+CLM_PROGRAM = "/opt/quantum/clm/venv/bin/clm"
 
 QUICK = """
 CLM_RETRAIN_INTERVAL_H=0
 CLM_EPOCHS=3
+CLM_TUNE_TRIALS=0
 CLM_LEARNING_RATE=0.001
 CLM_BOOTSTRAP_REPLICATES=200
 CLM_LOGISTIC_MARGIN=1
