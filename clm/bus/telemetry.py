@@ -71,7 +71,7 @@ class RedisTelemetry:
         self._client = client
 
     def live_predictions(self) -> LivePredictions:
-        """Return the latest confidences of BUY and SELL, or why there are none; HOLD is told as 0.5 always."""
+        """Return the latest confidences of BUY and SELL, or why there are none."""
         try:
             with talking_to(self._client):
                 latest = cast(

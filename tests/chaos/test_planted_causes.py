@@ -1,4 +1,4 @@
-"""Every planted cause with three seeds, through a whole cycle with real trainings: the first finding names it."""
+"""Every planted cause with three seeds, through a whole cycle: the first finding names it."""
 
 import pytest
 
