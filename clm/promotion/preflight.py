@@ -49,7 +49,7 @@ def preflight(work: Workplace, candidate: Candidate) -> Preflight:
         previous_path=previous,
         previous_sha256=previous_sha256,
         env_sha256=snapshot.sha256,
-        engine_was_running=_baseline(work, previous),
+        engine_was_running=baseline(work, previous),
     )
 
 
@@ -116,7 +116,7 @@ def _refuse_unusable_directory(work: Workplace, candidate: Candidate) -> None:
         )
 
 
-def _baseline(work: Workplace, previous: Path | None) -> bool:
+def baseline(work: Workplace, previous: Path | None) -> bool:
     """Return whether the engine serves now; an engine in trouble before proves nothing afterwards."""
     seen = work.engine.observe()
     if seen.runs_as_root and work.env_file.is_ours_to_write():

@@ -181,6 +181,20 @@ class Settings(BaseSettings):
     min_free_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 200
     """Free megabytes below which nothing is promoted."""
 
+    # Room
+    keep_models_days: Annotated[float, Field(ge=0, le=36500)] = 30.0
+    """Days that a model which does not serve stays registered; champion, the three before it, a pin stay."""
+    keep_runs_days: Annotated[float, Field(ge=0, le=36500)] = 180.0
+    """Days that the proof packs of runs stay; the newest 20 stay longer. The ledger is never cut."""
+    keep_events_days: Annotated[float, Field(ge=0, le=36500)] = 30.0
+    """Days that events stay in the store after they were published; the newest 1,000 stay longer."""
+    disk_mark: Share = 0.90
+    """Share of the disk in use above which models and runs go before their time, the oldest first."""
+    train_min_free_mb: Annotated[int, Field(ge=0, le=100_000_000)] = 1000
+    """Free megabytes below which nothing is trained."""
+    train_min_free_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Free share of the disk below which nothing is trained."""
+
     # Bus
     redis_url: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://")] = "redis://localhost:6379/0"
     """Redis of the trading system; without it events wait in the outbox."""

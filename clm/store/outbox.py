@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from clm.clock import iso
@@ -89,6 +89,13 @@ class SqliteOutbox:
                     .where(outbox.c.seq.in_(chunk), outbox.c.published_at.is_(None))
                     .values(published_at=iso(self._clock.now()))
                 )
+
+    def forget(self, before: datetime, *, keep: int) -> int:
+        """Remove what was published before that moment, but for the newest `keep`, and return how many."""
+        with self._store.writing() as connection:
+            newest = connection.execute(select(func.max(outbox.c.seq))).scalar() or 0
+            old = outbox.c.published_at < iso(before)  # what waits has none, and is never old
+            return connection.execute(delete(outbox).where(old, outbox.c.seq <= newest - keep)).rowcount
 
     def waiting_count(self) -> int:
         """Return how many events wait."""
