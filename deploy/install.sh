@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # deploy/install.sh [--direct-switch] [--venv DIR | --no-venv] - puts quantum-clm on this machine as a service.
-#   --direct-switch  also let user qt rewrite the engine's environment file and restart the engine:
-#                    without it models are trained and judged, and none can be promoted
+#   --direct-switch  let user qt itself rewrite the engine's environment file and restart the engine, instead of
+#                    a root helper that qt may start (CLM_SWITCH in clm.env remembers which)
 #   --venv DIR       run from the virtual environment DIR instead of one made in /opt/quantum/clm
 #   --no-venv        leave the virtual environment alone
 # DESTDIR=DIR puts only the files, below DIR, and runs nothing: for packages.
@@ -40,19 +40,38 @@ put() {  # put SOURCE TARGET MODE: a stranger's file in its place is kept beside
   say "$2"
 }
 
+switch_in_force() { { sed -n 's/^CLM_SWITCH=//p' "$DESTDIR/etc/quantum/clm.env" 2>/dev/null || true; } | tail -n 1 | tr -d "\"' \r"; }
+
+# What was asked for by name is remembered where the daemon reads it; every other byte of the settings stays.
+choose_direct_switch() {  # choose_direct_switch SETTINGS
+  local settings=$1
+  [[ $(switch_in_force) != direct ]] || return 0
+  cp -p "$settings" "$settings.tmp"
+  if grep -q '^#\?CLM_SWITCH=' "$settings"; then
+    sed -i 's/^#\?CLM_SWITCH=.*/CLM_SWITCH=direct/' "$settings.tmp"
+  else
+    echo CLM_SWITCH=direct >>"$settings.tmp"
+  fi
+  mv -T "$settings.tmp" "$settings"
+  say "CLM_SWITCH=direct in /etc/quantum/clm.env"
+}
+
 put_settings() {  # new where there is none, or where the old one is as it was shipped; else clm.env.new beside it
   local source=$PROJECT/etc/quantum/clm.env target=$DESTDIR/etc/quantum/clm.env shipped=$DESTDIR$HOME_DIR/clm.env.shipped
-  if [[ -e $target ]] && ! cmp -s "$target" "$source" && ! cmp -s "$target" "$shipped"; then
+  local chosen=${direct_switch:+direct}
+  chosen=${chosen:-$(switch_in_force)}
+  if [[ -e $target ]] && ! same_settings "$target" "$source" && ! same_settings "$target" "$shipped"; then
     if ! cmp -s "$source" "$target.new" && ! cmp -s "$source" "$shipped"; then
       install -m 0640 "$source" "$target.new"
       say "kept the edited /etc/quantum/clm.env; the settings of this version are in clm.env.new"
     fi
-  elif ! cmp -s "$target" "$source"; then
+  elif [[ ! -e $target ]] || ! same_settings "$target" "$source"; then
     install -D -m 0640 "$source" "$target.tmp"
     mv -T "$target.tmp" "$target"
     rm -f "$target.new"
     say "/etc/quantum/clm.env"
   fi
+  [[ $chosen != direct ]] || choose_direct_switch "$target"
   install -D -m 0644 "$source" "$shipped"
   [[ -n $DESTDIR ]] || find /etc/quantum -maxdepth 1 -name 'clm.env*' -exec chgrp qt {} +
 }
@@ -90,6 +109,7 @@ put_venv() {
   dir=$(readlink -f "$dir")
   refuse_hidden_venv "$dir"
   refuse_unusable "$dir"
+  [[ $switch == direct ]] || refuse_shared_venv "$dir"
   previous=$(readlink "$HOME_DIR/venv" || true)
   [[ $previous != "$dir" ]] || return 0
   [[ -z $previous || -L $HOME_DIR/venv ]] || die "$HOME_DIR/venv is no link of ours; move it away"
@@ -98,6 +118,15 @@ put_venv() {
   say "$HOME_DIR/venv -> $dir"
   systemctl_if_booted try-restart "$UNIT"
   find "$HOME_DIR/venvs" -mindepth 1 -maxdepth 1 ! -path "$dir" -exec rm -rf {} + 2>/dev/null || true
+}
+
+# The helper of the switch is root and runs this very environment.
+refuse_shared_venv() {
+  local python open
+  python=$(readlink -f "$1/bin/python")
+  open=$(find "$(dirname "$1")" "$python" -maxdepth 0 \( ! -uid 0 -o -perm /022 \) -print -quit
+    find "$1" ! -type l \( ! -uid 0 -o -perm /022 \) -print -quit)
+  [[ -z $open ]] || die "$open may be written by others than root, who runs it as the helper of the switch; make it root's alone, or take --direct-switch"
 }
 
 systemctl_if_booted() { [[ ! -d /run/systemd/system ]] || systemctl "$@"; }
@@ -115,7 +144,7 @@ refuse_root_engine() {
 # The file moves into a directory that qt owns, a link takes its place: a rename there needs no right on /etc/quantum.
 put_direct_switch() {
   local file=$DESTDIR/etc/quantum/ai-engine.env dir=$DESTDIR/etc/quantum/ai-engine.d mode
-  put deploy/systemd/50-quantum-clm.rules /etc/polkit-1/rules.d/50-quantum-clm.rules 0644
+  put deploy/systemd/50-quantum-clm-direct.rules "$RULES" 0644
   if [[ -n $DESTDIR ]]; then
     say "the engine's environment file is moved on the machine itself: run deploy/install.sh --direct-switch there"
     return
@@ -137,10 +166,23 @@ put_direct_switch() {
   fi
 }
 
+# The environment file stays root's; qt may start the helper and reads the file, which names the champion.
+put_helper_switch() {
+  local file=/etc/quantum/ai-engine.env
+  put deploy/systemd/50-quantum-clm.rules "$RULES" 0644
+  [[ -z $DESTDIR ]] || return 0
+  take_back_env_file
+  if [[ ! -e $file ]]; then
+    say "models cannot be promoted yet: there is no $file"
+  elif ! setpriv --reuid qt --regid qt --init-groups -- test -r "$file"; then
+    say "models cannot be promoted yet: qt cannot read $file; where its secrets allow it: chgrp qt, chmod 0640"
+  fi
+}
+
 [[ -f $PROJECT/etc/quantum/clm.env ]] || die "$PROJECT is no complete source tree: etc/quantum/clm.env is missing"
 if [[ -z $DESTDIR ]]; then  # what can be known to go wrong, before anything is touched
   [[ -z $venv || $venv == make ]] || refuse_hidden_venv "$venv"
-  [[ -z $direct_switch ]] || refuse_root_engine
+  [[ -z $direct_switch && $(switch_in_force) != direct ]] || refuse_root_engine
 fi
 while read -r source target mode; do put "$source" "$target" "$mode"; done < <(installed_files)
 if [[ -z $DESTDIR ]]; then
@@ -148,14 +190,14 @@ if [[ -z $DESTDIR ]]; then
   systemd-tmpfiles --create /etc/tmpfiles.d/quantum-clm.conf
 fi
 put_settings
+switch=$(switch_in_force)
 [[ -n $DESTDIR ]] || systemctl_if_booted daemon-reload
 if [[ -n $DESTDIR ]]; then
   say "no virtual environment: its paths are those of the machine it is made on"
 elif [[ -n $venv ]]; then
   put_venv
 fi
-[[ -z $direct_switch ]] || put_direct_switch
+if [[ $switch == direct ]]; then put_direct_switch; else put_helper_switch; fi
 if [[ -z $DESTDIR ]]; then
   say "done. Next: $HOME_DIR/venv/bin/clm check-config, then systemctl enable --now $UNIT"
-  [[ -L /etc/quantum/ai-engine.env ]] || say "models cannot be promoted yet: see --direct-switch"
 fi

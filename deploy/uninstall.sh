@@ -27,35 +27,22 @@ take() {  # the file, and back what it replaced
   if [[ -e $target.replaced ]]; then mv -T "$target.replaced" "$target"; say "put back $1 as it was"; fi
 }
 
-# The engine's environment file becomes a plain file again, root's as the others in /etc/quantum.
-take_direct_switch() {
-  local file=$DESTDIR/etc/quantum/ai-engine.env target mode
-  take /etc/polkit-1/rules.d/50-quantum-clm.rules
-  target=$DESTDIR/etc/quantum/ai-engine.d/ai-engine.env
-  [[ -L $file && $(readlink -f "$file") == "$(readlink -f "$target")" && -f $target ]] || return 0
-  mode=$(stat -c %a "$target")
-  install -m "$mode" -o root -g qt "$target" "$file.tmp"
-  sync "$file.tmp"
-  mv -T "$file.tmp" "$file"
-  rm -f "$target" "$target.clm-previous"
-  rmdir "${target%/*}" 2>/dev/null || true
-  say "$file is a plain file again"
-}
-
 booted=''
 if [[ -z $DESTDIR && -d /run/systemd/system ]]; then booted=yes; fi
 [[ -z $booted ]] || systemctl --quiet disable --now "$UNIT" 2>/dev/null || true
-take_direct_switch
+take_back_env_file
+rm -f "$DESTDIR/etc/quantum/ai-engine.env.clm-previous"
+take "$RULES"
 while read -r _ target _; do take "$target"; done < <(installed_files)
 settings=$DESTDIR/etc/quantum/clm.env
-if [[ -n $purge ]] || cmp -s "$settings" "$DESTDIR$HOME_DIR/clm.env.shipped"; then
+if [[ -n $purge ]] || same_settings "$settings" "$DESTDIR$HOME_DIR/clm.env.shipped"; then
   rm -f "$settings" "$settings.new"
 elif [[ -e $settings ]]; then
   say "kept /etc/quantum/clm.env, which was edited"
 fi
 rm -rf "$DESTDIR$HOME_DIR"
 if [[ -n $purge ]]; then
-  rm -rf "$DESTDIR/var/lib/quantum-clm"
+  rm -rf "$DESTDIR/var/lib/quantum-clm" "$DESTDIR/var/lib/quantum-clm-switch"
 elif [[ -d $DESTDIR/var/lib/quantum-clm ]]; then
   say "kept /var/lib/quantum-clm"
 fi

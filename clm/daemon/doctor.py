@@ -11,7 +11,7 @@ import redis
 
 from clm.bus.client import redacted
 from clm.daemon.lock import holder
-from clm.daemon.wiring import MODEL_KEY, engine_of, redis_client
+from clm.daemon.wiring import MODEL_KEY, engine_of, redis_client, switch_of
 from clm.errors import ClmError
 from clm.ports import EngineStatus
 from clm.promotion.env_file import EnvFile, parse
@@ -107,6 +107,32 @@ def _engine(settings: Settings) -> Iterator[Answer]:
         yield CheckStatus.FAIL, f"{name} is {seen.status.value}: {seen.detail or 'no promotion can begin'}"
 
 
+def _switch(settings: Settings) -> Iterator[Answer]:
+    """Ask whoever would make a switch whether it could, as the preflight of a promotion does."""
+    if settings.engine_control == "process":
+        yield CheckStatus.OK, "the engine is a process of ours; no right is needed"
+        return
+    env_file = settings.engine_env_file
+    if engine_of(settings).observe().runs_as_root:
+        if EnvFile(env_file).is_ours_to_write():
+            yield (
+                CheckStatus.FAIL,
+                f"{settings.engine_unit} runs as root; writing {env_file} would make us root: set User=",
+            )
+        else:
+            yield (
+                CheckStatus.WARN,
+                f"{settings.engine_unit} runs as root and loads files of this user: set User= in its unit",
+            )
+    try:
+        switch_of(settings).refuse_unusable()
+    except ClmError as error:
+        yield CheckStatus.FAIL, f"CLM_SWITCH={settings.switch}: {error}"
+    else:
+        how = "by quantum-clm-switch@" if settings.switch == "helper" else "by this user itself"
+        yield CheckStatus.OK, f"CLM_SWITCH={settings.switch}: models are switched {how}"
+
+
 def _redis(settings: Settings) -> Iterator[Answer]:
     try:
         redis_client(settings).ping()
@@ -129,6 +155,7 @@ CHECKS: tuple[tuple[str, Callable[[Settings], Iterator[Answer]]], ...] = (
     ("disk", _directories),
     ("env file", _env_file),
     ("engine", _engine),
+    ("switch", _switch),
     ("redis", _redis),
     ("daemon", _daemon),
 )

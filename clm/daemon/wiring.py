@@ -26,11 +26,13 @@ from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
 from clm.data.signal import SignalPolicy
 from clm.errors import Interrupted
-from clm.ports import Brake, CandleSource, Clock, Engine, Outbox, StopSignal
+from clm.ports import Brake, CandleSource, Clock, Engine, Outbox, StopSignal, Switch
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.engine_systemd import SystemdEngine
 from clm.promotion.env_file import EnvFile
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
+from clm.promotion.switch_direct import DirectSwitch
+from clm.promotion.switch_helper import HelperSwitch
 from clm.settings import Settings, inherited_environment, redis_password
 from clm.store.candle_files import CandleDirectory
 from clm.store.contract import check_contract
@@ -102,6 +104,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         env_file=EnvFile(settings.engine_env_file),
         key=MODEL_KEY,
         engine=engine_of(settings),
+        switch=switch_of(settings),
         log=promotions,
         clock=clock,
         policy=promotion_policy(settings),
@@ -239,6 +242,14 @@ def engine_of(settings: Settings) -> Engine:
         log_file=settings.state_dir / "engine.log",
         environment=inherited_environment(),
     )
+
+
+def switch_of(settings: Settings) -> Switch:
+    """Return who points the engine and restarts it; a process of ours needs no help."""
+    env_file = EnvFile(settings.engine_env_file)
+    if settings.switch == "direct" or settings.engine_control == "process":
+        return DirectSwitch(env_file, key=MODEL_KEY, engine=engine_of(settings))
+    return HelperSwitch(env_file, models_dir=settings.models_dir, orders_dir=settings.state_dir / "switch")
 
 
 def brake_of(settings: Settings) -> Brake:

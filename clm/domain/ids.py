@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 
-VERSION_PATTERN = re.compile(r"patchtst_v\d{8}_\d{6}")
+VERSION_PATTERN = re.compile(r"patchtst_v[0-9]{8}_[0-9]{6}")
 """A model version is the stem of the file the engine will be pointed to."""
 
 

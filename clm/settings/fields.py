@@ -168,6 +168,8 @@ class Settings(BaseSettings):
     """Let `auto` also replace the model of a live engine (PATCHTST_SHADOW_ONLY not true)."""
     engine_control: Literal["systemd", "process"] = "systemd"
     """Who runs the engine: a systemd unit, or a process of ours (development)."""
+    switch: Literal["helper", "direct"] = "helper"
+    """Who points and restarts the unit: `helper`, a root oneshot qt may start, or `direct`, qt itself."""
     engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = "quantum-ai-engine.service"
     """Unit that serves the model."""
     engine_command: str = ""

@@ -10,7 +10,8 @@ import pytest
 
 from clm.errors import PromotionError
 from clm.ports import EngineStatus
-from clm.promotion.engine_systemd import Finished, SystemdEngine
+from clm.promotion.engine_systemd import SystemdEngine
+from clm.promotion.systemctl import Finished
 
 
 class Systemctl:

@@ -25,7 +25,7 @@ def box() -> Iterator[Box]:
 @pytest.fixture
 def installed(box: Box) -> Box:
     """Return a machine on which `deploy/install.sh --direct-switch` has been run beside a stand-in engine."""
-    install_service(box)
+    install_service(box, "--direct-switch")
     return box
 
 
@@ -37,7 +37,7 @@ def give_service_venv(box: Box) -> None:
     box.run(f"{VENV}/bin/python", "-m", "compileall", "-q", f"{site}/clm")
 
 
-def install_service(box: Box) -> None:
+def install_service(box: Box, *options: str) -> None:
     """Install as an operator would, with the virtual environment that is there already."""
     give_service_venv(box)
     box.run("systemd-sysusers", f"{SOURCE}/deploy/systemd/quantum-clm.sysusers.conf")
@@ -47,4 +47,4 @@ def install_service(box: Box) -> None:
     engine = (PROJECT / "tests/systemd/quantum-ai-engine.service").read_text()
     box.write("/etc/systemd/system/quantum-ai-engine.service", engine)
     box.run("systemctl", "daemon-reload")
-    box.run(f"{SOURCE}/deploy/install.sh", "--direct-switch", "--venv", VENV)
+    box.run(f"{SOURCE}/deploy/install.sh", *options, "--venv", VENV)

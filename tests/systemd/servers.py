@@ -78,7 +78,7 @@ def start_engine(box: Box) -> None:
     box.run(PYTHON, "-c", _RANDOM_MODEL)
     box.run("chown", "qt:qt", FIRST_MODEL)
     named = ENGINE_ENV + f"PATCHTST_MODEL_PATH={FIRST_MODEL}\nLAST=1\n"
-    box.write("/etc/quantum/ai-engine.d/ai-engine.env", named, mode="0640", owner="qt:qt")
+    box.write(ENGINE_ENV_FILE, named, mode="0640", owner="root:qt")
     box.run("systemctl", "start", ENGINE)
     box.wait_for(lambda: any("listens" in line for line in box.journal(ENGINE)), "the engine to listen", 60)
 

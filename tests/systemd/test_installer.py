@@ -119,13 +119,43 @@ def test_uninstalling_takes_back_what_was_put_and_keeps_what_is_the_operators(in
     assert not installed.exists("/var/lib/quantum-clm")
 
 
-def test_without_the_direct_switch_qt_is_given_nothing(box: Box) -> None:
-    """Rights on the engine are asked for by name."""
+def test_by_default_qt_may_start_the_helper_and_writes_nothing(box: Box) -> None:
+    """The environment file stays as it is; that qt cannot read it is said, not changed: it holds secrets."""
     box.write("/etc/quantum/ai-engine.env", ENGINE_ENV, mode="0640")
     done = box.run(INSTALL, "--no-venv")
-    assert not box.exists("/etc/polkit-1/rules.d/50-quantum-clm.rules")
+    assert "quantum-clm-switch@" in box.read("/etc/polkit-1/rules.d/50-quantum-clm.rules")
+    assert "ai-engine.service" not in box.read("/etc/polkit-1/rules.d/50-quantum-clm.rules")
     assert box.stat("/etc/quantum/ai-engine.env") == "root:root 640"
-    assert "--direct-switch" in done.stdout
+    assert "chgrp qt" in done.stdout
+    before = everything(box)
+    box.run(INSTALL, "--no-venv")
+    assert everything(box) == before
+
+
+def test_the_chosen_switch_is_remembered_by_the_settings(installed: Box) -> None:
+    """An upgrade without the option keeps the choice; another one there takes the rights back."""
+    assert "\nCLM_SWITCH=direct\n" in installed.read(SETTINGS)
+    installed.run(INSTALL, "--venv", VENV)
+    assert "ai-engine.service" in installed.read("/etc/polkit-1/rules.d/50-quantum-clm.rules")
+    assert installed.stat("/etc/quantum/ai-engine.env") == "qt:qt 640"
+
+    installed.run("sed", "-i", "s/^CLM_SWITCH=.*/CLM_SWITCH=helper/", SETTINGS)
+    installed.run(INSTALL, "--venv", VENV)
+    assert "ai-engine.service" not in installed.read("/etc/polkit-1/rules.d/50-quantum-clm.rules")
+    assert installed.run("test", "-L", "/etc/quantum/ai-engine.env", check=False).returncode == 1
+    assert installed.stat("/etc/quantum/ai-engine.env") == "root:qt 640"
+    assert installed.read("/etc/quantum/ai-engine.env") == ENGINE_ENV
+
+
+def test_an_environment_that_others_may_write_is_no_helper(box: Box) -> None:
+    """Root runs it: whoever can change a file of it would be root."""
+    give_service_venv(box)
+    package = box.out("sh", "-c", f"echo {VENV}/lib/python3*/site-packages/clm")
+    box.run("systemd-sysusers", f"{SOURCE}/deploy/systemd/quantum-clm.sysusers.conf")
+    box.run("chown", "qt", f"{package}/switch/helper.py")
+    done = box.run(INSTALL, "--venv", VENV, check=False)
+    assert done.returncode == 78
+    assert "clm/switch/helper.py may be written by others than root" in done.stderr
 
 
 def test_l1_an_engine_that_runs_as_root_refuses_the_direct_switch(box: Box) -> None:
@@ -178,6 +208,7 @@ def test_destdir_takes_all_files_and_touches_nothing_else(tmp_path: Path) -> Non
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {
         "etc/systemd/system/quantum-clm.service",
+        "etc/systemd/system/quantum-clm-switch@.service",
         "etc/sysusers.d/quantum-clm.conf",
         "etc/tmpfiles.d/quantum-clm.conf",
         "etc/polkit-1/rules.d/50-quantum-clm.rules",
