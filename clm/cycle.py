@@ -14,6 +14,7 @@ from pathlib import Path
 
 from clm.artefacts.golden import choose_golden, encode_golden
 from clm.artefacts.inputs import inputs_of
+from clm.artefacts.judgement import Judgement, write_judgement
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
 from clm.artefacts.proof_files import ProofJob
 from clm.basis import basis_of, decided_on
@@ -24,11 +25,11 @@ from clm.data.reading import parse_samples
 from clm.decision import Decision, DecisionKind, decide, refuse, skip
 from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingResult, TrainingSpec
 from clm.domain.task import Task
-from clm.errors import Interrupted
-from clm.evaluation.evaluate import compare, rows_of
+from clm.errors import Interrupted, TrainingError
+from clm.evaluation.agreement import disagreements
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
+from clm.evaluation.evidence import evidence_of
 from clm.examination import Examiner
-from clm.gates.catalogue import judge
 from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateVerdict
 from clm.ports import (
@@ -205,20 +206,17 @@ def _attempt(
             proof = world.prover.prove(_proof_job(run, policies, dataset, training), golden, stop)
 
     with run.phase("judge"):
-        comparison = compare(
-            rows_of(dataset),
-            p_candidate_N=training.p_candidate_N,
-            p_champion_N=training.p_champion_N,
-            champion_absent_because=training.champion_absent_because,
-            p_logistic_N=training.p_logistic_N,
-            base_rate=dataset.base_rate,
-            policy=policies.evaluation,
-            past=run.standing.past,
+        evidence = evidence_of(
+            dataset, training, policy=policies.evaluation, past=run.standing.past, serving=proof
         )
-        comparison = replace(comparison, serving=proof)
-        verdicts = judge(comparison, policies.gates)
+        judgement = Judgement(evidence=evidence, gates=policies.gates)
+        comparison = judgement.comparison()
+        if differences := disagreements(comparison, training.figures):
+            raise TrainingError("FIGURES_DIFFER", f"run {run.run_id}: {'; '.join(differences)}")
+        verdicts = judgement.verdicts(comparison)
         decision = decide(verdicts)
-    run.note(comparison=comparison, verdicts=verdicts)
+        evidence_sha256 = write_judgement(run.directory, judgement)
+    run.note(comparison=comparison, verdicts=verdicts, evidence_sha256=evidence_sha256)
 
     with run.phase("register"):
         golden_bytes = encode_golden(golden)

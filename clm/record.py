@@ -183,19 +183,21 @@ class RunInProgress:
             judged=bool(self._pack.verdicts),
             evidence={
                 "proof_sha256": proof[1] if proof else None,
+                "proof_md_sha256": proof[2] if proof else None,
                 **attempt_evidence(dataset, self._pack.training, comparison),
             },
         )
         for name in (DATASET, WEIGHTS):  # the data is in the store, the model in the registry
             (self.directory / "job" / name).unlink(missing_ok=True)
 
-    def _write_proof(self) -> tuple[Path, str] | None:
-        """Write the proof pack, return its path and hash; a full disk must not keep the run from closing."""
+    def _write_proof(self) -> tuple[Path, str, str] | None:
+        """Write the proof pack, return path and both hashes; a full disk must not keep the run open."""
         path, document = self.directory / "proof.json", as_json(self._pack)
+        text = as_markdown(self._pack).encode()
         try:
             replace_durably(path, document, mode=0o640)
-            replace_durably(path.with_name("proof.md"), as_markdown(self._pack).encode(), mode=0o640)
+            replace_durably(path.with_name("proof.md"), text, mode=0o640)
         except ArtefactError as error:
             log.error("proof.not_written", run_id=self.run_id, code=error.code, error=error.message)
             return None
-        return path, hashlib.sha256(document).hexdigest()
+        return path, hashlib.sha256(document).hexdigest(), hashlib.sha256(text).hexdigest()

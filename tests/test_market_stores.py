@@ -19,6 +19,15 @@ def verdict_on(store: Path, root: Path) -> dict[str, object]:
     return json.loads(done.stdout)
 
 
+def judged_again(answer: dict[str, object], store: Path, root: Path) -> None:
+    """Hold figures, verdicts and decision against those computed from the stored predictions."""
+    done = clm(root, "verify-run", str(answer["run_id"]), "--json", "--store", str(store))
+    assert done.returncode == 0, done.stdout
+    checks = {check["name"]: check["message"] for check in json.loads(done.stdout)["checks"]}
+    for section in ("metrics", "gates", "decision", "reasons"):
+        assert checks[section] == f"{section} agree to the last digit"
+
+
 def gate(answer: dict[str, object], name: str) -> dict[str, object]:
     """Return what one gate answered."""
     (found,) = [row for row in answer["gates"] if row["name"] == name]
@@ -30,6 +39,7 @@ def test_twenty_months_show_skill_and_are_promoted(long_store, tmp_path):
     answer = verdict_on(long_store, tmp_path)
     assert answer["decision"] == "PROMOTE"
     assert answer["metrics"]["candidate"]["auroc"] >= 0.59
+    judged_again(answer, long_store, tmp_path)
     assert answer["promotion"]["state"] == "ABORTED"  # there is no engine below this root
     assert "MISSING" in answer["promotion"]["reason"]
 
@@ -42,6 +52,7 @@ def test_thirty_days_show_no_skill_and_are_rejected_with_the_interval(month_stor
     assert skill["status"] == "FAIL"
     assert "interval" in skill["reason"]
     assert "does not lie above 0.5" in skill["reason"]
+    judged_again(answer, month_store, tmp_path)
 
 
 def test_twenty_months_with_shuffled_labels_are_rejected(long_store, tmp_path):

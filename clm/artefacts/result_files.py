@@ -25,8 +25,8 @@ def write_result(directory: Path, result: TrainingResult) -> None:
         ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION, IO_ERROR.
     """
     predictions = {"p_candidate_N": result.p_candidate_N, "p_logistic_N": result.p_logistic_N}
-    if result.p_champion_N is not None:
-        predictions["p_champion_N"] = result.p_champion_N
+    optional = {"p_champion_N": result.p_champion_N, "p_validation_N": result.p_validation_N}
+    predictions |= {name: p_N for name, p_N in optional.items() if p_N is not None}
     arrays = io.BytesIO()
     np.savez(arrays, **predictions)  # type: ignore[arg-type]  # arrays by name, no keyword of savez among them
     replace_durably(directory / PREDICTIONS, arrays.getvalue())
@@ -39,6 +39,7 @@ def write_result(directory: Path, result: TrainingResult) -> None:
         "epochs": [asdict(report) for report in result.epochs],
         "seconds": result.seconds,
         "champion_absent_because": result.champion_absent_because,
+        "figures": {name: dict(figures) for name, figures in result.figures.items()},
         "notes": dict(result.notes),
     }
     replace_durably(
@@ -46,8 +47,8 @@ def write_result(directory: Path, result: TrainingResult) -> None:
     )
 
 
-def read_result(directory: Path, n_test: int) -> TrainingResult:
-    """Return the child's answer for `n_test` rows, its file hashed anew and its predictions checked.
+def read_result(directory: Path, n_test: int, n_validation: int) -> TrainingResult:
+    """Return the child's answer for so many rows, its file hashed anew and its predictions checked.
 
     Raises:
         TrainingError: RESULT_INVALID.
@@ -77,9 +78,14 @@ def read_result(directory: Path, n_test: int) -> TrainingResult:
             if p_champion_N is None
             else _probabilities(directory, predictions, "p_champion_N", n_test),
             champion_absent_because=because,
+            p_validation_N=_probabilities(directory, predictions, "p_validation_N", n_validation),
+            figures={
+                str(name): {str(figure): _figure(value) for figure, value in figures.items()}
+                for name, figures in document["figures"].items()
+            },
             notes=dict(document["notes"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, ArtefactError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArtefactError) as exc:
         raise _invalid(directory, str(exc) or type(exc).__name__) from exc
 
 
@@ -90,6 +96,15 @@ def _probabilities(directory: Path, predictions: Mapping[str, Floats], name: str
     if not np.all((p_N >= 0.0) & (p_N <= 1.0)):
         raise _invalid(directory, f"{name} holds numbers that are no probabilities")
     return p_N
+
+
+def _figure(value: object) -> float:
+    """Return a figure; NaN is written as null."""
+    if value is None:
+        return float("nan")
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no figure")
+    return float(value)  # type: ignore[arg-type]  # int or float by now
 
 
 def _invalid(directory: Path, why: str) -> TrainingError:

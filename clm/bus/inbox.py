@@ -5,17 +5,19 @@ is read again. A repeat adds nothing, because the store knows (stream, id, paylo
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import redis
 import structlog
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from clm.bus.client import address, refused, reply_word, talking_to
+from clm.bus.losses import LossCounter
 from clm.bus.requests import NotOurs, Rejected, payload_sha256, read_trigger
 from clm.bus.streams import DEAD_LETTER_MAXLEN, TRIGGER_STREAMS, dead_letter_stream
 from clm.domain.task import Delivery, Trigger
-from clm.errors import BusUnavailable, ConfigError
+from clm.errors import BusUnavailable, ClmError, ConfigError
 from clm.ports import Clock, TaskQueue
 
 log = structlog.get_logger()
@@ -28,6 +30,8 @@ CLAIM_IDLE_MS = 60_000
 """Enough, because nothing long happens between reading and acknowledging."""
 BLOCKED_RETRY_S = 30.0
 DEAD_LETTER_BYTES = 4096
+MAX_DELIVERIES = 5
+"""An entry that was delivered more often has ended the process each time; it is put aside unread."""
 
 Fields = dict[bytes, bytes]
 Entry = tuple[bytes, Fields]
@@ -71,11 +75,15 @@ class TriggerConsumer:
         self._create_refused: BusUnavailable | None = None
         self.blocked: dict[str, BusUnavailable] = {}
         """Streams that cannot be read because their key is something else."""
+        self.losses = LossCounter(client, GROUP)
+        self.streams_gone = False
+        """A stream or its group vanished since somebody last looked; whoever looks takes it back."""
 
     def forget(self) -> None:
         """Start over after a lost connection: look for the groups, read the own history first."""
         self._ready.clear()
         self._undrained.clear()
+        self.losses.forget()
         self._claim_at = 0.0
 
     def poll_once(self, block_ms: int | None = None) -> int:
@@ -103,6 +111,8 @@ class TriggerConsumer:
         self._ready.clear()
         if self._create_refused:
             raise self._create_refused
+        self.streams_gone = True
+        self.losses.forget()
         log.warning("bus.group_lost", reply=word, streams=",".join(self._streams))
         return True
 
@@ -142,7 +152,7 @@ class TriggerConsumer:
         for stream in sorted(self._undrained):
             last = b"0"
             while entries := self._read({stream: last}, None).get(stream):
-                handled += self._handle(stream, entries)
+                handled += self._handle_again(stream, entries)
                 last = entries[-1][0]
             self._undrained.discard(stream)
         return handled
@@ -164,13 +174,15 @@ class TriggerConsumer:
             cursor, entries, *trimmed = reply  # the third part exists since Redis 7
             for entry_id in trimmed[0] if trimmed else []:
                 log.warning("trigger.trimmed", stream=stream, entry_id=entry_id.decode())
-            handled += self._handle(stream, [entry for entry in entries if entry[0] is not None])
+            handled += self._handle_again(stream, [entry for entry in entries if entry[0] is not None])
             if cursor == b"0-0":
                 return handled
 
     def _read_new(self, block_ms: int) -> int:
+        self.losses.look(sorted(self._ready))
         handled = 0
         for stream, entries in self._read(dict.fromkeys(sorted(self._ready), b">"), block_ms).items():
+            self.losses.note_read(stream, len(entries))
             self._undrained.add(stream)  # until the batch is through: a store that fails leaves it pending
             handled += self._handle(stream, entries)
             self._undrained.discard(stream)
@@ -181,6 +193,28 @@ class TriggerConsumer:
             GROUP, self._consumer, cast(Any, positions), count=BATCH, block=block_ms
         )
         return {stream.decode(): entries for stream, entries in cast(list[Any], reply)}
+
+    def _handle_again(self, stream: str, entries: Sequence[Entry]) -> int:
+        """Handle what was delivered before, but for what has ended the process too often."""
+        if not entries:
+            return 0
+        pending = cast(
+            list[dict[str, Any]],
+            self._client.xpending_range(
+                stream, GROUP, min=entries[0][0], max=entries[-1][0], count=len(entries)
+            ),
+        )
+        deadly = {one["message_id"] for one in pending if one["times_delivered"] > MAX_DELIVERIES}
+        buried = [
+            entry_id
+            for entry_id, fields in entries
+            if fields
+            and entry_id in deadly
+            and self._bury(_delivery(stream, entry_id, fields), fields, _DEADLY)
+        ]
+        if buried:
+            self._client.xack(stream, GROUP, *buried)
+        return len(buried) + self._handle(stream, [entry for entry in entries if entry[0] not in deadly])
 
     def _handle(self, stream: str, entries: Sequence[Entry]) -> int:
         """Store the good ones of a batch in one transaction and acknowledge with one command."""
@@ -195,9 +229,7 @@ class TriggerConsumer:
                 log.warning("trigger.trimmed", stream=stream, entry_id=entry_id.decode())
                 done.append(entry_id)
                 continue
-            delivery = Delivery(
-                stream=stream, entry_id=entry_id.decode(), payload_sha256=payload_sha256(fields)
-            )
+            delivery = _delivery(stream, entry_id, fields)
             match read_trigger(stream, fields):
                 case Trigger() as trigger:
                     accepted.append((delivery, trigger))
@@ -220,7 +252,11 @@ class TriggerConsumer:
     def _store(self, stream: str, accepted: Sequence[tuple[Delivery, Trigger]]) -> None:
         if not accepted:
             return
-        task_ids = sorted(set(self._queue.accept(accepted, self._clock.now())))
+        try:
+            task_ids = sorted(set(self._queue.accept(accepted, self._clock.now())))
+        except ClmError:
+            self._forgive(stream, accepted)
+            raise
         first, trigger = accepted[0]
         log.info(
             "trigger.accepted",
@@ -231,6 +267,12 @@ class TriggerConsumer:
             reason=trigger.reason,
             requested_by=trigger.requested_by,
         )
+
+    def _forgive(self, stream: str, accepted: Sequence[tuple[Delivery, Trigger]]) -> None:
+        """Set back how often these were delivered: the store refused them, they ended nobody."""
+        ids = [delivery.entry_id for delivery, _ in accepted]
+        with suppress(RedisError):
+            self._client.xclaim(stream, GROUP, self._consumer, 0, cast(Any, ids), retrycount=0, justid=True)
 
     def _bury(self, delivery: Delivery, fields: Fields, reason: str) -> bool:
         """Put an entry aside for a person; False where Redis takes no dead letter now, to be tried again."""
@@ -253,6 +295,13 @@ class TriggerConsumer:
         self._queue.bury(delivery, reason, self._clock.now())
         log.warning("trigger.rejected", stream=delivery.stream, entry_id=delivery.entry_id, reason=reason)
         return True
+
+
+_DEADLY = f"delivered {MAX_DELIVERIES} times, and the process ended each time before it was stored"
+
+
+def _delivery(stream: str, entry_id: bytes, fields: Fields) -> Delivery:
+    return Delivery(stream=stream, entry_id=entry_id.decode(), payload_sha256=payload_sha256(fields))
 
 
 def _cut(fields: Fields) -> bytes:

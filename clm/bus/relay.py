@@ -48,14 +48,16 @@ class OutboxRelay:
             return 0
         with talking_to(self._client):
             pipeline = self._client.pipeline(transaction=False)
+            pipeline.info("server")  # on the same connection: it names the server that takes the events
             for row in rows:
                 fields = envelope(row, source=self._source, host=self._host)
                 pipeline.xadd(event_stream(row.event_type), fields, maxlen=self._maxlen, approximate=True)  # type: ignore[arg-type]
-            replies = pipeline.execute(raise_on_error=False)
+            about, *replies = pipeline.execute(raise_on_error=False)
         answered = list(zip(rows, replies, strict=True))
         taken = [row for row, reply in answered if not isinstance(reply, Exception)]
         if taken:
-            self._outbox.mark_published([row.seq for row in taken])
+            server = about["run_id"] if isinstance(about, dict) else ""
+            self._outbox.mark_published([row.seq for row in taken], server)
         for row in taken:
             log.info("event.published", type=row.event_type, seq=row.seq, event_id=row.event_id)
         refusal = next(

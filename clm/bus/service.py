@@ -8,13 +8,17 @@ from datetime import datetime
 
 import structlog
 
+from clm.bus.confirm import Confirmation
 from clm.bus.inbox import TriggerConsumer
 from clm.bus.relay import BATCH, Heartbeat, OutboxRelay
+from clm.clock import iso
 from clm.errors import BusUnavailable, ClmError
+from clm.events import PerformanceAlert
 from clm.ports import Clock, Outbox, StopSignal
 
 log = structlog.get_logger()
 
+MODEL = "patchtst"
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 30.0
 SLICE_S = 1.0
@@ -71,6 +75,7 @@ class BusWorker:
         self,
         consumer: TriggerConsumer,
         relay: OutboxRelay,
+        confirmation: Confirmation,
         heartbeat: Heartbeat,
         outbox: Outbox,
         clock: Clock,
@@ -79,6 +84,7 @@ class BusWorker:
     ) -> None:
         self._consumer = consumer
         self._relay = relay
+        self._confirmation = confirmation
         self._heartbeat = heartbeat
         self._outbox = outbox
         self._clock = clock
@@ -131,7 +137,11 @@ class BusWorker:
             self._note_lost(read)
             return False
         self._note_connected()
-        failures = [read, self._attempt(self._publish), self._attempt(self._beat), *self._blocked()]
+        steps = (self._confirm, self._publish, self._beat)
+        failures = [read, *(self._attempt(step) for step in steps), *self._blocked()]
+        if down := next((failure for failure in failures if failure and failure.code == "REDIS_DOWN"), None):
+            self._note_lost(down)
+            return False
         self._note_failure(next((failure for failure in failures if failure), None))
         return read is None
 
@@ -146,7 +156,33 @@ class BusWorker:
         return None
 
     def _consume(self) -> None:
-        self._consumer.poll_once(block_ms=1 if self._behind else None)
+        try:
+            self._consumer.poll_once(block_ms=1 if self._behind else None)
+        finally:
+            self._tell_lost()
+
+    def _tell_lost(self) -> None:
+        """Alert an operator: somebody asked for a retrain and Redis no longer knows."""
+        lost = self._consumer.losses.lost
+        if not lost:
+            return
+        alerts = [
+            PerformanceAlert(
+                model_id=MODEL,
+                severity="warning",
+                message=f"{n} triggers on {stream} were trimmed before they were read; the schedule goes on",
+                timestamp=iso(self._clock.now()),
+                metadata={"code": "TRIGGER_LOST", "stream": stream, "n": n},
+            )
+            for stream, n in lost.items()
+        ]
+        self._outbox.append(alerts, "trigger.lost")
+        lost.clear()
+
+    def _confirm(self) -> None:
+        flushed = self._consumer.streams_gone
+        self._confirmation.look(flushed=flushed)
+        self._consumer.streams_gone = False
 
     def _publish(self) -> None:
         self._behind = False
@@ -193,6 +229,7 @@ class BusWorker:
             self._last_error = exc.message
         self._count_waiting()
         self._consumer.forget()
+        self._confirmation.forget()
         self._say("bus.lost", exc, at_once=was_connected)
 
     def _note_failure(self, exc: ClmError | None) -> None:

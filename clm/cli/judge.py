@@ -1,5 +1,6 @@
-"""Verbs that judge again what is there: gates."""
+"""Verbs that judge again what is there: gates, verify-run."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -37,3 +38,17 @@ def gates(settings: Settings, say: Say, version: str, file: Path | None) -> obje
         "gates": gate_rows(verdicts),
     }
     return Answer(answer, exit_code=0 if passed else 1)
+
+
+@verb("verify-run")
+@click.argument("run_id")
+def verify_run(settings: Settings, say: Say, run_id: str) -> object:
+    """Compute figures, verdicts and decision of a run anew and check its files; exit 1 on a difference."""
+    from clm.daemon.verify_run import verify_run as check
+
+    checks = check(settings, run_id)
+    for one in checks:
+        say(f"{'ok' if one.agrees else 'FAULT':5}  {one.name:16}  {one.message}")
+    agrees = all(one.agrees for one in checks)
+    answer = {"run_id": run_id, "agrees": agrees, "checks": [asdict(one) for one in checks]}
+    return Answer(answer, exit_code=0 if agrees else 1)

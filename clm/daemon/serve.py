@@ -4,6 +4,7 @@ import socket
 import threading
 from pathlib import Path
 
+from clm.bus.confirm import Confirmation
 from clm.bus.inbox import TriggerConsumer, consumer_name
 from clm.bus.relay import Heartbeat
 from clm.bus.service import BusWorker
@@ -49,6 +50,7 @@ def serve(settings: Settings) -> None:
         bus = BusWorker(
             consumer=TriggerConsumer(client, wired.queue, wired.clock, consumer=consumer_name(_machine_id())),
             relay=relay_of(client, wired.outbox),
+            confirmation=Confirmation(client, wired.outbox, wired.clock),
             heartbeat=Heartbeat(client, wired.clock),
             outbox=wired.outbox,
             clock=wired.clock,

@@ -82,7 +82,7 @@ class SubprocessTrainer:
             raise _interrupted(watch)
         if code:
             raise _failure(code, watch, oom_killed=self._oom_kills() != oom_kills_before)
-        return read_result(job.directory, len(dataset.split.test))
+        return read_result(job.directory, len(dataset.split.test), len(dataset.split.validation))
 
     def _start(self, job: TrainingJob) -> Child:
         # The parent's pid lets the child notice that it was orphaned before it could tie itself to us.

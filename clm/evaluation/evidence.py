@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 
+from clm.data.dataset import Dataset
+from clm.domain.job import TrainingResult
 from clm.domain.ledger import PastAttempts
 from clm.domain.proof import ServingProof
 from clm.domain.sample import Floats
-from clm.evaluation.evaluate import compare
+from clm.evaluation.evaluate import compare, rows_of, rows_of_part
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
 from clm.evaluation.predictions import ScoredRows, TestRows
 
@@ -24,6 +26,33 @@ class Evidence:
     policy: EvaluationPolicy
     past: PastAttempts
     serving: ServingProof | None
+
+
+def evidence_of(
+    dataset: Dataset,
+    training: TrainingResult,
+    *,
+    policy: EvaluationPolicy,
+    past: PastAttempts,
+    serving: ServingProof | None,
+) -> Evidence:
+    """Return what a training is judged on: the test part, and the validation part for thresholds."""
+    validation = None
+    if training.p_validation_N is not None:
+        rows = rows_of_part(dataset, dataset.split.validation)
+        validation = ScoredRows(rows=rows, p_N=training.p_validation_N)
+    return Evidence(
+        rows=rows_of(dataset),
+        p_candidate_N=training.p_candidate_N,
+        p_champion_N=training.p_champion_N,
+        champion_absent_because=training.champion_absent_because,
+        p_logistic_N=training.p_logistic_N,
+        base_rate=dataset.base_rate,
+        validation=validation,
+        policy=policy,
+        past=past,
+        serving=serving,
+    )
 
 
 def comparison_of(evidence: Evidence) -> Comparison:

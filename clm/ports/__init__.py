@@ -1,6 +1,6 @@
 """What the core needs of the world; adapters in store, bus, promotion and daemon fulfil these."""
 
-from clm.ports.delivery import Outbox, OutboxRow, TaskQueue
+from clm.ports.delivery import BusState, Outbox, OutboxRow, TaskQueue
 from clm.ports.learning import (
     Brake,
     CandleSource,
@@ -36,6 +36,7 @@ from clm.ports.time import Clock, StopSignal
 
 __all__ = [
     "Brake",
+    "BusState",
     "CandleSource",
     "Clock",
     "Control",

@@ -54,10 +54,31 @@ class OutboxRow:
     correlation_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusState:
+    """What the bus says of itself, as far as published events depend on it."""
+
+    server: str
+    """Another one after every start."""
+    saved: bool
+    """A save to disk ended since the last look."""
+    appends: bool
+    """Every command is in a file within a second or two."""
+    flushed: bool
+    """A stream was found gone."""
+
+
 class Outbox(Protocol):
     """Events written with the state they tell of."""
 
     def append(self, events: Sequence[Event], trace_id: str) -> None: ...
     def unpublished(self, limit: int) -> list[OutboxRow]: ...
-    def mark_published(self, seqs: Sequence[int]) -> None: ...
+    def mark_published(self, seqs: Sequence[int], server: str) -> None:
+        """Note that these events reached this life of the server."""
+        ...
+
+    def settle(self, state: BusState) -> int:
+        """Note what the server surely kept, put back what it may have lost; return how many those are."""
+        ...
+
     def waiting_count(self) -> int: ...

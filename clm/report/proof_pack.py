@@ -65,6 +65,8 @@ class ProofPack:
     training: TrainingResult | None = None
     comparison: Comparison | None = None
     verdicts: Sequence[GateVerdict] = ()
+    evidence_sha256: str | None = None
+    """Of predictions.npz, from which figures and verdicts can be computed again."""
     diagnosis: Diagnosis | None = None
     """None where nothing was rejected, or nobody asks why."""
     decision: Decision | None = None
@@ -121,6 +123,7 @@ def as_document(pack: ProofPack) -> dict[str, Plain]:
         "metrics": metrics_side_by_side(pack.comparison),
         "attempt": attempt_section(pack.comparison) if pack.comparison else None,
         "gates": [*gate_rows(pack.verdicts)],
+        "evidence_sha256": pack.evidence_sha256,
         "diagnosis": diagnosis_section(pack.diagnosis) if pack.diagnosis else None,
         "decision": pack.decision.kind.value if pack.decision else None,
         "reasons": list(pack.decision.reasons) if pack.decision else [],

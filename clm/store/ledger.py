@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from clm.clock import iso
 from clm.domain.chain import hash_of
-from clm.domain.ledger import GENESIS, LedgerEntry, LedgerRow
+from clm.domain.ledger import GENESIS, LedgerEntry, LedgerKind, LedgerRow
 from clm.ports import RunStatus
 from clm.store.json_text import to_text
 from clm.store.schema import has_table
@@ -44,6 +44,15 @@ def chained(entry: LedgerEntry, now: datetime, *, seq: int, previous: str) -> Le
         sha256="",
     )
     return replace(row, sha256=hash_of(row))
+
+
+def row_of(connection: Connection, kind: LedgerKind, subject: str) -> LedgerRow | None:
+    """Return the row of a subject, None where there is none."""
+    if not has_table(connection, ledger.name):
+        return None
+    known = select(ledger).where(ledger.c.kind == kind.value, ledger.c.subject == subject)
+    found = connection.execute(known).first()
+    return _row(found) if found else None
 
 
 def all_rows(connection: Connection) -> list[LedgerRow]:

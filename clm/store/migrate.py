@@ -11,7 +11,7 @@ from clm.store.schema import schema_version
 from clm.store.tables import VERSION_TABLE
 from clm.store.transactions import BUSY_LIMIT_S, Store
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """All that this program knows, oldest first; a test compares them with the files in migrations/versions."""
 
 

@@ -2,21 +2,25 @@
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, or_, select, true, update
 from sqlalchemy.engine import Connection
 
 from clm.clock import iso
 from clm.events import Event
-from clm.ports import Clock, OutboxRow
+from clm.ports import BusState, Clock, OutboxRow
 from clm.store.json_text import to_text
 from clm.store.schema import has_table
 from clm.store.tables import outbox
 from clm.store.transactions import BUSY_LIMIT_S, Store
 
+SURE_SAVES = 2
+"""A save tells of what was there when it began; the first to end after our XADD may have begun before it."""
+APPENDED_AFTER_S = 2.0
+"""The append-only file is synced every second where nobody chose otherwise."""
 _CHUNK = 500
 """Numbers in one IN list; SQLite has a limit, and old ones a low one."""
 
@@ -77,8 +81,8 @@ class SqliteOutbox:
             for row in rows
         ]
 
-    def mark_published(self, seqs: Sequence[int]) -> None:
-        """Note that these events reached the bus; an event noted before keeps its first time."""
+    def mark_published(self, seqs: Sequence[int], server: str) -> None:
+        """Note that these events reached this life of the server; one noted before keeps its first time."""
         if not seqs:
             return
         rest = iter(seqs)
@@ -87,7 +91,7 @@ class SqliteOutbox:
                 connection.execute(
                     update(outbox)
                     .where(outbox.c.seq.in_(chunk), outbox.c.published_at.is_(None))
-                    .values(published_at=iso(self._clock.now()))
+                    .values(published_at=iso(self._clock.now()), server=server, saves_seen=0)
                 )
 
     def forget(self, before: datetime, *, keep: int) -> int:
@@ -96,6 +100,36 @@ class SqliteOutbox:
             newest = connection.execute(select(func.max(outbox.c.seq))).scalar() or 0
             old = outbox.c.published_at < iso(before)  # what waits has none, and is never old
             return connection.execute(delete(outbox).where(old, outbox.c.seq <= newest - keep)).rowcount
+
+    def settle(self, state: BusState) -> int:
+        """Note what the server surely kept, put back what it may have lost; return how many those are.
+
+        What is put back is unpublished again: it goes out with its old event_id. The write lock is taken
+        only where there is something to note.
+        """
+        unsure = and_(outbox.c.published_at.is_not(None), outbox.c.is_kept == 0)
+        lost = and_(unsure, true() if state.flushed else outbox.c.server != state.server)
+        here = and_(unsure, outbox.c.server == state.server)
+        with self._store.reading() as connection:
+            if not has_table(connection, outbox.name):
+                return 0
+            noted = here if state.saved or state.appends else lost
+            if not connection.execute(select(outbox.c.seq).where(or_(lost, noted)).limit(1)).first():
+                return 0
+        with self._store.writing() as connection:
+            put_back = update(outbox).where(lost).values(published_at=None, server="", saves_seen=0)
+            again = connection.execute(put_back).rowcount
+            if state.saved:
+                connection.execute(update(outbox).where(here).values(saves_seen=outbox.c.saves_seen + 1))
+                connection.execute(
+                    update(outbox).where(here, outbox.c.saves_seen >= SURE_SAVES).values(is_kept=1)
+                )
+            if state.appends:
+                appended_by = iso(self._clock.now() - timedelta(seconds=APPENDED_AFTER_S))
+                connection.execute(
+                    update(outbox).where(here, outbox.c.published_at <= appended_by).values(is_kept=1)
+                )
+        return again
 
     def waiting_count(self) -> int:
         """Return how many events wait."""

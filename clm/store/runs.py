@@ -16,7 +16,7 @@ from clm.errors import DataError
 from clm.events import Event
 from clm.ports import Clock, RunRecord, RunStatus
 from clm.store.json_text import from_text
-from clm.store.ledger import all_rows, append, closed_runs
+from clm.store.ledger import all_rows, append, closed_runs, row_of
 from clm.store.model_rows import add_model, model_is_known
 from clm.store.outbox import insert_events
 from clm.store.run_rows import close_run, correlation_of, open_run
@@ -123,6 +123,11 @@ class SqliteJournal:
         """Return what the ledger says to the next attempt; nothing where our tables have not been made."""
         rows, found = self._examined(())
         return standing_of(rows, found[0].message if found else None)
+
+    def ledger_row(self, kind: LedgerKind, subject: str) -> LedgerRow | None:
+        """Return the row of a subject, None where there is none."""
+        with self._store.reading() as connection:
+            return row_of(connection, kind, subject)
 
     def ledger_breaks(self, heads: Sequence[Head]) -> list[Break]:
         """Return where the ledger is broken and nobody accepted it; `heads` are what others saw of it."""

@@ -85,14 +85,25 @@ outbox = Table(
     Column("correlation_id", String, nullable=False),
     Column("created_at", String, nullable=False),
     Column("published_at", String),
+    Column("server", String, nullable=False, server_default=""),
+    Column("saves_seen", Integer, nullable=False, server_default="0"),
+    Column("is_kept", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
+"""`is_kept`: the server that took it has it on disk; else a restart of that server brings it back to us."""
 
 Index(
     "ix_clm_outbox_waiting",
     outbox.c.seq,
     sqlite_where=text("published_at IS NULL"),
     postgresql_where=text("published_at IS NULL"),
+)
+
+Index(
+    "ix_clm_outbox_unsure",
+    outbox.c.seq,
+    sqlite_where=text("published_at IS NOT NULL AND is_kept = 0"),
+    postgresql_where=text("published_at IS NOT NULL AND is_kept = 0"),
 )
 
 runs = Table(

@@ -70,6 +70,7 @@ def train_job(
         p_logistic_N=score_logistic(arrays),
         p_champion_N=champion.p_N,
         champion_absent_because=champion.absent_because,
+        p_validation_N=p_win(logits(served, raw, validation.row_N)),
         notes=_notes(job, fitted, difference, [bool(live) for live in live_C]),
     )
 

@@ -44,6 +44,7 @@ def _tells_of_memory(error: Exception) -> bool:
 
 def _train(directory: Path) -> None:
     # Imported here, after the tie to the parent: torch alone takes seconds in which the parent may die.
+    from clm.training.figures import figures_of
     from clm.training.logistic import score_folds
     from clm.training.run import train_job
 
@@ -56,7 +57,7 @@ def _train(directory: Path) -> None:
 
         result = train_job(job, arrays, tell)
     notes = {**result.notes, "logistic_folds": score_folds(arrays)}
-    write_result(directory, replace(result, notes=notes))
+    write_result(directory, replace(result, notes=notes, figures=figures_of(arrays, result)))
 
 
 def _end(code: ChildExit, message: str) -> ChildExit:

@@ -15,7 +15,8 @@ from clm.bus.client import connect
 from clm.bus.inbox import TriggerConsumer
 from clm.clock import SystemClock
 from clm.domain.task import Delivery, Trigger
-from clm.ports import OutboxRow
+from clm.events import Event
+from clm.ports import BusState, OutboxRow
 
 BINARY = shutil.which("redis-server")
 
@@ -157,6 +158,9 @@ class MemoryOutbox:
     def __init__(self) -> None:
         self.rows: list[OutboxRow] = []
         self.published: set[int] = set()
+        self.servers: dict[int, str] = {}
+        self.appended: list[Event] = []
+        self.states: list[BusState] = []
         self.fail_mark: Exception | None = None
 
     def add(self, n: int, event_type: str = "learning.retraining.completed") -> None:
@@ -174,14 +178,25 @@ class MemoryOutbox:
                 )
             )
 
+    def append(self, events: Sequence[Event], trace_id: str) -> None:
+        self.appended += events
+
     def unpublished(self, limit: int) -> list[OutboxRow]:
         return [row for row in self.rows if row.seq not in self.published][:limit]
 
-    def mark_published(self, seqs: Sequence[int]) -> None:
+    def settle(self, state: BusState) -> int:
+        self.states.append(state)
+        lost = {seq for seq, server in self.servers.items() if state.flushed or server != state.server}
+        self.published -= lost
+        self.servers = {seq: server for seq, server in self.servers.items() if seq not in lost}
+        return len(lost)
+
+    def mark_published(self, seqs: Sequence[int], server: str) -> None:
         error, self.fail_mark = self.fail_mark, None
         if error:
             raise error
         self.published.update(seqs)
+        self.servers |= dict.fromkeys(seqs, server)
 
     def waiting_count(self) -> int:
         return len(self.rows) - len(self.published)

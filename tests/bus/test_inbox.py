@@ -7,7 +7,7 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from clm.bus.inbox import BATCH, GROUP, consumer_name
+from clm.bus.inbox import BATCH, GROUP, MAX_DELIVERIES, consumer_name
 from clm.bus.streams import MANUAL_RETRAIN, MODEL_RETRAIN
 from clm.errors import BusUnavailable, ConfigError, StoreBusy
 
@@ -69,7 +69,8 @@ def test_a5_a_store_that_takes_nothing_leaves_the_trigger_unacknowledged(client,
 def test_c3_restarts_leave_one_consumer_and_nothing_pending(client, plain, queue, make_consumer):
     """A consumer named after its pid strands what it had read."""
     make_consumer(client).poll_once()
-    for _ in range(5):
+    plain.xadd(MODEL_RETRAIN, WISH)
+    for _ in range(4):
         plain.xadd(MODEL_RETRAIN, WISH)
         queue.fail_before = KeyboardInterrupt()
         with pytest.raises(KeyboardInterrupt):
@@ -159,6 +160,86 @@ def test_c6_ten_thousand_triggers_are_one_task_and_nothing_is_left_pending(
     calls = plain.info("commandstats")["cmdstat_xack"]["calls"]
     assert calls - before.get("cmdstat_xack", {"calls": 0})["calls"] <= 10_000 / BATCH
     assert len(lines) <= 10_000 / BATCH
+
+
+def test_c5_an_entry_that_ends_the_process_each_time_is_put_aside_unread(client, plain, queue, make_consumer):
+    """A poison that no parser meets: the dead letter says how often it was tried."""
+    bad = plain.xadd(MODEL_RETRAIN, WISH)
+    for _ in range(MAX_DELIVERIES):
+        queue.fail_before = KeyboardInterrupt()
+        with pytest.raises(KeyboardInterrupt):
+            make_consumer(client).poll_once()
+    good = plain.xadd(MODEL_RETRAIN, WISH)
+    queue.fail_before = None
+    assert make_consumer(client).poll_once() == 2
+    assert [(letter["orig_id"], "5 times" in letter["reason"]) for _, letter in plain.xrange(DLQ)] == [
+        (bad, True)
+    ]
+    assert [delivery.entry_id for delivery, what in queue.inbox.items() if isinstance(what, int)] == [good]
+    assert pending(plain) == 0
+
+
+def test_c5_a_store_that_refuses_makes_no_poison_of_what_it_refuses(client, plain, queue, make_consumer):
+    """An innocent trigger waits for as long as the store is busy, over restarts too."""
+    plain.xadd(MODEL_RETRAIN, WISH)
+    for _ in range(3 * MAX_DELIVERIES):
+        queue.fail_before = StoreBusy("STORE_BUSY", "somebody holds the lock")
+        with pytest.raises(StoreBusy):
+            make_consumer(client).poll_once()
+    assert make_consumer(client).poll_once() == 1
+    assert (len(queue.triggers), queue.buried(), plain.exists(DLQ)) == (1, [], 0)
+
+
+def test_c5_what_another_machine_died_of_is_not_taken_over_for_ever(client, plain, queue, make_consumer):
+    """Claiming counts as a delivery; two machines must not hand the poison to each other."""
+    make_consumer(client).poll_once()
+    bad = plain.xadd(MODEL_RETRAIN, WISH)
+    plain.xreadgroup(GROUP, "clm@other", {MODEL_RETRAIN: ">"})
+    plain.xclaim(MODEL_RETRAIN, GROUP, "clm@other", 0, [bad], retrycount=MAX_DELIVERIES)
+    assert make_consumer(client, claim_idle_ms=0).poll_once() == 1
+    assert [letter["orig_id"] for _, letter in plain.xrange(DLQ)] == [bad]
+    assert queue.triggers == []
+
+
+def test_c11_triggers_that_were_trimmed_unread_are_counted_and_said_once(client, plain, queue, make_consumer):
+    """A producer's MAXLEN; Redis's own lag would say 6 here."""
+    consumer = make_consumer(client)
+    plain.xadd(MODEL_RETRAIN, WISH)
+    consumer.poll_once()
+    for _ in range(6):
+        plain.xadd(MODEL_RETRAIN, WISH)
+    plain.xtrim(MODEL_RETRAIN, maxlen=3, approximate=False)
+    with capture_logs() as lines:
+        assert consumer.poll_once() == 3
+        consumer.poll_once()
+    assert [line["n"] for line in lines if line["event"] == "trigger.lost"] == [3]
+    assert consumer.losses.lost == {MODEL_RETRAIN: 3}
+
+
+def test_c11_a_stream_that_was_trimmed_to_nothing_is_told_once_and_more_of_it_again(
+    client, plain, make_consumer
+):
+    """Nothing is left to read, so the counters stay as they are."""
+    consumer = make_consumer(client)
+    plain.xadd(MODEL_RETRAIN, WISH)
+    consumer.poll_once()
+    with capture_logs() as lines:
+        for n in (2, 0, 4):
+            for _ in range(n):
+                plain.xadd(MODEL_RETRAIN, WISH)
+            plain.xtrim(MODEL_RETRAIN, maxlen=0, approximate=False)
+            consumer.poll_once(1)
+    assert [line["n"] for line in lines if line["event"] == "trigger.lost"] == [2, 4]
+
+
+def test_c11_what_was_read_before_it_was_trimmed_is_no_loss(client, plain, make_consumer):
+    """The usual case: the stream is bounded, and we are quick enough."""
+    consumer = make_consumer(client)
+    with capture_logs() as lines:
+        for _ in range(5):
+            plain.xadd(MODEL_RETRAIN, WISH, maxlen=2, approximate=False)
+            consumer.poll_once()
+    assert [line["event"] for line in lines if line["event"] == "trigger.lost"] == []
 
 
 def test_c7_the_same_wish_twice_is_one_open_task(client, plain, queue, make_consumer):

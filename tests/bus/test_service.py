@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from clm.bus.brake import RedisBrake
 from clm.bus.client import talking_to
+from clm.bus.confirm import Confirmation
 from clm.bus.relay import Heartbeat, OutboxRelay
 from clm.bus.service import Backoff, BusStatus, BusWorker
 from clm.bus.streams import HEARTBEAT_KEY, MODEL_RETRAIN, TRIGGER_STREAMS
@@ -51,6 +52,7 @@ def start(client, outbox, make_consumer):
         worker = BusWorker(
             consumer,
             OutboxRelay(client, outbox, host="h"),
+            Confirmation(client, outbox, clock),
             Heartbeat(client, clock),
             outbox,
             clock,
@@ -186,7 +188,8 @@ def test_i10_a_wrong_password_is_safe_and_heals_when_the_password_does(start, pl
 
 ACL = (
     "~quantum:stream:* ~quantum:svc:quantum-clm:* %R~quantum:learning:frozen %R~quantum:system:mode -@all "
-    "+xadd +xreadgroup +xack +xautoclaim +xgroup|create +get +set +ping +select"
+    "+xadd +xreadgroup +xack +xautoclaim +xclaim +xpending +xgroup|create +xinfo|stream +xinfo|groups "
+    "+get +set +ping +info +select"
 )
 
 
@@ -203,6 +206,8 @@ def test_i10_the_smallest_acl_is_enough_for_all_we_do(
     plain.xadd(MODEL_RETRAIN, {"x": "poison"})
     assert make_consumer(client, claim_every_s=0).poll_once() == 2
     assert OutboxRelay(client, outbox, host="h").drain_once() == 2
+    assert Confirmation(client, outbox, clock).look() == 0
+    assert len(outbox.states) == 1
     Heartbeat(client, clock).beat()
     brake = RedisBrake(client)
     assert brake.frozen_because() is None
@@ -211,6 +216,26 @@ def test_i10_the_smallest_acl_is_enough_for_all_we_do(
         with pytest.raises(BusUnavailable) as caught, talking_to(client):
             client.execute_command(*command.split())
         assert caught.value.code == "REDIS_AUTH"
+
+
+def talk(client) -> int:
+    with talking_to(client):
+        client.ping()
+    return 0
+
+
+@pytest.mark.needs_redis
+def test_i2_a_server_that_goes_away_between_two_steps_is_a_lost_connection(
+    server, client, start, plain, monkeypatch
+):
+    """Not a step that failed: whoever reads the status must not believe that Redis is up."""
+    one = start()
+    until(lambda: one.worker.status.connected)
+    monkeypatch.setattr(Confirmation, "look", lambda self, **_: server.kill() or talk(client))
+    with capture_logs() as lines:
+        until(lambda: not one.worker.status.connected)
+        one.end()
+    assert [line["event"] for line in lines][:1] == ["bus.lost"]
 
 
 def test_i2_the_wait_grows_from_a_tenth_of_a_second_to_thirty_with_jitter():
@@ -243,3 +268,20 @@ def test_the_status_says_since_when_and_how_many(clock, connected, waiting, text
         connected=connected, since=clock.now(), waiting=waiting, last_error=None, tick_age_s=0.0
     )
     assert status.text == text
+
+
+@pytest.mark.needs_redis
+def test_c11_a_loss_of_triggers_is_an_alert_on_the_bus(start, plain, outbox, queue):
+    """The schedule goes on; somebody has to look at who trims the stream."""
+    plain.xadd(MODEL_RETRAIN, WISH)
+    one = start()
+    until(lambda: len(queue.triggers) == 1)
+    with plain.pipeline() as at_once:
+        at_once.xadd(MODEL_RETRAIN, WISH)
+        at_once.xadd(MODEL_RETRAIN, WISH, maxlen=1, approximate=False)
+        at_once.execute()
+    until(lambda: outbox.appended)
+    one.end()
+    (alert,) = outbox.appended
+    assert (alert.metadata["code"], alert.metadata["n"]) == ("TRIGGER_LOST", 1)
+    assert MODEL_RETRAIN in alert.message

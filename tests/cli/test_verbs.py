@@ -139,6 +139,9 @@ def test_one_cycle_from_the_command_line_tells_machines_everything(tmp_path, sto
     assert [run["run_id"] for run in runs] == [answer["run_id"]]
     shown = json.loads(clm(tmp_path, "show", answer["run_id"], "--json", "--store", str(store)).stdout)
     assert shown["decision"] == answer["decision"]
+    again = clm(tmp_path, "verify-run", answer["run_id"], "--json", "--store", str(store))
+    assert again.returncode == 0, again.stdout
+    assert json.loads(again.stdout)["agrees"] is True
     status = json.loads(clm(tmp_path, "status", "--json", "--store", str(store)).stdout)
     assert status["events_waiting"] == 2
     assert status["daemon"] == "not running"

@@ -266,11 +266,11 @@ def test_published_events_go_by_age_and_waiting_ones_never(server: Server) -> No
     outbox = SqliteOutbox(server.store, SystemClock())
     event = RetrainingStarted(model="patchtst", timestamp="t", job_id="r", trigger_reason="x")
     outbox.append([event] * (EVENTS_KEPT + 50), trace_id="r")
-    outbox.mark_published(range(1, 41))
+    outbox.mark_published(range(1, 41), "a server")
     long_after = datetime.now(UTC) + timedelta(days=1)
     assert outbox.forget(long_after, keep=EVENTS_KEPT) == 40
     assert outbox.waiting_count() == EVENTS_KEPT + 10
-    outbox.mark_published(range(41, EVENTS_KEPT + 51))
+    outbox.mark_published(range(41, EVENTS_KEPT + 51), "a server")
     assert outbox.forget(long_after, keep=EVENTS_KEPT) == 10
     assert outbox.forget(datetime.now(UTC) - timedelta(days=1), keep=0) == 0
 

@@ -55,6 +55,7 @@ def test_the_migrations_make_what_the_code_reads(store):
         store, "SELECT name FROM sqlite_master WHERE type = 'index' AND sql LIKE '%WHERE%' ORDER BY name"
     )
     assert [name for (name,) in indexes] == [
+        "ix_clm_outbox_unsure",
         "ix_clm_outbox_waiting",
         "ux_clm_models_one_active",
         "ux_clm_promotions_one_open",

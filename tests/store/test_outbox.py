@@ -42,8 +42,8 @@ def test_a_published_event_waits_no_longer_and_the_others_keep_their_ids(outbox,
     """A reader tells duplicates by the id, so a second try must carry the same."""
     outbox.append([started() for _ in range(1200)], "t")
     before = {row.seq: row.event_id for row in outbox.unpublished(2000)}
-    outbox.mark_published([seq for seq in before if seq > 1])
-    outbox.mark_published([])
+    outbox.mark_published([seq for seq in before if seq > 1], "A")
+    outbox.mark_published([], "A")
     (left,) = outbox.unpublished(10)
     assert (left.seq, left.event_id) == (1, before[1])
     assert outbox.waiting_count() == 1

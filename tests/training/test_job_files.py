@@ -126,7 +126,7 @@ def answered(tmp_path: Path, trained: Trained) -> tuple[Path, TrainingResult]:
 def test_a_result_survives_the_way_to_the_parent(answered: tuple[Path, TrainingResult]) -> None:
     """Predictions to the last bit: the gates are computed from them."""
     directory, result = answered
-    read = read_result(directory, len(result.p_candidate_N))
+    read = read_result(directory, len(result.p_candidate_N), len(result.p_validation_N))
     np.testing.assert_array_equal(read.p_candidate_N, result.p_candidate_N)
     np.testing.assert_array_equal(read.p_logistic_N, result.p_logistic_N)
     assert read.p_champion_N is None
@@ -187,5 +187,5 @@ def test_e13_an_answer_that_lies_or_is_torn_is_refused(
     assert len(result.p_candidate_N) == len(HALF)
     spoil(directory)
     with pytest.raises(TrainingError, match=said) as caught:
-        read_result(directory, len(HALF))
+        read_result(directory, len(HALF), len(result.p_validation_N))
     assert caught.value.code == "RESULT_INVALID"

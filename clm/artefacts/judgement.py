@@ -1,0 +1,60 @@
+"""What a run's verdicts rest on, kept beside its proof pack as predictions.npz: anybody can judge again."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from clm.artefacts.files import replace_durably
+from clm.artefacts.records import encode_record, read_record
+from clm.errors import ArtefactError
+from clm.evaluation.evaluation import Comparison
+from clm.evaluation.evidence import Evidence, comparison_of
+from clm.gates.catalogue import judge
+from clm.gates.policy import GatePolicy
+from clm.gates.verdict import GateVerdict
+
+PREDICTIONS = "predictions.npz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """Evidence and the bars it was held against."""
+
+    evidence: Evidence
+    gates: GatePolicy
+
+    def comparison(self) -> Comparison:
+        """Measure, with numpy alone."""
+        return comparison_of(self.evidence)
+
+    def verdicts(self, comparison: Comparison) -> tuple[GateVerdict, ...]:
+        """Ask every gate."""
+        return judge(comparison, self.gates)
+
+
+def write_judgement(directory: Path, judgement: Judgement) -> str:
+    """Write predictions.npz durably and return its sha256.
+
+    Raises:
+        ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION, IO_ERROR.
+    """
+    data = encode_record(judgement)
+    replace_durably(directory / PREDICTIONS, data, mode=0o640)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_judgement(directory: Path) -> Judgement:
+    """Return what a run was judged on.
+
+    Raises:
+        ArtefactError: EVIDENCE_UNREADABLE.
+    """
+    path = directory / PREDICTIONS
+    try:
+        return read_record(Judgement, path)
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise ArtefactError(
+            "EVIDENCE_UNREADABLE",
+            f"{path} does not hold what a run was judged on: {str(exc) or type(exc).__name__}; "
+            "it was damaged, or is of another version of the program",
+        ) from exc

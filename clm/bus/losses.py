@@ -1,0 +1,85 @@
+"""Triggers that were trimmed from a stream before we read them: counted, for nobody can bring them back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+import structlog
+from redis.exceptions import NoPermissionError
+
+log = structlog.get_logger()
+
+
+class LossCounter:
+    """Compares what was ever added to a stream with what was read and what is there; for one thread.
+
+    Redis's own `lag` is wrong after a trim, and its count of what was read heals with the next read: it
+    is taken over at the start, and counted on here.
+    """
+
+    def __init__(self, client: redis.Redis, group: str) -> None:
+        self._client = client
+        self._group = group.encode()
+        self._read_of: dict[str, int] = {}
+        """How many entries of a stream were ever read or told as lost, since the group began."""
+        self._may_ask = True
+        self.lost: dict[str, int] = {}
+        """By stream, since somebody last looked; whoever looks clears it."""
+
+    def forget(self) -> None:
+        """Take the server's word again: the connection or a stream was lost."""
+        self._read_of.clear()
+
+    def note_read(self, stream: str, n: int) -> None:
+        """Count what was read."""
+        if stream in self._read_of:
+            self._read_of[stream] += n
+
+    def look(self, streams: Sequence[str]) -> None:
+        """Count what is lost on these streams by now."""
+        if not self._may_ask:
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        for stream in streams:
+            pipeline.xinfo_stream(stream)
+            pipeline.xinfo_groups(stream)
+        replies = pipeline.execute(raise_on_error=False)
+        for stream, about, groups in zip(streams, replies[::2], replies[1::2], strict=True):
+            if isinstance(about, NoPermissionError) or isinstance(groups, NoPermissionError):
+                self._may_ask = False
+                log.warning("trigger.losses_unseen", reason="the ACL lacks +xinfo|stream +xinfo|groups")
+                return
+            if isinstance(about, Exception) or isinstance(groups, Exception):
+                continue  # a stream that vanished, or became something else, is met by the read
+            ours = next((group for group in groups if group["name"] == self._group), None)
+            if ours:
+                self._compare(stream, about, ours)
+
+    def _compare(self, stream: str, about: dict[str, Any], group: dict[str, Any]) -> None:
+        """Lost is what was added, less what was read, less what waits to be read."""
+        added, read = about.get("entries-added"), group.get("entries-read")
+        if added is None or read is None:
+            return  # before Redis 7, or a group that has read nothing: what is older is no loss of ours
+        # Where another machine reads too, only Redis knows how much the group has read.
+        known = self._read_of.get(stream, int(read)) if group["consumers"] == 1 else int(read)
+        if known > added:
+            known = int(read)  # the stream began anew
+        unread = _unread(about, _place(group["last-delivered-id"]))
+        lost = 0 if unread is None else int(added) - known - unread
+        self._read_of[stream] = known + max(0, lost)
+        if lost > 0:
+            self.lost[stream] = self.lost.get(stream, 0) + lost
+            log.error("trigger.lost", stream=stream, n=lost)
+
+
+def _unread(about: dict[str, Any], delivered: tuple[int, int]) -> int | None:
+    """Return how many entries wait to be read where that needs no counting: all of them, or none."""
+    first, last = about["first-entry"], about["last-entry"]
+    if not first or _place(first[0]) > delivered:
+        return int(about["length"])
+    return 0 if _place(last[0]) <= delivered else None
+
+
+def _place(entry_id: bytes) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition(b"-")
+    return int(milliseconds), int(number or 0)

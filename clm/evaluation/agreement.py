@@ -1,0 +1,27 @@
+"""Two implementations measure the same predictions: numpy in the parent, scikit-learn in the child."""
+
+import math
+from collections.abc import Mapping
+
+from clm.evaluation.evaluation import Comparison
+
+TOLERANCE = 1e-9
+"""Two orders of adding up differ in the last digits; a wrong row or a wrong formula by far more."""
+
+
+def disagreements(comparison: Comparison, figures: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    """Return where the child's figures are not ours, one sentence each; NaN agrees with NaN alone."""
+    measured = (comparison.candidate, comparison.champion, comparison.logistic)
+    ours = {evaluation.name: evaluation for evaluation in measured if evaluation}
+    found = []
+    for predictor, theirs in figures.items():
+        for name, figure in theirs.items():
+            own = getattr(ours.get(predictor), name, None)
+            if own is None or not _alike(own, figure):
+                found.append(f"{name} of the {predictor} is {figure!r} there and {own!r} here")
+    return tuple(found)
+
+
+def _alike(own: float, figure: float) -> bool:
+    both_unknown = math.isnan(own) and math.isnan(figure)
+    return both_unknown or math.isclose(own, figure, rel_tol=0.0, abs_tol=TOLERANCE)
