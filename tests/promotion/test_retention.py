@@ -79,9 +79,11 @@ def test_f12_nothing_that_anybody_could_be_pointed_to_is_ever_surplus(
         open_record=record(*promoting) if promoting else None,
         pinned=pinned,
     )
+    asked = {name for name in (named, running, *(promoting or ())) if name}
+    assert {path_of(name) for name in asked} <= in_use
     gone = {r.version for r in surplus_models(reigns, in_use)}
     champions = list(dict.fromkeys(name for name, _ in history))[:CHAMPIONS_KEPT]
-    assert gone.isdisjoint({*champions, named, running, *(promoting or ())})
+    assert gone.isdisjoint({*champions, *asked})
     if pinned in {name for name, _ in history}:
         assert pinned not in gone
     brought = {name for name, kind in history if kind is PromotionKind.CYCLE}
