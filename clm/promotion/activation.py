@@ -43,11 +43,11 @@ def go_live(work: Workplace, version: str) -> Activation:
     live = with_flag(before.data, SHADOW_KEY, flag=False)
     work.env_file.refuse_unreplaceable(before)
     work.engine.refuse_uncontrollable()
-    baseline(work, path)
+    _, health = baseline(work, path)
     work.env_file.replace(before, live)
     work.checkpoint("live")
     try:
-        reason = _restart(work, path)
+        reason = _restart(work, path, health)
     except (PromotionError, ArtefactError) as error:
         reason = str(error)
     if reason:
@@ -75,10 +75,10 @@ def _champion_path(work: Workplace, snapshot: EnvSnapshot, version: str) -> Path
     return Path(value)
 
 
-def _restart(work: Workplace, path: Path) -> str:
+def _restart(work: Workplace, path: Path, health: Grade) -> str:
     """Restart and return why the engine does not serve live, empty where it does."""
     work.engine.restart()
-    seen = verify(work, path)
+    seen = verify(work, path, health=health)
     if seen.effect is not Effect.CONFIRMED or seen.pid is None:
         return seen.reason
     value, why_not = variable_of(seen.pid, SHADOW_KEY)

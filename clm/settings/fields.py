@@ -180,6 +180,10 @@ class Fields(BaseSettings):
     """Command line of the engine when engine_control is `process`."""
     engine_health_url: str = ""
     """Asked before and after a promotion, such as http://127.0.0.1:8001/health/live; empty for none."""
+    engine_probe_url: str = ""
+    """Where the engine answers windows, such as http://127.0.0.1:8001/predict; proves what it serves."""
+    engine_journal_pattern: Annotated[str, Field(pattern=r"^$|\{file\}")] = ""
+    """Journal line that names the loaded file, such as `PatchTST loaded: {file}`; empty for none."""
     active_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 150.0
     """Seconds the engine may take to become active after a restart."""
     stable_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
