@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clm.errors import ArtefactError, PromotionError
+from clm.promotion.engine_health import Grade
 from clm.promotion.env_file import EnvSnapshot, parse, value_of, with_flag
 from clm.promotion.permission import SHADOW_KEY, is_shadow_only
 from clm.promotion.policy import Workplace
@@ -95,7 +96,7 @@ def _put_back(work: Workplace, path: Path, before: EnvSnapshot, live: bytes, rea
     try:
         work.env_file.replace(now, before.data)
         work.engine.restart()
-        seen = verify(work, path)
+        seen = verify(work, path, health=Grade.TROUBLED)
     except (PromotionError, ArtefactError) as error:
         return f"{reason}; and the shadow mode could not be brought back: {error}"
     if seen.effect is not Effect.CONFIRMED:
