@@ -12,6 +12,7 @@ from clm.artefacts.files import sha256_of
 from clm.clock import SystemClock, iso
 from clm.daemon.disks import Disk, DiskBrake
 from clm.daemon.retention import EVENTS_KEPT, NEWEST_KEPT, Retention, RetentionPolicy
+from clm.daemon.wiring import brake_of
 from clm.events import RetrainingStarted
 from clm.ports import Control, PromotionKind, PromotionRecord, PromotionState, Reign
 from clm.promotion.env_file import EnvFile
@@ -300,3 +301,11 @@ def test_j2_nothing_is_trained_on_a_disk_that_is_nearly_full(
     assert bool(why) is stops
     if why:
         assert str(tmp_path) in why
+
+
+def test_j2_the_daemon_asks_for_room_before_it_trains(server: Server) -> None:
+    """A brake that nobody asks holds nothing."""
+    assert brake_of(server.settings(train_min_free_mb=0, train_min_free_share=0.0)).frozen_because() is None
+    why = brake_of(server.settings(train_min_free_mb=10**8)).frozen_because()
+    assert why
+    assert "a run needs" in why
