@@ -9,6 +9,7 @@ VENV ?= .venv
 ROOT ?= var
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+TWO_FILES_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test lint types bench chaos install uninstall venv venv-run packages clean
 .DEFAULT_GOAL := help
@@ -20,7 +21,7 @@ run: venv-run
 	@$(BIN)/clm demo --root $(ROOT)
 
 test: venv
-	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q $(TWO_FILES_AT_A_TIME) $(PYTEST_ARGS)
 
 lint: venv
 	@$(BIN)/ruff check .

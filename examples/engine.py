@@ -1,11 +1,23 @@
-"""A stand-in for the engine that serves the model: the same environment, network and endpoints, nothing more.
+"""A small engine that serves the model: environment, journal and endpoints of the existing one, no more.
 
 It reads PATCHTST_MODEL_PATH once at its start (else the newest name `patchtst_v*.pth` in --models-dir), loads
-the file into the served architecture, says so on stdout, and answers on 127.0.0.1:
+the file, says so on stdout, and answers on 127.0.0.1:
 
     GET  /health/live, /health/ready      {"status": "ok"}
     GET  /health                          {"status": "ok", "models_loaded": 1}
-    POST /predict {"window": 128 x 8 numbers}    {"p_win": 0.57}
+    POST /predict {"window": 128 x 8 raw numbers}                       {"p_win": 0.57, "action": "HOLD", ...}
+    POST /predict {"symbol", "timestamp", "features": {name: number}}   from the symbol's rolling window
+    POST /predict {"symbol", "candle": {"timestamp", "open", ..., "volume"}}    likewise, of candles
+    POST /reload  {"path": a file beside the one that is served}        {"version": ...}
+
+A file that quantum-clm registered (its manifest lies in ENGINE_ARTEFACTS_DIR) is served by `clm.serving`:
+hash checked, features by the code of the training, an abstention with its reason where it cannot answer.
+`p_win` of a window is the network's answer even then. Any other file is loaded as the existing engine does,
+but strictly, and takes windows alone. With ENGINE_REDIS_URL a request that has a `side`, which is what the
+rest of the ensemble decided, is told on `quantum:stream:trade.intent`, flagged as PATCHTST_SHADOW_ONLY says.
+
+--like-existing makes it the existing engine, faults included: any file loads, whatever keys lack, and
+/predict repeats the last step of the window, so that every window is constant and every answer the same.
 
 Where no file is named and none is found it serves without a model; a named file that does not exist or cannot
 be loaded ends it with 1; SIGTERM ends it in order.
@@ -18,14 +30,39 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-CONTEXT_LENGTH, N_FEATURES, PATCH_LENGTH, D_MODEL = 128, 8, 16, 128
+CONTEXT_LENGTH, N_FEATURES = 128, 8
+INTENT_STREAM = "quantum:stream:trade.intent"
+ENVIRONMENT = os.environ  # noqa: TID251  a program of its own
 
+Request = Mapping[str, Any]
+Reply = dict[str, object]
 Window = list[list[float]]
-Predict = Callable[[Window], float]
+
+
+class Model:
+    """What is served; the one without a file answers 0.5."""
+
+    version = ""
+
+    def predict(self, request: Request) -> Reply:
+        """Answer to a request.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is none that this model can answer.
+        """
+        _checked(request["window"])
+        return {"p_win": 0.5, "action": "HOLD", "confidence": 0.5, "version": self.version}
+
+    def reload(self, path: Path) -> str:
+        """Serve another file from now on and return its version, or raise ValueError."""
+        raise ValueError(f"this engine does not take {path} without a restart")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,104 +77,220 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"PatchTST not loaded: {path} is no file", flush=True)
         return 1
     try:
-        predict = _without_model if options.no_model else _loaded(path, strict=options.strict)
+        model = Model() if options.no_model else _loaded(path, options)
     except Exception as error:  # noqa: BLE001  whatever a strange file does to the loader ends here, said in a line
         print(f"PatchTST not loaded: {path.name}: {type(error).__name__}: {error}", flush=True)
         return 1
     print(f"PatchTST loaded: {path.name}", flush=True)
-    _serve(options.port, predict)
+    _serve(options.port, model)
     print("engine stopped", flush=True)
     return 0
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    port = os.environ.get("ENGINE_PORT", "8001")  # noqa: TID251  a program of its own
+    port, artefacts = ENVIRONMENT.get("ENGINE_PORT", "8001"), ENVIRONMENT.get("ENGINE_ARTEFACTS_DIR")
     parser.add_argument("--port", type=int, default=int(port), help="0: any free one")
     parser.add_argument("--models-dir", type=Path, default=None, help="searched when no path is set")
+    parser.add_argument("--artefacts-dir", type=Path, default=artefacts, help="where manifests lie")
     parser.add_argument("--no-model", action="store_true", help="only look whether the file is there")
     loading = parser.add_mutually_exclusive_group()
     loading.add_argument("--strict", dest="strict", action="store_true", default=True)
     loading.add_argument(
         "--lenient", dest="strict", action="store_false", help="as the existing engine: any key may lack"
     )
+    loading.add_argument(
+        "--like-existing", action="store_true", help="lenient, and every window is its last step repeated"
+    )
     return parser.parse_args(arguments)
 
 
 def _model_path(models_dir: Path | None) -> Path | None:
-    named = os.environ.get("PATCHTST_MODEL_PATH")  # noqa: TID251  a program of its own
+    named = ENVIRONMENT.get("PATCHTST_MODEL_PATH")
     if named:
         return Path(named)
     found = sorted(models_dir.glob("patchtst_v*.pth")) if models_dir else []
     return found[-1] if found else None
 
 
-def _loaded(path: Path, *, strict: bool) -> Predict:
-    """Return the function for P(WIN) of one window; the network is written out, sharing no code with ours."""
+def _loaded(path: Path, options: argparse.Namespace) -> Model:
     import torch  # a start without a model needs none of it
-    from torch import nn
 
-    class PatchTST(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.patch_embedding = nn.Linear(PATCH_LENGTH * N_FEATURES, D_MODEL)
-            self.pos_encoding = nn.Parameter(torch.zeros(1, CONTEXT_LENGTH // PATCH_LENGTH, D_MODEL))
-            layer = nn.TransformerEncoderLayer(
-                d_model=D_MODEL, nhead=4, dim_feedforward=512, batch_first=True
-            )
-            self.transformer = nn.TransformerEncoder(layer, num_layers=3, enable_nested_tensor=False)
-            self.output_proj = nn.Linear(D_MODEL, 1)
-
-        def forward(self, window: torch.Tensor) -> torch.Tensor:
-            patches = window.reshape(
-                window.shape[0], CONTEXT_LENGTH // PATCH_LENGTH, PATCH_LENGTH * N_FEATURES
-            )
-            hidden = self.transformer(self.patch_embedding(patches) + self.pos_encoding)
-            return self.output_proj(hidden.mean(dim=1))
+    from clm.errors import ArtefactError
 
     torch.set_num_threads(1)
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    network = PatchTST()
-    network.load_state_dict(saved.get("model_state_dict", saved), strict=strict)
+    if options.strict and not options.like_existing:
+        try:
+            return _ours(path, options.artefacts_dir)
+        except ArtefactError as error:
+            if error.code != "ARTEFACT_MISSING":
+                raise  # ours, and not what was registered
+    return _existing(path, options)
+
+
+def _ours(path: Path, artefacts: Path | None) -> Model:
+    from clm.serving.candle_book import Candle
+    from clm.serving.predictor import ARTEFACTS, Answer, Predictor
+
+    predictor = Predictor.load(path, artefacts=artefacts or ARTEFACTS)
+
+    class Ours(Model):
+        version = path.stem
+
+        def predict(self, request: Request) -> Reply:
+            if "window" in request:
+                window = _checked(request["window"])
+                import numpy as np
+
+                raw = np.array(window, dtype=np.float32)
+                return {**_told(predictor.answer(raw)), "p_win": float(predictor.p_win(raw[None])[0])}
+            return self._rolling(str(request["symbol"]), request)
+
+        def reload(self, wanted: Path) -> str:
+            if wanted.parent != path.parent:
+                raise ValueError(f"{wanted} does not lie beside {path}")
+            predictor.reload(wanted)
+            self.version = predictor.manifest.version
+            return self.version
+
+        def _rolling(self, symbol: str, request: Request) -> Reply:
+            if "candle" in request:
+                told = dict(request["candle"])
+                opened = _moment(told.pop("timestamp"))
+                micros = round(opened.timestamp() * 1_000_000)
+                not_taken = predictor.add_candle(symbol, Candle(opened_at=micros, **told))
+                inputs = predictor.manifest.inputs
+                closed = micros + (inputs.interval if inputs else 0)
+                now = datetime.fromtimestamp(closed / 1_000_000, UTC)
+            else:
+                now = _moment(request["timestamp"])
+                not_taken = predictor.add_row(symbol, now, request["features"])
+            if not_taken:
+                raise ValueError(f"{symbol}: {not_taken}")
+            return _told(predictor.predict(symbol, now, request.get("features")))
+
+    def _told(answer: Answer) -> Reply:
+        return {
+            "p_win": answer.p_win,
+            "action": answer.action,
+            "confidence": answer.confidence,
+            "version": answer.version,
+            **({"abstains": answer.abstains, "reason": answer.reason} if answer.abstains else {}),
+        }
+
+    return Ours()
+
+
+def _existing(path: Path, options: argparse.Namespace) -> Model:
+    """The existing engine's network, but for its trust: nothing in the file is run."""
+    import torch
+
+    from clm.models.existing_engine import ExistingEngineNetwork
+    from clm.models.served_file import read_state
+
+    network = ExistingEngineNetwork()
+    network.load_state_dict(
+        read_state(path.read_bytes()), strict=options.strict and not options.like_existing
+    )
     network.eval()
 
-    def predict(window: Window) -> float:
-        with torch.no_grad():
-            return float(torch.sigmoid(network(torch.tensor([window], dtype=torch.float32))).item())
+    class Existing(Model):
+        version = path.stem
 
-    return predict
+        def predict(self, request: Request) -> Reply:
+            window = torch.tensor(_checked(request["window"]), dtype=torch.float32)
+            if options.like_existing:
+                window = window[-1].repeat(CONTEXT_LENGTH, 1)
+                low, high = window.min(dim=0).values, window.max(dim=0).values
+                # Scaled over the window: where nothing moves there is nothing left.
+                window = (window - low) / torch.where(high > low, high - low, 1.0)
+            with torch.inference_mode():
+                p_win = float(torch.sigmoid(network(window[None])).item())
+            action = "BUY" if p_win > 0.6 else "SELL" if p_win < 0.4 else "HOLD"
+            confidence = {"BUY": p_win, "SELL": 1 - p_win, "HOLD": 0.5}[action]
+            return {"p_win": p_win, "action": action, "confidence": confidence, "version": self.version}
+
+    return Existing()
 
 
-def _without_model(_window: Window) -> float:
-    return 0.5
+class Telemetry:
+    """Says what the model said while the ensemble decided; a Redis that is away costs nobody an answer."""
+
+    def __init__(self, url: str, shadow: bool) -> None:
+        import redis
+
+        self._redis = redis.Redis.from_url(url, socket_timeout=1.0, socket_connect_timeout=1.0)
+        self._shadow = shadow
+
+    def publish(self, request: Request, reply: Reply) -> None:
+        """Publish for confident ensembles alone: a HOLD is no intent to trade, an abstention no answer."""
+        side = request.get("side")
+        if side not in {"BUY", "SELL"} or "symbol" not in request or "abstains" in reply:
+            return
+        now = datetime.now(UTC).isoformat()  # noqa: TID251  a program of its own
+        answer = {"action": reply["action"], "confidence": reply["confidence"], "model": reply["version"]}
+        payload = {
+            "symbol": request["symbol"],
+            "side": side,
+            "timestamp": request.get("timestamp", now),
+            "model_breakdown": {"patchtst": {**answer, "shadow": self._shadow}},
+        }
+        trace = str(uuid.uuid4())
+        fields = {
+            "event_type": "trade.intent",
+            "payload": json.dumps(payload),
+            "trace_id": trace,
+            "correlation_id": trace,
+            "timestamp": now,
+            "source": "ai-engine",
+        }
+        try:
+            self._redis.xadd(INTENT_STREAM, fields, maxlen=10_000, approximate=True)  # type: ignore[arg-type]
+        except Exception as error:  # noqa: BLE001  telemetry is not what the engine is for
+            print(f"telemetry not published: {error}", flush=True)
 
 
-def _serve(port: int, predict: Predict | None) -> None:
+def _telemetry() -> Callable[[Request, Reply], None]:
+    url = ENVIRONMENT.get("ENGINE_REDIS_URL")
+    if not url:
+        return lambda _request, _reply: None
+    return Telemetry(url, ENVIRONMENT.get("PATCHTST_SHADOW_ONLY", "").lower() == "true").publish
+
+
+def _serve(port: int, model: Model | None) -> None:
+    publish = _telemetry()
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.path in {"/health/live", "/health/ready"}:
                 self._answer(200, {"status": "ok"})
             elif self.path == "/health":
-                self._answer(200, {"status": "ok", "models_loaded": int(predict is not None)})
+                self._answer(200, {"status": "ok", "models_loaded": int(model is not None)})
             else:
                 self._answer(404, {"error": "no such path"})
 
         def do_POST(self) -> None:
-            if self.path != "/predict":
+            if self.path not in {"/predict", "/reload"}:
                 self._answer(404, {"error": "no such path"})
-                return
-            if predict is None:
+            elif model is None:
                 self._answer(503, {"error": "no model is loaded"})
-                return
-            try:
-                body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-                window = _checked(json.loads(body)["window"])
-            except (ValueError, KeyError, TypeError) as error:
-                self._answer(400, {"error": f"window: {CONTEXT_LENGTH} x {N_FEATURES} numbers ({error})"})
-                return
-            self._answer(200, {"p_win": predict(window)})
+            else:
+                self._ask(model)
 
-        def _answer(self, status: int, content: dict[str, object]) -> None:
+        def _ask(self, model: Model) -> None:
+            try:
+                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+                if self.path == "/reload":
+                    self._answer(200, {"version": model.reload(Path(body["path"]))})
+                    return
+                reply = model.predict(body)
+            except Exception as error:  # noqa: BLE001  a request that cannot be answered ends no engine
+                self._answer(400, {"error": f"{type(error).__name__}: {error}"})
+                return
+            publish(body, reply)
+            self._answer(200, reply)
+
+        def _answer(self, status: int, content: Reply) -> None:
             body = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -160,11 +313,16 @@ def _serve(port: int, predict: Predict | None) -> None:
         server.serve_forever(poll_interval=0.05)
 
 
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def _checked(window: Window) -> Window:
     if len(window) != CONTEXT_LENGTH or any(len(step) != N_FEATURES for step in window):
-        raise ValueError("wrong shape")
+        raise ValueError(f"a window has {CONTEXT_LENGTH} x {N_FEATURES} numbers")
     if not all(math.isfinite(value) for step in window for value in step):
-        raise ValueError("not finite")
+        raise ValueError("a window holds finite numbers")
     return window
 
 

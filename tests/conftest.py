@@ -27,11 +27,16 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "needs_shared_data": (SHARED_DATA.is_dir, "the stores of market candles are not here"),
 }
 
+LONG = ("slow", "needs_systemd_ns")
+"""Marks of tests that should not be the last to begin."""
+
 _skipped: list[str] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what cannot run here, with the reason."""
+    """Skip what cannot run here, with the reason; begin with the files that take longest."""
+    longest = {item.path for item in items if any(map(item.get_closest_marker, LONG))}
+    items.sort(key=lambda item: item.path not in longest)
     missing = {name: why for name, (there, why) in NEEDS.items() if not there()}
     for item in items:
         for name, why in missing.items():

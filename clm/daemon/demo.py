@@ -102,7 +102,7 @@ def _make_engine(settings: Settings, say: Callable[[str], None]) -> None:
         env_file.parent.mkdir(parents=True, exist_ok=True)
         env_file.write_text(
             "# Environment of the engine\nPATCHTST_SHADOW_ONLY=true\n"
-            f"ENGINE_MODELS_DIR={settings.models_dir}\n",
+            f"ENGINE_MODELS_DIR={settings.models_dir}\nENGINE_ARTEFACTS_DIR={settings.artefacts_dir}\n",
             encoding="utf-8",
         )
     engine = engine_of(settings)

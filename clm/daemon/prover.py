@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import clm
+from clm.artefacts.golden import GOLDEN_NAME
 from clm.artefacts.job_files import STDERR, STDOUT, ChildExit
 from clm.artefacts.proof_files import ProofJob, read_proof, write_ask
 from clm.clock import SystemClock
@@ -56,6 +57,7 @@ class SubprocessProver:
                     )
         finally:
             code = child.end(0.0, self._clock)
+            (job.directory / GOLDEN_NAME).unlink(missing_ok=True)  # they are kept with the artefact
         # A stopping service manager may tell the child before it tells us.
         if code and (stop.is_set() or (code == -signal.SIGTERM and stop.wait(_POLL_S))):
             raise _interrupted(job)

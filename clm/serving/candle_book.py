@@ -12,9 +12,9 @@ from clm.data.candles.windows import window_ends
 from clm.domain.sample import Floats, Ints
 from clm.serving.abstention import Abstains, Abstention
 
-KEPT = 2048
-"""Candles of a symbol that are always there: what an exponential mean still holds of those before them is far
-below the last digit of a float64."""
+KEPT = 1024
+"""Candles of a symbol that are always there, and up to twice as many: what an exponential mean still holds of
+those before them is about the last digit of a float64."""
 
 _KINDS = {
     "candles_missing": (Abstains.STALE, "has no candle that closed right before the decision"),

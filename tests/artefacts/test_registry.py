@@ -152,6 +152,22 @@ def test_a_manifest_that_is_none_is_torn(registry: DirectoryRegistry, weights: P
         registry.get(NEW)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"PROMOTE"', b'"REJECT"'), (b'"rsi"', b'"rsj"'), (b'"size_bytes": 1', b'"size_bytes": 2')],
+)
+def test_l4_a_manifest_that_was_edited_is_torn(
+    registry: DirectoryRegistry, weights: Path, old: bytes, new: bytes
+) -> None:
+    """What was decided, and about which bytes, is not to be changed by a hand that slipped."""
+    path = registry.register(weights, manifest(CONTENT)).directory / "manifest.json"
+    text = path.read_bytes()
+    assert old in text
+    path.write_bytes(text.replace(old, new, 1))
+    with pytest.raises(ArtefactError, match="it was changed since it was written"):
+        registry.get(NEW)
+
+
 def test_a_moved_artefact_is_torn(registry: DirectoryRegistry, weights: Path) -> None:
     """The directory's name and the manifest's version are one."""
     artefact = registry.register(weights, manifest(CONTENT))

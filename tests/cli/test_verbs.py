@@ -1,10 +1,13 @@
 """The command line as people and machines meet it: real processes, real stores."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,35 +117,57 @@ def test_store_init_makes_an_empty_store_and_never_replaces_one(tmp_path):
     assert json.loads(clm(tmp_path, "runs", "--json", "--store", str(path)).stdout) == {"runs": []}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """A store with a small, learnable market."""
-    path = tmp_path / "store.db"
+def new_store(directory: Path) -> Path:
+    """Make a store with a small, learnable market."""
+    path = directory / "store.db"
     create_store(path)
     insert_samples(path, (s.as_row() for s in simulate(seed=3, n_samples=2500, until=NOW, n_symbols=2)))
     return path
 
 
-@pytest.mark.slow
-def test_one_cycle_from_the_command_line_tells_machines_everything(tmp_path, store):
-    """decision, gates, metrics, version and seconds are what others build upon."""
-    done = clm(tmp_path, "run", "--json", "--store", str(store))
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with a small, learnable market."""
+    return new_store(tmp_path)
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A cycle that was run from the command line."""
+
+    root: Path
+    store: Path
+    answer: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def cycle(tmp_path_factory: pytest.TempPathFactory) -> Cycle:
+    """One cycle for all who look at what it left behind."""
+    root = tmp_path_factory.mktemp("cycle")
+    store = new_store(root)
+    done = clm(root, "run", "--json", "--store", str(store))
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    return Cycle(root=root, store=store, answer=json.loads(done.stdout))
+
+
+@pytest.mark.slow
+def test_one_cycle_from_the_command_line_tells_machines_everything(cycle):
+    """decision, gates, metrics, version and seconds are what others build upon."""
+    root, store, answer = cycle.root, cycle.store, cycle.answer
     assert answer["decision"] in {"PROMOTE", "HOLD", "REJECT", "REFUSED"}
     assert {"name", "status", "observed", "threshold", "reason"} <= answer["gates"][0].keys()
     assert {"candidate", "champion", "baselines"} <= answer["metrics"].keys()
     assert {"base_rate", "logistic"} <= answer["metrics"]["baselines"].keys()
     assert {"read", "train", "judge", "total"} <= answer["seconds"].keys()
     assert answer["version"].startswith("patchtst_v")
-    runs = json.loads(clm(tmp_path, "runs", "--json", "--store", str(store)).stdout)["runs"]
+    runs = json.loads(clm(root, "runs", "--json", "--store", str(store)).stdout)["runs"]
     assert [run["run_id"] for run in runs] == [answer["run_id"]]
-    shown = json.loads(clm(tmp_path, "show", answer["run_id"], "--json", "--store", str(store)).stdout)
+    shown = json.loads(clm(root, "show", answer["run_id"], "--json", "--store", str(store)).stdout)
     assert shown["decision"] == answer["decision"]
-    again = clm(tmp_path, "verify-run", answer["run_id"], "--json", "--store", str(store))
+    again = clm(root, "verify-run", answer["run_id"], "--json", "--store", str(store))
     assert again.returncode == 0, again.stdout
     assert json.loads(again.stdout)["agrees"] is True
-    status = json.loads(clm(tmp_path, "status", "--json", "--store", str(store)).stdout)
+    status = json.loads(clm(root, "status", "--json", "--store", str(store)).stdout)
     assert status["events_waiting"] == 2
     assert status["daemon"] == "not running"
     with sqlite3.connect(store) as connection:
@@ -152,13 +177,13 @@ def test_one_cycle_from_the_command_line_tells_machines_everything(tmp_path, sto
 
 
 @pytest.mark.slow
-def test_the_same_store_and_seed_give_the_same_fingerprint_and_weights(tmp_path, store):
+def test_the_same_store_and_seed_give_the_same_fingerprint_and_weights(cycle, tmp_path):
     """Who cannot make a model again cannot say why it is as it is."""
-    first, second = (
-        json.loads(clm(tmp_path / str(n), "run", "--json", "--store", str(store)).stdout) for n in (1, 2)
-    )
-    assert first["data_fingerprint"] == second["data_fingerprint"]
-    assert first["weights_hash"] == second["weights_hash"]
+    store = shutil.copy(cycle.store, tmp_path / "store.db")
+    again = json.loads(clm(tmp_path, "run", "--json", "--store", str(store)).stdout)
+    assert again["data_fingerprint"] == cycle.answer["data_fingerprint"]
+    assert again["weights_hash"] == cycle.answer["weights_hash"]
+    assert again["run_id"] != cycle.answer["run_id"]
 
 
 def test_a_trigger_waits_once_in_the_queue(tmp_path, store):

@@ -63,6 +63,7 @@ def test_f5_a_fresh_process_repeats_the_golden_answers_in_every_way(model_file: 
     assert proof.weights_finite
     assert 0 < proof.p50_ms <= proof.p99_ms
     assert proof.predictions == 300
+    assert not list((model_file.parent / "proof").glob("*.npz"))
 
 
 def test_f5_a_file_that_is_no_such_network_is_an_answer_and_runs_nothing(model_file: Path) -> None:

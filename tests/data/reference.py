@@ -74,6 +74,7 @@ def parse_one_by_one(raw: RawSamples, *, cutoff: datetime, features: tuple[str, 
         available_features=columns.contract.available,
         missing_features=columns.contract.missing,
         rows_read=len(raw.rows),
+        last_id=max((row[0] for row in raw.rows if isinstance(row[0], int)), default=None),
         rejected=dict(sorted(rejected.items())),
     )
 
