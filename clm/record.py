@@ -187,8 +187,10 @@ class RunInProgress:
                 **attempt_evidence(dataset, self._pack.training, comparison),
             },
         )
-        for name in (DATASET, WEIGHTS):  # the data is in the store, the model in the registry
-            (self.directory / "job" / name).unlink(missing_ok=True)
+        for place in ("job", "tuned", "tuning/*"):
+            for name in (DATASET, WEIGHTS):  # the data is in the store, the model in the registry
+                for path in self.directory.glob(f"{place}/{name}"):
+                    path.unlink()
 
     def _write_proof(self) -> tuple[Path, str, str] | None:
         """Write the proof pack, return path and both hashes; a full disk must not keep the run open."""

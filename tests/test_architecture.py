@@ -29,7 +29,7 @@ def loaded() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["torch", "scipy", "sklearn", "alembic", "pandas", "jinja2", "numpy.random", "talib"]
+    "module", ["torch", "scipy", "sklearn", "alembic", "pandas", "jinja2", "numpy.random", "talib", "optuna"]
 )
 def test_the_daemon_does_not_load(module, loaded):
     """The idle daemon shares its server with the engine; what only a run needs is loaded by the run."""

@@ -23,6 +23,7 @@ from clm.domain.proof import GoldenRows, Route, ServingProof
 from clm.domain.task import Task, Trigger
 from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
+from clm.ladder import Ladder
 from clm.ports import PromotionState, RunStatus, StopSignal
 from clm.record import CycleReport
 from tests import builders
@@ -43,6 +44,7 @@ class Case:
         self.signal: FakeSignal | None = None
         self.prover: FakeProver | None = None
         self.audit = builders.audit_policy()
+        self.ladder = Ladder()
         self.training = builders.training_spec()
         self.code_version = "test"
 
@@ -58,6 +60,7 @@ class Case:
             runs_dir=self.directory / "runs",
             code_version=self.code_version,
             signal=self.signal,
+            ladder=self.ladder,
             prover=self.prover,
         )
         policies = Policies(

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from clm.attempt import read_dataset
 from clm.clock import SystemClock, from_micros, iso
-from clm.cycle import read_dataset
 from clm.daemon.wiring import candles_of, policies, signal_of
 from clm.data.audits import audit, blocked, ranked, with_floor
 from clm.data.audits.coverage import starves_at

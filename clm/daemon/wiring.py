@@ -15,15 +15,18 @@ from clm.bus.brake import RedisBrake
 from clm.bus.client import connect
 from clm.bus.relay import OutboxRelay
 from clm.clock import SystemClock
-from clm.cycle import Policies, World
 from clm.daemon.brakes import Brakes, PauseBrake
+from clm.daemon.prober import SubprocessProber
 from clm.daemon.prover import SubprocessProver
 from clm.daemon.signal import SubprocessSignal
 from clm.daemon.trainer import SubprocessTrainer
+from clm.daemon.tuner import SubprocessTuner
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
 from clm.data.signal import SignalPolicy
 from clm.errors import Interrupted
+from clm.examination import Examiner
+from clm.ladder import Ladder
 from clm.ports import Brake, CandleSource, Engine, Outbox, StopSignal, Switch
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.engine_systemd import SystemdEngine
@@ -42,6 +45,7 @@ from clm.store.runs import SqliteJournal
 from clm.store.sample_cache import SampleCache
 from clm.store.samples import SqliteSampleSource
 from clm.store.tasks import SqliteTaskQueue
+from clm.world import Policies, World
 
 CONTEXT_LENGTH = 128
 MAX_FEATURES = 8
@@ -120,8 +124,10 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         brake=brake_of(settings),
         runs_dir=settings.runs_dir,
         code_version=clm.__version__,
-        candles=candles_of(settings),
+        candles=CandleDirectory(settings.candles_dir),
         signal=signal_of(settings),
+        examiner=Examiner(prober=prober_of(settings), clock=clock),
+        ladder=ladder_of(settings),
         prover=SubprocessProver(python=settings.python, environment=inherited_environment()),
     )
     return Wired(
@@ -187,6 +193,30 @@ def signal_of(settings: Settings) -> SubprocessSignal | None:
         SignalPolicy(block_h=settings.block_h, embargo_h=settings.embargo_h),
         python=settings.python,
         environment=inherited_environment(),
+    )
+
+
+def prober_of(settings: Settings) -> SubprocessProber | None:
+    """Return who measures why a candidate was rejected, None where nobody is to."""
+    if not settings.diagnose_budget_s:
+        return None
+    return SubprocessProber(
+        settings.diagnose_budget_s,
+        python=settings.python,
+        environment=inherited_environment(),
+        grace_s=settings.stop_grace_s,
+    )
+
+
+def ladder_of(settings: Settings) -> Ladder:
+    """Return who tries other settings after a rejection."""
+    return Ladder(
+        tuner=SubprocessTuner(
+            python=settings.python, environment=inherited_environment(), grace_s=settings.stop_grace_s
+        ),
+        trials=settings.tune_trials,
+        budget_s=settings.tune_budget_s,
+        storage=settings.tuning_file,
     )
 
 

@@ -47,7 +47,7 @@ def fit_robust(features_NC: Floats) -> Scaler:
         return fit_scaler(features_NC, np.empty(0, dtype=np.int64))
     low_C, middle_C, high_C = np.percentile(features_NC, (25, 50, 75), axis=0)
     width_C = (high_C - low_C) / _QUARTILES_APART
-    tight_C = width_C <= RESOLUTION * np.abs(features_NC).max(axis=0)
+    tight_C = width_C <= RESOLUTION * np.maximum(np.abs(low_C), np.abs(high_C))
     spread_C = np.where(tight_C, features_NC.std(axis=0), width_C)
     return Scaler(mean_C=middle_C, scale_C=np.where(varies(features_NC), spread_C, 1.0))
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from clm.data.audits import AUDITS
 from clm.data.findings import Finding
 from clm.diagnosis.answers import Diagnosis, ProbeAnswer, ProbeVerdict
-from clm.diagnosis.evidence import Evidence, LivePredictions, Measurement, ProbePolicy
+from clm.diagnosis.evidence import Evidence, ProbePolicy
 from clm.diagnosis.machinery import best_epoch_not_restored, serving_input_constant
 from clm.diagnosis.repairs import knobs_for
 from clm.diagnosis.skill import (
@@ -29,6 +29,7 @@ from clm.diagnosis.training import (
     static_inputs_erased,
     undertrained,
 )
+from clm.domain.measurement import LivePredictions, Measurement
 
 __all__ = [
     "PROBES",

@@ -6,26 +6,8 @@ from dataclasses import dataclass, field
 from clm.data.findings import Finding
 from clm.data.signal import SignalFloor
 from clm.domain.job import TrainingResult, TrainingSpec
+from clm.domain.measurement import LivePredictions, Measurement
 from clm.gates.verdict import GateStatus, GateVerdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
-    """Figures that one look at the trained model or its data gave, by name."""
-
-    figures: Mapping[str, float]
-    cost_s: float
-    absent_because: str = ""
-    """Why there are none; empty where there are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LivePredictions:
-    """What the served model said lately to the trading system, newest first."""
-
-    answers: tuple[float, ...]
-    """Confidences of BUY and SELL; of HOLD the telemetry tells none."""
-    absent_because: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +48,13 @@ class ProbePolicy:
     """Loss after learning 64 rows by heart above which a rate learns nothing; a fair share of ln 2."""
     max_dead_share: float = 0.9
     """Units of the feed-forward layers that answer to no window."""
-    min_scaling_gain: float = 0.01
-    """Nats of validation log loss that scaling saves."""
+    min_scaling_gain: float = 0.005
+    """Nats of validation log loss that scaling saves, where it at least doubles the spread of P(WIN)."""
     min_static_share: float = 0.05
     """Share of the inputs' variance that lies between windows, below which there is nothing to erase."""
     min_static_kept: float = 0.01
     """Share of a change of the windows' level that is left behind a normalisation."""
-    max_naive_gain: float = 0.10
+    max_naive_gain: float = 0.15
     """AUROC of a shuffled split over that of a purged one."""
     flat_curve: float = 0.02
     """AUROC that four times the rows add, below which more of them say nothing."""

@@ -14,6 +14,8 @@ def learning_rate_too_high(evidence: Evidence, policy: ProbePolicy) -> ProbeAnsw
     if measured.absent_because:
         return unknown(name, measured.absent_because, cost_s=measured.cost_s)
     own, reference = measured.figures["own_loss"], measured.figures["reference_loss"]
+    if math.isnan(reference):
+        return unknown(name, "no rate learns these rows to a number", cost_s=measured.cost_s)
     bar = policy.least_learnt * math.log(2)
     # Written so that a loss that is no number counts as not learnt.
     learns, could = own <= bar, reference <= bar
@@ -58,7 +60,7 @@ def features_unscaled(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     gain = figures["own_log_loss"] - figures["scaled_log_loss"]
     return judged(
         name,
-        guilty=gain > policy.min_scaling_gain,
+        guilty=gain > policy.min_scaling_gain and figures["own_std"] < figures["scaled_std"] / 2,
         statistic=gain,
         threshold=policy.min_scaling_gain,
         message=f"as set, std of P(WIN) {figures['own_std']:.4f} and AUROC {figures['own_auroc']:.3f} on "

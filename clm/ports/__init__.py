@@ -14,6 +14,7 @@ from clm.ports.learning import (
     SignalProbe,
     Telemetry,
     Trainer,
+    Tuner,
 )
 from clm.ports.promotion import (
     Control,
@@ -68,4 +69,5 @@ __all__ = [
     "TaskQueue",
     "Telemetry",
     "Trainer",
+    "Tuner",
 ]

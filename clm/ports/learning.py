@@ -13,11 +13,12 @@ from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
 from clm.data.reading import SampleColumns
 from clm.data.signal import SignalFloor
-from clm.diagnosis.evidence import LivePredictions, Measurement
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.ledger import LedgerEntry, LedgerStanding
+from clm.domain.measurement import LivePredictions, Measurement
 from clm.domain.proof import GoldenRows, ServingProof
 from clm.domain.task import Task
+from clm.domain.tuning import Trial, TuningJob
 from clm.events import Event
 from clm.ports.time import StopSignal
 
@@ -71,6 +72,18 @@ class Prober(Protocol):
 
         Raises:
             Interrupted: `stop` was set; the child is gone.
+        """
+        ...
+
+
+class Tuner(Protocol):
+    """Tries other settings in a child process."""
+
+    def tune(self, job: TuningJob, stop: StopSignal) -> tuple[tuple[Trial, ...], str]:
+        """Return the tries that were made, and why there are not more of them where there might be.
+
+        Raises:
+            Interrupted: `stop` was set; the study goes on the next time.
         """
         ...
 

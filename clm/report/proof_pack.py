@@ -13,6 +13,7 @@ from clm.decision import Decision
 from clm.diagnosis.answers import Diagnosis
 from clm.domain.job import TrainingResult
 from clm.domain.ledger import LedgerStanding
+from clm.domain.tuning import Tuning
 from clm.evaluation.evaluation import Comparison
 from clm.gates.verdict import GateVerdict
 from clm.report.attempt import attempt_section, ledger_section
@@ -69,6 +70,8 @@ class ProofPack:
     """Of predictions.npz, from which figures and verdicts can be computed again."""
     diagnosis: Diagnosis | None = None
     """None where nothing was rejected, or nobody asks why."""
+    tuning: Tuning | None = None
+    """None where nothing was rejected."""
     decision: Decision | None = None
     artefact: Artefact | None = None
     promotion: Mapping[str, object] | None = None
@@ -125,6 +128,7 @@ def as_document(pack: ProofPack) -> dict[str, Plain]:
         "gates": [*gate_rows(pack.verdicts)],
         "evidence_sha256": pack.evidence_sha256,
         "diagnosis": diagnosis_section(pack.diagnosis) if pack.diagnosis else None,
+        "tuning": plain(pack.tuning),
         "decision": pack.decision.kind.value if pack.decision else None,
         "reasons": list(pack.decision.reasons) if pack.decision else [],
         "artefact": artefact_section(pack.artefact) if pack.artefact else None,

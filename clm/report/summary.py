@@ -28,7 +28,7 @@ def summarise(
     head = f"{decision.kind.value} {version or 'the candidate'}"
     if comparison is not None:
         head += f": {_evidence(comparison)}"
-    why = f"; cause: {cause.name.replace('_', ' ')}" if cause else ""
+    why = f"; cause: {cause.name.replace('_', ' ')}" if cause and decision.kind is DecisionKind.REJECT else ""
     return f"{head}, {_finding(decision, verdicts)}{why}; {_consequence(decision, comparison, promotion)}."
 
 

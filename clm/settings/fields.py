@@ -4,6 +4,7 @@ The docstring below each field is the operator's documentation: `etc/quantum/clm
 them (`clm example-config`), and a test holds the file against the code.
 """
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -118,6 +119,14 @@ class Settings(BaseSettings):
     """Threads of the training child; one leaves the engine its core."""
     train_timeout_s: Annotated[float, Field(ge=1, le=7 * 86400)] = 3600.0
     """Wall time after which the child is ended."""
+
+    # After a rejection
+    diagnose_budget_s: Annotated[float, Field(ge=0, le=86400)] = 120.0
+    """Seconds that measuring the causes of a rejection may take; 0 measures nothing (docs/diagnosis.md)."""
+    tune_trials: Annotated[int, Field(ge=0, le=1000)] = 8
+    """Tries of other settings after a rejection whose cause a setting may repair; 0 for none."""
+    tune_budget_s: Annotated[float, Field(ge=0, le=7 * 86400)] = 1800.0
+    """Seconds that these tries may take together."""
 
     # Evaluation
     bootstrap_replicates: Annotated[int, Field(ge=100, le=100_000)] = 1000
@@ -275,6 +284,11 @@ class Settings(BaseSettings):
         return self.state_dir / "samples"
 
     @property
+    def tuning_file(self) -> Path:
+        """Optuna's studies; may be removed while nothing is being tried."""
+        return self.state_dir / "tuning.db"
+
+    @property
     def lock_file(self) -> Path:
         """Held by the one instance that works on this state directory."""
         return self.state_dir / "lock"
@@ -310,23 +324,8 @@ class Settings(BaseSettings):
         )
 
     def gate_policy(self) -> GatePolicy:
-        """Return the bars of the gates."""
-        return GatePolicy(
-            max_action_share=self.max_action_share,
-            min_action_share=self.min_action_share,
-            min_confidence_std=self.min_confidence_std,
-            min_confidence_range=self.min_confidence_range,
-            collapsed_std=self.collapsed_std,
-            collapsed_range=self.collapsed_range,
-            logistic_margin=self.logistic_margin,
-            champion_margin=self.champion_margin,
-            max_ece=self.max_ece,
-            required_symbols=self.required_symbols,
-            require_profit=self.require_profit,
-            allow_first_champion=self.allow_first_champion,
-            max_file_mb=self.max_file_mb,
-            max_prediction_ms=self.max_prediction_ms,
-        )
+        """Return the bars of the gates; each is the setting of its name."""
+        return GatePolicy(**{bar.name: getattr(self, bar.name) for bar in fields(GatePolicy)})
 
     def split_policy(self) -> SplitPolicy:
         """Return how time is cut."""

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from clm.domain.sample import Bytes8, Floats
+from clm.training.loss import ENOUGH_SPREAD
 from clm.training.predict import p_win
 
 MIN_LOGIT_STD = 1e-6
@@ -83,7 +84,9 @@ def _dearest_spread(
         offset_N = tilt * standard_N
         (level,) = _newton(np.ones((len(standard_N), 1)), target_N, offset_N=offset_N)
         logit_N = offset_N + level
-        cost = _loss(logit_N, target_N) - spread_weight * float(np.log(p_win(logit_N).std() + 1e-12))
+        cost = _loss(logit_N, target_N) - spread_weight * float(
+            np.log(min(p_win(logit_N).std(), ENOUGH_SPREAD) + 1e-12)
+        )
         found.append((cost, float(tilt), float(level)))
     _, tilt, level = min(found)
     return tilt, level

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+ENOUGH_SPREAD = 0.2
+"""Standard deviation of P(WIN); gate 2 asks for a quarter of it."""
 _LEAST_VARIANCE = 1e-6
 """Keeps the gradient finite where all answers are the same."""
 
@@ -25,9 +27,11 @@ def class_weights(label_N: Tensor) -> tuple[float, float]:
 def spread_term(logit_B: Tensor) -> Tensor:
     """Return -ln of the standard deviation of P(WIN) in a batch: the narrower the answers, the dearer.
 
-    It pays for spread alone, right or wrong: what it buys is no skill, and the gates are to see that.
+    It pays for spread alone, right or wrong: what it buys is no skill, and the gates are to see that. Beyond
+    ENOUGH_SPREAD it pays no more, so that answers do not end at 0 and 1.
     """
-    return -0.5 * torch.log(torch.sigmoid(logit_B).var(correction=0) + _LEAST_VARIANCE)
+    variance = torch.sigmoid(logit_B).var(correction=0).clamp(max=ENOUGH_SPREAD**2)
+    return -0.5 * torch.log(variance + _LEAST_VARIANCE)
 
 
 def weighted_loss(

@@ -30,6 +30,7 @@ def clm(
             "CLM_ROOT": str(root),
             "CLM_REDIS_URL": f"unix://{root}/no-redis.sock",
             "CLM_EPOCHS": "2",
+            "CLM_TUNE_TRIALS": "0",
             "CLM_BOOTSTRAP_REPLICATES": "200",
             **environment,
         },

@@ -1,0 +1,26 @@
+"""What is measured on a rejected run, and what is told of the model that serves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MEASURED = ("saved_file", "activations", "overfit", "time", "learning_curve", "scaling")
+"""What the child measures, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """Figures that one look at the trained model or its data gave, by name."""
+
+    figures: Mapping[str, float]
+    cost_s: float
+    absent_because: str = ""
+    """Why there are none; empty where there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePredictions:
+    """What the served model said lately to the trading system, newest first."""
+
+    answers: tuple[float, ...]
+    """Confidences of BUY and SELL; of HOLD the telemetry tells none."""
+    absent_because: str = ""

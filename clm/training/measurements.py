@@ -1,0 +1,224 @@
+"""MEASUREMENTS: what the probes of a rejected run need to know of its model and its data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from clm.artefacts.job_files import MODEL, TrainingArrays
+from clm.artefacts.measurement_files import write_measurements
+from clm.clock import SystemClock
+from clm.data.association import spread
+from clm.diagnosis.training import REFERENCE_LEARNING_RATE
+from clm.domain.job import EpochReport, TrainingJob
+from clm.domain.measurement import Measurement
+from clm.domain.sample import Ints
+from clm.errors import ArtefactError, TrainingError
+from clm.evaluation.metrics import auroc, log_loss
+from clm.models.catalogue import Architecture, architecture
+from clm.training.activations import WINDOWS, activation_figures
+from clm.training.determinism import make_deterministic
+from clm.training.export import load_served
+from clm.training.loop import MAX_GRADIENT_NORM, fit
+from clm.training.predict import logits, p_win
+from clm.training.signal import MODELS
+from clm.training.windows import Windows, part_of, raw_windows, scaled_windows, scaler_of
+
+BY_HEART = 64
+"""Rows that any network of this size can learn by heart."""
+BY_HEART_STEPS = 30
+RERUN_WINDOWS = 2048
+RERUN_EPOCHS = 3
+"""Of the short trainings that are held against each other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A trained job: what went in and how its epochs went; its directory holds the model."""
+
+    job: TrainingJob
+    arrays: TrainingArrays
+    epochs: tuple[EpochReport, ...]
+
+    @property
+    def architecture(self) -> Architecture:
+        """Return what was trained."""
+        return architecture(self.job.spec.architecture)
+
+    @property
+    def validation_N(self) -> Tensor:
+        """Return what the validation windows are gathered by."""
+        return part_of(self.arrays, self.arrays.validation).row_N
+
+    def served(self) -> tuple[nn.Module, Windows]:
+        """Return the network of the file as the engine has it, and the raw windows it is fed."""
+        chosen, context_length = self.architecture, self.job.context_length
+        model = chosen.build(0.0)
+        load_served(model, (self.job.directory / MODEL).read_bytes())
+        return model, raw_windows(self.arrays, n_channels=chosen.n_features, context_length=context_length)
+
+    def windows(self, scaling: str) -> Windows:
+        """Return the windows to train on."""
+        arrays = replace(self.arrays, scaler=scaler_of(self.arrays, scaling))
+        n_channels, context_length = self.architecture.n_features, self.job.context_length
+        return scaled_windows(arrays, n_channels=n_channels, context_length=context_length)
+
+
+class NotApplicable(Exception):
+    """There is nothing to measure in this run; the text says why."""
+
+
+def saved_file(subject: Subject) -> Mapping[str, float]:
+    """Return the validation log loss of the file on the disk, and the one that chose its epoch."""
+    model, windows = subject.served()
+    p_N = p_win(logits(model, windows, subject.validation_N))
+    return {
+        "reported_log_loss": min(epoch.validation_log_loss for epoch in subject.epochs),
+        "file_log_loss": log_loss(subject.arrays.label_N[subject.arrays.validation], p_N),
+    }
+
+
+def activations(subject: Subject) -> Mapping[str, float]:
+    """Return what happens inside the served network on validation windows."""
+    model, windows = subject.served()
+    row_N = subject.validation_N
+    return activation_figures(model, windows.gather(row_N[torch.from_numpy(spread(len(row_N), WINDOWS))]))
+
+
+def overfit(subject: Subject) -> Mapping[str, float]:
+    """Return the loss after learning 64 rows by heart, at the job's rate and at one that works."""
+    arrays, half = subject.arrays, BY_HEART // 2
+    won = arrays.label_N[arrays.train] == 1
+    if min(won.sum(), (~won).sum()) < half:
+        raise NotApplicable(f"there are no {half} training rows of each class")
+    rows = np.concatenate([_some(arrays.train[won], half), _some(arrays.train[~won], half)])
+    rate = subject.job.spec.learning_rate
+    own, gradient_norm = _by_heart(subject, rows, rate)
+    reference = (
+        own if rate == REFERENCE_LEARNING_RATE else _by_heart(subject, rows, REFERENCE_LEARNING_RATE)[0]
+    )
+    return {"own_loss": own, "own_gradient_norm": gradient_norm, "reference_loss": reference}
+
+
+def time(subject: Subject) -> Mapping[str, float]:
+    """Return what boosted trees score where time is respected, and where rows are shuffled before the cut."""
+    arrays = subject.arrays
+    known = np.concatenate([arrays.train, arrays.validation])
+    shuffled = np.random.default_rng(subject.job.spec.seed).permutation(known)
+    cut = len(arrays.train)
+    return {
+        "purged_auroc": _plain(arrays, arrays.train, arrays.validation, "boosted trees"),
+        "naive_auroc": _plain(arrays, shuffled[:cut], shuffled[cut:], "boosted trees"),
+    }
+
+
+def learning_curve(subject: Subject) -> Mapping[str, float]:
+    """Return the better plain model's validation AUROC after the newest quarter, half and all of the rows."""
+    arrays = subject.arrays
+    return {
+        name: max(
+            _plain(arrays, arrays.train[-(len(arrays.train) // part) :], arrays.validation, model)
+            for model in MODELS
+        )
+        for name, part in (("quarter", 4), ("half", 2), ("all", 1))
+    }
+
+
+def scaling(subject: Subject) -> Mapping[str, float]:
+    """Return what a short training finds with the features as set, and scaled."""
+    if subject.job.spec.scaling != "none":
+        raise NotApplicable(f"features are scaled: CLM_SCALING={subject.job.spec.scaling}")
+    own, scaled = _rerun(subject, "none"), _rerun(subject, "standard")
+    scale_C = subject.arrays.scaler.scale_C
+    return {
+        **{f"own_{name}": figure for name, figure in own.items()},
+        **{f"scaled_{name}": figure for name, figure in scaled.items()},
+        "scale_ratio": float(scale_C.max() / scale_C.min()),
+    }
+
+
+Measure = Callable[[Subject], Mapping[str, float]]
+
+MEASUREMENTS: tuple[Measure, ...] = (saved_file, activations, overfit, time, learning_curve, scaling)
+"""The cheap ones first: what a small budget reaches says most for its seconds."""
+
+
+def measure_all(subject: Subject, budget_s: float) -> dict[str, Measurement]:
+    """Measure until the budget is used up, writing all there is after each; what it ends before is said."""
+    clock, measured = SystemClock(), {}
+    began = clock.monotonic()
+    for measure in MEASUREMENTS:
+        spent = clock.monotonic() - began
+        if spent >= budget_s:
+            why = f"the budget of {budget_s:g} s was used up before; raise CLM_DIAGNOSE_BUDGET_S"
+            measured[measure.__name__] = Measurement(figures={}, cost_s=0.0, absent_because=why)
+            continue
+        make_deterministic(subject.job.spec.seed, subject.job.spec.threads)
+        figures, why = _tried(measure, subject)
+        measured[measure.__name__] = Measurement(
+            figures=figures, cost_s=clock.monotonic() - began - spent, absent_because=why
+        )
+        write_measurements(subject.job.directory, measured)
+    write_measurements(subject.job.directory, measured)
+    return measured
+
+
+def _tried(measure: Measure, subject: Subject) -> tuple[Mapping[str, float], str]:
+    """Return figures, or why there are none; one that cannot be made keeps no other from it."""
+    try:
+        return measure(subject), ""
+    except NotApplicable as reason:
+        return {}, str(reason)
+    except (TrainingError, ArtefactError, OSError, ValueError, RuntimeError) as error:
+        return {}, " ".join(f"could not be measured: {error}".split())[:300]
+
+
+def _by_heart(subject: Subject, rows: Ints, learning_rate: float) -> tuple[float, float]:
+    """Return loss and median gradient norm of a network that sees the same rows again and again."""
+    torch.manual_seed(subject.job.spec.seed)
+    model = subject.architecture.build(0.0)
+    part = part_of(subject.arrays, rows)
+    x_BLC = subject.windows(subject.job.spec.scaling).gather(part.row_N)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
+    norms = []
+    for step in range(BY_HEART_STEPS + 1):
+        loss = binary_cross_entropy_with_logits(model(x_BLC), part.label_N)
+        if step == BY_HEART_STEPS or not torch.isfinite(loss):
+            break
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)))
+        optimizer.step()
+    return float(loss.detach()), float(np.median(norms)) if norms else float("nan")
+
+
+def _rerun(subject: Subject, scaling: str) -> Mapping[str, float]:
+    """Return validation figures of a short training."""
+    arrays, asked = subject.arrays, subject.job.spec
+    spec = replace(asked, epochs=min(RERUN_EPOCHS, asked.epochs), ensemble=1)
+    windows, validation = subject.windows(scaling), part_of(arrays, arrays.validation)
+    torch.manual_seed(spec.seed)
+    model = subject.architecture.build(spec.dropout)
+    train = part_of(arrays, _some(arrays.train, RERUN_WINDOWS))
+    fitted = fit(model, windows, train, validation, spec, lambda _: None)
+    model.load_state_dict(fitted.state)
+    logit_N = logits(model, windows, validation.row_N)
+    p_N = p_win(fitted.calibration.slope * logit_N + fitted.calibration.intercept)
+    label_N = arrays.label_N[arrays.validation]
+    return {"log_loss": log_loss(label_N, p_N), "auroc": auroc(label_N, p_N), "std": float(p_N.std())}
+
+
+def _plain(arrays: TrainingArrays, train: Ints, test: Ints, model: str) -> float:
+    """Return the AUROC that a plain model of the last step reaches; NaN where it cannot be told."""
+    label_N = arrays.label_N[train]
+    if len(np.unique(label_N)) < 2 or not len(test):
+        return float("nan")
+    score_N = MODELS[model](arrays.last_steps(train), label_N, arrays.last_steps(test))
+    return auroc(arrays.label_N[test], p_win(score_N))
+
+
+def _some(rows: Ints, limit: int) -> Ints:
+    return rows[spread(len(rows), limit)]
