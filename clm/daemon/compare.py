@@ -12,8 +12,8 @@ from clm.artefacts.files import sha256_of
 from clm.artefacts.job_files import STDERR, STDOUT
 from clm.artefacts.registry import DirectoryRegistry
 from clm.artefacts.score_files import Scores, read_scores, write_score_job
+from clm.attempt import read_dataset
 from clm.clock import SystemClock
-from clm.cycle import Policies, read_dataset
 from clm.daemon.child import Child
 from clm.daemon.wiring import CONTEXT_LENGTH, candles_of, policies
 from clm.data.dataset import Dataset
@@ -30,6 +30,7 @@ from clm.ports import StopSignal
 from clm.settings import Settings, inherited_environment
 from clm.store.contract import check_contract
 from clm.store.samples import SqliteSampleSource
+from clm.world import Policies
 
 _POLL_S = 0.1
 
