@@ -64,6 +64,15 @@ def test_d9_a_bad_cron_text_is_refused_by_name_and_value(monkeypatch):
         load_settings()
 
 
+def test_a_journal_pattern_without_the_file_is_refused(monkeypatch):
+    """A line that every start writes would prove nothing."""
+    monkeypatch.setenv("CLM_ENGINE_JOURNAL_PATTERN", "PatchTST loaded")
+    with pytest.raises(ConfigError, match="CLM_ENGINE_JOURNAL_PATTERN=PatchTST loaded"):
+        load_settings()
+    monkeypatch.setenv("CLM_ENGINE_JOURNAL_PATTERN", "PatchTST loaded: {file}")
+    assert load_settings().engine_journal_pattern == "PatchTST loaded: {file}"
+
+
 def test_d10_an_interval_of_seconds_is_refused(monkeypatch):
     """0.001 hours is a mistake, not a wish."""
     monkeypatch.setenv("CLM_RETRAIN_INTERVAL_H", "0.001")

@@ -227,6 +227,8 @@ def promotion_policy(settings: Settings) -> PromotionPolicy:
         stable_s=settings.stable_s,
         min_free_bytes=settings.min_free_mb * 1_000_000,
         health_url=settings.engine_health_url or None,
+        probe_url=settings.engine_probe_url or None,
+        journal_pattern=settings.engine_journal_pattern or None,
         engine_may_be_down=settings.engine_control == "process",
         mode=settings.promotion_mode,
         promote_live=settings.promote_live,

@@ -6,10 +6,12 @@ from pathlib import Path
 import structlog
 
 from clm.artefacts.files import Owner, create_durably, remove_durably, sha256_of
+from clm.domain.proof import GoldenRows
 from clm.errors import ArtefactError, PromotionError
 from clm.events import Event
 from clm.ports import EngineStatus, PromotionOutcome, PromotionRecord, PromotionState
 from clm.promotion import telling
+from clm.promotion.engine_health import Grade
 from clm.promotion.env_file import value_of
 from clm.promotion.permission import held_after
 from clm.promotion.plan import Observed, Target
@@ -31,6 +33,9 @@ class Attempt:
         self.restarted = False
         self.confirmed = False
         self.pid: int | None = None
+        self.baseline = Grade.HEALTHY
+        """Of the engine's health, before; after a crash of ours nobody knows it, so the best is asked for."""
+        self._troubled = ""
         self._counted = False
 
     # What is observed
@@ -141,12 +146,34 @@ class Attempt:
             self.advance(PromotionState.RESTARTING, attempts=self.record.attempts + 1)
 
     def confirm(self, model_path: Path | None) -> Verification:
-        """Watch the effect and remember it."""
-        seen = verify(self.work, model_path)
+        """Watch the effect and remember it; of the way back no more is asked than that the model serves."""
+        if model_path == self.record.candidate_path:
+            seen = verify(self.work, model_path, health=self.baseline, golden=self._golden())
+        else:
+            seen = verify(self.work, model_path, health=Grade.TROUBLED)
         self.confirmed = seen.effect is Effect.CONFIRMED
+        self._troubled = seen.troubled
         self.pid = seen.pid
         self.work.checkpoint("verified")
         return seen
+
+    def inconclusive(self) -> str:
+        """Return what to add to a rollback's reason where the previous model is in trouble just the same."""
+        if not self._troubled or self.baseline is not Grade.HEALTHY:
+            return ""
+        return (
+            f"; inconclusive: the previous model has the same trouble now ({self._troubled}), which it had "
+            "not before, so a dependency of the engine is down and the model is not to blame"
+        )
+
+    def _golden(self) -> GoldenRows | None:
+        """Return the candidate's golden rows where the engine can be asked for them."""
+        if self.work.probe is None:
+            return None
+        from clm.artefacts.golden import read_golden
+
+        path = self.work.registry.get(self.record.version).golden_path
+        return read_golden(path) if path else None
 
     def discard_candidate(self) -> None:
         """Remove the new file, if it is ours and nobody is pointed to it; a failure is told, no more.

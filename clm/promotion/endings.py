@@ -60,7 +60,7 @@ def roll_back(attempt: Attempt, reason: str, must_serve: bool) -> PromotionOutco
             while step := next_step(attempt.observed(target), target):
                 _step_back(attempt, step, target)
             attempt.discard_candidate()
-            return attempt.outcome(PromotionState.ROLLED_BACK, reason)
+            return attempt.outcome(PromotionState.ROLLED_BACK, reason + attempt.inconclusive())
         except Superseded as why:
             return hands_off(attempt, str(why))
         except (NotTaken, PromotionError, ArtefactError) as error:

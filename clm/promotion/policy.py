@@ -7,6 +7,8 @@ from typing import Literal
 
 from clm.ports import Clock, Engine, PromotionLog, Registry, Switch
 from clm.promotion.engine_health import Health
+from clm.promotion.engine_journal import JournalWitness
+from clm.promotion.engine_probe import HttpProbe
 from clm.promotion.env_file import EnvFile
 
 
@@ -35,6 +37,10 @@ class PromotionPolicy:
     """Free space needed beside three times the model's size."""
     health_url: str | None = None
     """Endpoint asked before and during the verification; None asks nothing."""
+    probe_url: str | None = None
+    """Where the engine answers to windows; None asks for no golden rows."""
+    journal_pattern: str | None = None
+    """Text of the journal line that names the loaded file, `{file}` in its place; None looks for none."""
     engine_may_be_down: bool = False
     """Whether a promotion may begin while the engine does not run, and start it (development)."""
 
@@ -53,6 +59,8 @@ class Workplace:
     clock: Clock
     policy: PromotionPolicy
     health: Health | None
+    probe: HttpProbe | None
+    journal: JournalWitness | None
     checkpoint: Callable[[str], None]
     """Told the name of each point that was passed; tests end the process there."""
 

@@ -10,6 +10,7 @@ from clm.artefacts.registry import check_whole
 from clm.errors import PromotionError
 from clm.ports import EngineStatus
 from clm.promotion.candidate import Candidate
+from clm.promotion.engine_health import Grade
 from clm.promotion.env_file import EnvSnapshot, value_of, with_value, without_value
 from clm.promotion.policy import Workplace
 
@@ -24,6 +25,8 @@ class Preflight:
     previous_sha256: str | None
     env_sha256: str
     engine_was_running: bool
+    health: Grade
+    """Of the engine before anything was touched; HEALTHY where nobody is asked."""
 
 
 def preflight(work: Workplace, candidate: Candidate) -> Preflight:
@@ -44,12 +47,14 @@ def preflight(work: Workplace, candidate: Candidate) -> Preflight:
     work.switch.refuse_unusable()
     previous_sha256 = None if previous is None else _verified_hash(work, previous)
     _refuse_unusable_directory(work, candidate)
+    was_running, health = _baseline(work, previous)
     return Preflight(
         candidate_stays=candidate.path.exists(),
         previous_path=previous,
         previous_sha256=previous_sha256,
         env_sha256=snapshot.sha256,
-        engine_was_running=_baseline(work, previous),
+        engine_was_running=was_running,
+        health=health,
     )
 
 
@@ -116,8 +121,11 @@ def _refuse_unusable_directory(work: Workplace, candidate: Candidate) -> None:
         )
 
 
-def _baseline(work: Workplace, previous: Path | None) -> bool:
-    """Return whether the engine serves now; an engine in trouble before proves nothing afterwards."""
+def _baseline(work: Workplace, previous: Path | None) -> tuple[bool, Grade]:
+    """Return whether the engine serves now, and how well: the measure for what comes after.
+
+    A dependency that is down is not held against the next model; an engine that does not answer is.
+    """
     seen = work.engine.observe()
     if seen.runs_as_root and work.env_file.is_ours_to_write():
         raise PromotionError(
@@ -128,7 +136,7 @@ def _baseline(work: Workplace, previous: Path | None) -> bool:
     if seen.status is not EngineStatus.ACTIVE:
         down = seen.status in {EngineStatus.INACTIVE, EngineStatus.FAILED}
         if work.policy.engine_may_be_down and down:
-            return False
+            return False, Grade.HEALTHY
         raise PromotionError(
             "ENGINE_NOT_ACTIVE",
             f"the engine is {seen.status.value} ({seen.detail}): bring it up on its present model first",
@@ -139,11 +147,12 @@ def _baseline(work: Workplace, previous: Path | None) -> bool:
             f"the engine (pid {seen.main_pid}) runs with {seen.model_path or 'no model path'} while "
             f"{work.env_file.path} names {previous or 'none'} {seen.detail}: restart it or correct the file",
         )
-    if work.health is not None:
-        answer = work.health()
-        if not answer.healthy:
-            raise PromotionError(
-                "ENGINE_UNHEALTHY",
-                f"the engine is unhealthy before any change ({answer.detail}); nothing was begun",
-            )
-    return True
+    if work.health is None:
+        return True, Grade.HEALTHY
+    answer = work.health()
+    if answer.grade is Grade.SILENT:
+        raise PromotionError(
+            "ENGINE_UNHEALTHY",
+            f"the engine is unhealthy before any change ({answer.detail}); nothing was begun",
+        )
+    return True, answer.grade

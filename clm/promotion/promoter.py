@@ -50,6 +50,8 @@ from clm.promotion.endings import (
     stand_down,
 )
 from clm.promotion.engine_health import HttpHealth
+from clm.promotion.engine_journal import JournalWitness
+from clm.promotion.engine_probe import HttpProbe
 from clm.promotion.env_file import EnvFile, parse
 from clm.promotion.permission import is_shadow_only, refuse_unwanted, withheld
 from clm.promotion.plan import Step, Target, next_step
@@ -96,6 +98,8 @@ class EnvFilePromoter:
             clock=clock,
             policy=policy,
             health=health,
+            probe=HttpProbe(policy.probe_url, clock=clock) if policy.probe_url else None,
+            journal=JournalWitness(policy.journal_pattern) if policy.journal_pattern else None,
             checkpoint=checkpoint,
         )
 
@@ -136,6 +140,7 @@ class EnvFilePromoter:
                 start = preflight(self._work, candidate)
                 refuse_unwanted(self._work, candidate, wish, start.previous_path)
                 attempt = self._begin(start, candidate, run_id, wish)
+                attempt.baseline = start.health
             except (PromotionError, ArtefactError) as error:
                 log.warning("promotion.not_begun", version=version, code=error.code, reason=error.message)
                 return _not_begun(PromotionState.ABORTED, version, str(error))

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from clm.domain.proof import GoldenRows
 from clm.errors import PromotionError
 from clm.ports import EngineObservation, EngineStatus
+from clm.promotion.engine_health import Grade
 from clm.promotion.policy import Workplace
 
 
@@ -25,11 +27,22 @@ class Verification:
     effect: Effect
     reason: str
     pid: int | None = None
+    troubled: str = ""
+    """What the engine complained of while it served, where that was allowed."""
 
 
-def verify(work: Workplace, model_path: Path | None) -> Verification:
-    """Watch the engine until it has been stable on `model_path`, or until it is clear that it will not be."""
-    watch = _Watch(work, model_path)
+def verify(
+    work: Workplace,
+    model_path: Path | None,
+    *,
+    health: Grade = Grade.HEALTHY,
+    golden: GoldenRows | None = None,
+) -> Verification:
+    """Watch the engine until it has been stable on `model_path`, or until it is clear that it will not be.
+
+    Its health may not be worse than `health`; golden rows, if any, it must answer as the file does.
+    """
+    watch = _Watch(work, model_path, health, golden)
     while True:
         ended = watch.look()
         if ended is not None:
@@ -40,7 +53,9 @@ def verify(work: Workplace, model_path: Path | None) -> Verification:
 class _Watch:
     """What was seen so far."""
 
-    def __init__(self, work: Workplace, model_path: Path | None) -> None:
+    def __init__(
+        self, work: Workplace, model_path: Path | None, health: Grade, golden: GoldenRows | None
+    ) -> None:
         self._work = work
         self._wanted = None if model_path is None else str(model_path)
         self._began = work.clock.monotonic()
@@ -49,6 +64,11 @@ class _Watch:
         self._good_since: float | None = None
         self._elsewhere_since: float | None = None
         self._stopped_since: float | None = None
+        self._health = health
+        self._golden = golden
+        self._has_file = False
+        self._proven = False
+        self._troubled = ""
 
     def look(self) -> Verification | None:
         """Look once; None while it is too early to say."""
@@ -70,7 +90,7 @@ class _Watch:
         if seen.model_path != self._wanted:
             return self._elsewhere(now, seen)
         self._elsewhere_since = None
-        return self._judge_health(now, seen)
+        return self._judge(now, seen)
 
     def _notice_restarts(self, seen: EngineObservation) -> Verification | None:
         first = self._first
@@ -85,6 +105,7 @@ class _Watch:
             self._somebody_restarted = first is not None
             self._first = seen
             self._good_since = None
+            self._has_file = self._proven = False
         return None
 
     def _wait_for_the_operator(self, now: float, seen: EngineObservation) -> Verification | None:
@@ -104,16 +125,36 @@ class _Watch:
             return _not_taken(f"pid {seen.main_pid} runs with {has} instead of {self._wanted or 'none'}")
         return None
 
-    def _judge_health(self, now: float, seen: EngineObservation) -> Verification | None:
-        if self._work.health is not None:
-            answer = self._work.health()
-            if not answer.healthy:
-                return self._not_good(now, f"the health endpoint says: {answer.detail}")
+    def _judge(self, now: float, seen: EngineObservation) -> Verification | None:
+        """Take the proofs in the order of their cost; each but health is asked for once a start."""
+        if (trouble := self._trouble_with_health()) or (trouble := self._trouble_with_journal(seen)):
+            return self._not_good(now, trouble)
+        if not self._proven and self._golden is not None and self._work.probe is not None:
+            answers = self._work.probe(self._golden)
+            if not answers.proven:
+                return _not_taken(answers.detail) if answers.final else self._not_good(now, answers.detail)
+            self._proven = True
         self._good_since = now if self._good_since is None else self._good_since
         if now - self._good_since >= self._work.policy.stable_s:
             reason = f"stable for {self._work.policy.stable_s:g} s as pid {seen.main_pid}"
-            return Verification(effect=Effect.CONFIRMED, reason=reason, pid=seen.main_pid)
+            return Verification(
+                effect=Effect.CONFIRMED, reason=reason, pid=seen.main_pid, troubled=self._troubled
+            )
         return None
+
+    def _trouble_with_health(self) -> str:
+        if self._work.health is None:
+            return ""
+        answer = self._work.health()
+        self._troubled = "" if answer.healthy else answer.detail
+        return "" if answer.grade >= self._health else f"the health endpoint says: {answer.detail}"
+
+    def _trouble_with_journal(self, seen: EngineObservation) -> str:
+        if self._has_file or self._work.journal is None or self._wanted is None:
+            return ""
+        missing = self._work.journal.missing(seen.invocation_id, Path(self._wanted).name)
+        self._has_file = not missing
+        return missing
 
     def _not_good(self, now: float, reason: str) -> Verification | None:
         self._good_since = None

@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     """Hours between scheduled retrains; 0 for none; otherwise at least 0.1."""
     retrain_cron: str = ""
     """Cron expression (five fields, UTC) used instead of the interval when set."""
+    min_run_interval_min: Annotated[float, Field(ge=0, le=24 * 60)] = 15.0
+    """Minutes from one cycle's start to the next, however many triggers come; a person's goes at once."""
+    max_runs_a_day: Annotated[int, Field(ge=1, le=1440)] = 24
+    """Cycles in 24 hours, however many triggers come; a person's is done all the same."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 2
     """Tries of one task when its cycle breaks (a killed child, a crash); a rejection is no break."""
 
@@ -185,6 +189,10 @@ class Settings(BaseSettings):
     """Command line of the engine when engine_control is `process`."""
     engine_health_url: str = ""
     """Asked before and after a promotion, such as http://127.0.0.1:8001/health/live; empty for none."""
+    engine_probe_url: str = ""
+    """Where the engine answers windows, such as http://127.0.0.1:8001/predict; proves what it serves."""
+    engine_journal_pattern: Annotated[str, Field(pattern=r"^$|\{file\}")] = ""
+    """Journal line that names the loaded file, such as `PatchTST loaded: {file}`; empty for none."""
     active_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 150.0
     """Seconds the engine may take to become active after a restart."""
     stable_s: Annotated[float, Field(ge=0, le=3600)] = 60.0

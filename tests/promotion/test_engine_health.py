@@ -9,10 +9,11 @@ from contextlib import closing, contextmanager
 import pytest
 
 from clm.errors import PromotionError
-from clm.promotion.engine_health import HealthBounds, HttpHealth
+from clm.promotion.engine_health import Grade, HttpHealth
+from clm.promotion.engine_http import HttpBounds
 from tests.promotion.server import free_port
 
-BOUNDS = HealthBounds(connect_timeout_s=0.5, total_timeout_s=0.6, max_bytes=4096)
+BOUNDS = HttpBounds(connect_timeout_s=0.5, total_timeout_s=0.6, max_bytes=4096)
 
 
 @contextmanager
@@ -90,6 +91,25 @@ def test_h7_everything_else_is_unhealthy_in_time(
         assert time.monotonic() - began < 2
     assert not reading.healthy
     assert detail in reading.detail
+
+
+@pytest.mark.parametrize(
+    ("answer", "grade"),
+    [
+        (reply("503 Service Unavailable", b'{"status": "degraded", "models_loaded": 1}'), Grade.TROUBLED),
+        (reply("200 OK", b'{"status": "error", "dependencies": {"redis": "down"}}'), Grade.TROUBLED),
+        (reply("503 Service Unavailable", b'{"status": "error", "models_loaded": 0}'), Grade.SILENT),
+        (reply("503 Service Unavailable", b'{"status": "starting"}'), Grade.SILENT),
+        (reply("503 Service Unavailable", b"<html>"), Grade.SILENT),
+        (reply("500 Internal Server Error", b'{"status": "ok"}'), Grade.SILENT),
+    ],
+)
+def test_h6_an_engine_that_serves_and_complains_is_told_from_one_that_does_not_serve(
+    answer: Callable[[socket.socket], None], grade: Grade
+) -> None:
+    """Only the first may be a dependency's fault."""
+    with answering(answer) as url:
+        assert HttpHealth(url, bounds=BOUNDS)().grade is grade
 
 
 def test_h7_a_refused_connection_is_unhealthy() -> None:

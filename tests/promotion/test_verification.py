@@ -3,17 +3,23 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 
+from clm.domain.proof import GoldenRows
 from clm.errors import PromotionError
 from clm.ports import EngineObservation, EngineStatus
+from clm.promotion.engine_health import Grade, HealthReading
+from clm.promotion.engine_probe import ProbeReading
 from clm.promotion.policy import PromotionPolicy, Workplace
 from clm.promotion.verification import Effect, Verification, verify
 from tests.fakes import FakeClock
 
 MODEL = Path("/m/new.pth")
+GOLDEN = GoldenRows(window_GLC=np.zeros((2, 1, 1), dtype=np.float32), p_G=np.array([0.2, 0.8]))
 GOOD = EngineObservation(
     status=EngineStatus.ACTIVE,
     main_pid=7,
@@ -40,12 +46,43 @@ class Timeline:
     def refuse_uncontrollable(self) -> None: ...
 
 
-def verified(at: Callable[[float], EngineObservation], **policy: float) -> tuple[Verification, float]:
+class Asked:
+    """Answers to the questions of a verification as a function of time; None where nobody is asked."""
+
+    def __init__(
+        self,
+        health: Callable[[float], Grade] | None = None,
+        journal: Callable[[float], str] | None = None,
+        probe: Callable[[float], ProbeReading] | None = None,
+    ) -> None:
+        self.health, self.journal, self.probe = health, journal, probe
+        self.probed: list[float] = []
+
+
+def verified(
+    at: Callable[[float], EngineObservation],
+    asked: Asked | None = None,
+    worst: Grade = Grade.HEALTHY,
+    **policy: float,
+) -> tuple[Verification, float]:
     """Verify an engine that behaves so, with the default waits; return the answer and the seconds it took."""
-    clock = FakeClock()
+    clock, asked = FakeClock(), asked or Asked()
     parts: dict[str, object] = dict.fromkeys(Workplace.__slots__)
     values = {**parts, "engine": Timeline(clock, at), "clock": clock, "policy": PromotionPolicy(**policy)}  # type: ignore[arg-type]
-    return verify(Workplace(**cast(dict, values)), MODEL), clock.waited_s
+    if (health := asked.health) is not None:
+        values["health"] = lambda: HealthReading(grade=health(clock.monotonic()), detail="as told")
+    if (journal := asked.journal) is not None:
+        missing = lambda _invocation, name: journal(clock.monotonic()).replace("FILE", name)  # noqa: E731
+        values["journal"] = SimpleNamespace(missing=missing)
+    if (probe := asked.probe) is not None:
+
+        def answer(_golden: GoldenRows) -> ProbeReading:
+            asked.probed.append(clock.monotonic())
+            return probe(clock.monotonic())
+
+        values["probe"] = answer
+    seen = verify(Workplace(**cast(dict, values)), MODEL, health=worst, golden=GOLDEN)
+    return seen, clock.waited_s
 
 
 def test_a_stable_engine_is_confirmed_after_the_stability_window() -> None:
@@ -131,3 +168,61 @@ def test_a_service_manager_that_is_away_for_a_moment_is_asked_again() -> None:
     seen, seconds = verified(at)
     assert seen.effect is Effect.CONFIRMED
     assert seconds == pytest.approx(80, abs=1)
+
+
+def test_h6_trouble_that_was_there_before_is_not_held_against_the_model() -> None:
+    """Not worse than the baseline is what is asked; what it was is told."""
+    troubled = Asked(health=lambda _t: Grade.TROUBLED)
+    seen, _ = verified(lambda _t: GOOD, troubled, Grade.TROUBLED)
+    assert (seen.effect, seen.troubled) == (Effect.CONFIRMED, "as told")
+
+
+def test_h6_a_dependency_that_comes_back_in_time_does_no_harm() -> None:
+    """The window of stability begins when it is up again."""
+    seen, seconds = verified(
+        lambda _t: GOOD, Asked(health=lambda t: Grade.HEALTHY if t > 100 else Grade.TROUBLED)
+    )
+    assert (seen.effect, seen.troubled) == (Effect.CONFIRMED, "")
+    assert seconds == pytest.approx(160, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("worst", "grade"),
+    [(Grade.HEALTHY, Grade.TROUBLED), (Grade.HEALTHY, Grade.SILENT), (Grade.TROUBLED, Grade.SILENT)],
+)
+def test_h6_health_that_stays_worse_than_before_is_not_taken(worst: Grade, grade: Grade) -> None:
+    """150 seconds, for dependencies that come back."""
+    seen, seconds = verified(lambda _t: GOOD, Asked(health=lambda _t: grade), worst)
+    assert seen.effect is Effect.NOT_TAKEN
+    assert "health endpoint says: as told" in seen.reason
+    assert seconds == pytest.approx(150, abs=1)
+
+
+def test_h5_a_journal_without_the_files_name_is_not_taken() -> None:
+    """One generation of the engine ignores the variable and says so only there; the line may come late."""
+    late = Asked(journal=lambda t: "" if t > 20 else "no line with FILE")
+    seen, seconds = verified(lambda _t: GOOD, late)
+    assert seen.effect is Effect.CONFIRMED
+    assert seconds == pytest.approx(80, abs=2)
+    seen, _ = verified(lambda _t: GOOD, Asked(journal=lambda _t: "no line with FILE"))
+    assert seen.effect is Effect.NOT_TAKEN
+    assert seen.reason.startswith("no line with new.pth")
+
+
+def test_the_golden_rows_are_asked_for_once_a_start() -> None:
+    """Sixty-four predictions are no heartbeat; but another start is another proof."""
+    asked = Asked(probe=lambda _t: ProbeReading(proven=True, final=True))
+    assert verified(lambda _t: GOOD, asked)[0].effect is Effect.CONFIRMED
+    assert len(asked.probed) == 1
+    asked = Asked(probe=lambda _t: ProbeReading(proven=True, final=True))
+    verified(lambda t: replace(GOOD, invocation_id="a" if t < 30 else "b"), asked)
+    assert len(asked.probed) == 2
+
+
+def test_wrong_answers_are_final_and_missing_ones_are_waited_for() -> None:
+    """An engine that loads its model lazily may need a moment; one that answers wrongly will go on so."""
+    wrong = Asked(probe=lambda _t: ProbeReading(proven=False, final=True, detail="serving input constant"))
+    seen, seconds = verified(lambda _t: GOOD, wrong)
+    assert (seen.effect, seen.reason, seconds) == (Effect.NOT_TAKEN, "serving input constant", 0)
+    slow = Asked(probe=lambda t: ProbeReading(proven=t > 40, final=t > 40, detail="no answer"))
+    assert verified(lambda _t: GOOD, slow)[0].effect is Effect.CONFIRMED

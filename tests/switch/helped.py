@@ -36,6 +36,8 @@ class Helper:
     def __init__(self, server: Server) -> None:
         self.site = site_of(server)
         self.passed: list[str] = []
+        self.and_the_daemon = False
+        """Whether whoever started the helper dies with it."""
         self._server = server
         self._deadly: tuple[str, int] | None = None
 
@@ -68,6 +70,8 @@ class Helper:
             if self._deadly and point == self._deadly[0]:
                 left[0] -= 1
                 if left[0] == 0:
+                    if self.and_the_daemon:
+                        os.kill(os.getppid(), signal.SIGKILL)
                     os.kill(os.getpid(), signal.SIGKILL)
 
         return serve(self.site, name, restart=lambda _unit: self._server.engine.restart(), checkpoint=pass_by)

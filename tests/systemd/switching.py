@@ -1,6 +1,7 @@
 """A server in a box whose engine behaves as its model says, for promotions without a training."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -9,8 +10,20 @@ from pathlib import Path
 from clm.store.create import create_store
 from tests.systemd.boxes import SOURCE, Box, booted, require_service_python
 from tests.systemd.conftest import install_service
-from tests.systemd.servers import ENGINE, ENGINE_ENV_FILE, FIRST_MODEL, PYTHON, SETTINGS, STORE
+from tests.systemd.servers import (
+    CLM_PROGRAM,
+    ENGINE,
+    ENGINE_ENV_FILE,
+    FIRST_MODEL,
+    MODELS,
+    PYTHON,
+    SETTINGS,
+    STORE,
+)
 
+PREDICT_URL = "http://127.0.0.1:8001/predict"
+LOADED = "PatchTST loaded: {file}"
+BACK_WITHIN_S = 60
 HEALTH_URL = "http://127.0.0.1:8001/health"
 _seconds = count(1)
 
@@ -51,11 +64,28 @@ def new_version() -> str:
     return f"patchtst_v20260301_{next(_seconds):06d}"
 
 
-def promote(box: Box, version: str, words: str, **policy: float) -> dict[str, object]:
-    """Promote as user qt and return the outcome; policy numbers are of clm.promotion.policy."""
+def promote(box: Box, version: str, words: str, **policy: object) -> dict[str, str]:
+    """Promote as user qt, who may read the journal, and return the outcome.
+
+    `words` are the model file's, the first is the engine's mood; `policy` is clm.promotion.policy's.
+    """
     changes = [f"{name}={value}" for name, value in policy.items()]
-    done = box.as_user("qt", PYTHON, f"{SOURCE}/tests/systemd/promote_as_qt.py", version, words, *changes)
+    done = box.run(
+        *("setpriv", "--reuid", "qt", "--regid", "qt", "--groups", "systemd-journal", "--"),
+        *(PYTHON, f"{SOURCE}/tests/systemd/promote_as_qt.py", version, words, *changes),
+    )
     return json.loads(done.stdout)
+
+
+def path_of(version: str) -> str:
+    """Return where a version lies once it is promoted."""
+    return f"{MODELS}/{version}.pth"
+
+
+def named(box: Box) -> str:
+    """Return the path that the environment file names."""
+    line = next(part for part in box.read(ENGINE_ENV_FILE).splitlines() if part.startswith("PATCHTST_MODEL"))
+    return line.partition("=")[2]
 
 
 def served(box: Box) -> str | None:
@@ -63,3 +93,36 @@ def served(box: Box) -> str | None:
     if box.show(ENGINE, "ActiveState") != "active":
         return None
     return box.environment_of(box.show(ENGINE, "MainPID")).get("PATCHTST_MODEL_PATH")
+
+
+def after_restart(box: Box, command: str) -> None:
+    """Let somebody else do this half a second after the engine's next start."""
+    before = box.show(ENGINE, "InvocationID")
+    wait = f'until [ "$(systemctl show -P InvocationID {ENGINE})" != {before} ]; do sleep 0.05; done'
+    box.run("systemd-run", "--quiet", "--no-block", "sh", "-c", f"{wait}; sleep 0.5; {command}")
+
+
+def rolled_back(box: Box, words: str, **policy: object) -> str:
+    """Promote a model that cannot end well, hold that the champion is back in time, and return the reason."""
+    champion, before, began = named(box), box.read(ENGINE_ENV_FILE), time.monotonic()
+    outcome = promote(box, new_version(), words, **policy)
+    assert outcome["state"] == "ROLLED_BACK", outcome["reason"]
+    assert time.monotonic() - began < BACK_WITHIN_S
+    assert served(box) == champion
+    assert box.read(ENGINE_ENV_FILE) == before
+    return outcome["reason"]
+
+
+def refused(box: Box, code: str) -> None:
+    """Hold that no promotion begins, that nothing is touched, and that `clm doctor` says the same."""
+    before = box.show(ENGINE, "InvocationID"), box.read(ENGINE_ENV_FILE)
+    outcome = promote(box, new_version(), "good")
+    assert outcome["state"] == "ABORTED", outcome["reason"]
+    assert code in outcome["reason"]
+    assert (box.show(ENGINE, "InvocationID"), box.read(ENGINE_ENV_FILE)) == before
+
+
+def doctor(box: Box) -> str:
+    """Return what `clm doctor` says of the switch to user qt."""
+    said = box.as_user("qt", CLM_PROGRAM, "doctor", check=False).stdout.splitlines()
+    return " ".join(line for line in said if line.split()[1:2] == ["switch"])

@@ -1,0 +1,102 @@
+"""Units that misbehave on a new model, under a real systemd and by the helper: the champion serves again.
+
+The other moods are in tests/chaos.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.systemd.boxes import Box
+from tests.systemd.servers import ENGINE, ENGINE_ENV_FILE
+from tests.systemd.switching import (
+    LOADED,
+    PREDICT_URL,
+    after_restart,
+    doctor,
+    named,
+    new_version,
+    path_of,
+    promote,
+    refused,
+    rolled_back,
+    served,
+    switching_server,
+)
+
+pytestmark = pytest.mark.needs_systemd_ns
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """Yield one server for all cases; each leaves it on a champion that serves."""
+    with switching_server(tmp_path_factory.mktemp("store")) as box:
+        yield box
+
+
+@pytest.fixture
+def box(machine: Box) -> Box:
+    """Return the server on a champion that serves."""
+    machine.wait_for(lambda: served(machine) == named(machine), "the champion to serve")
+    return machine
+
+
+def test_a_good_model_is_committed_with_every_proof(box: Box) -> None:
+    """Process environment, health, the journal's line and golden rows, all asked of a real unit."""
+    version = new_version()
+    outcome = promote(box, version, "good", probe_url=PREDICT_URL, journal_pattern=LOADED)
+    assert outcome["state"] == "COMMITTED", outcome["reason"]
+    assert served(box) == named(box) == path_of(version)
+    assert box.stat(ENGINE_ENV_FILE) == "root:qt 640"
+
+
+def test_h1_h2_an_engine_that_crashes_at_once_is_back_on_the_champion_beyond_its_start_limit(
+    box: Box,
+) -> None:
+    """After one start in a minute systemd starts it no more; the way back clears that first."""
+    drop_in = f"/run/systemd/system/{ENGINE}.d/once.conf"
+    box.write(drop_in, "[Unit]\nStartLimitBurst=1\n")
+    box.run("systemctl", "daemon-reload")
+    try:
+        assert "the engine" in rolled_back(box, "crash")
+    finally:
+        box.run("rm", drop_in)
+        box.run("systemctl", "daemon-reload")
+    assert any("too quickly" in line for line in box.journal(ENGINE))
+
+
+def test_an_engine_that_answers_one_number_is_called_what_it_is(box: Box) -> None:
+    """No retraining repairs it, so the reason must not blame the model."""
+    reason = rolled_back(box, "constant", probe_url=PREDICT_URL)
+    assert "serving input constant: 8 different windows get one answer, 0.615028" in reason
+
+
+def test_h9_an_engine_that_a_person_stops_meanwhile_is_not_started_again(box: Box) -> None:
+    """The file names the champion for the next start, and the starting is theirs."""
+    champion = named(box)
+    after_restart(box, f"systemctl stop {ENGINE}")
+    outcome = promote(box, new_version(), "good", stable_s=5)
+    assert outcome["state"] == "SUPERSEDED", outcome["reason"]
+    assert box.show(ENGINE, "ActiveState") == "inactive"
+    assert named(box) == champion
+    box.run("systemctl", "start", ENGINE)
+    assert served(box) == champion
+
+
+def test_l1_a_root_engine_whose_environment_qt_may_write_gets_no_model(box: Box) -> None:
+    """Whoever writes that file would be root; the right was given by hand, past the installer."""
+    drop_in = f"/run/systemd/system/{ENGINE}.d/root.conf"
+    box.write(drop_in, "[Service]\nUser=root\n")
+    box.run("chmod", "g+w", ENGINE_ENV_FILE)
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "restart", ENGINE)
+    try:
+        refused(box, "ENGINE_RUNS_AS_ROOT")
+        assert doctor(box).startswith("FAIL")
+        box.run("chmod", "g-w", ENGINE_ENV_FILE)
+        assert doctor(box).startswith("WARN")
+    finally:
+        box.run("chmod", "g-w", ENGINE_ENV_FILE)
+        box.run("rm", drop_in)
+        box.run("systemctl", "daemon-reload")
+        box.run("systemctl", "restart", ENGINE)
