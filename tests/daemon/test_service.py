@@ -52,6 +52,19 @@ class Tidier:
         return ()
 
 
+class Notified:
+    """Collects what a service manager would be told."""
+
+    def __init__(self) -> None:
+        self.pings = 0
+
+    def watchdog(self) -> None:
+        self.pings += 1
+
+    def status(self, _text: str) -> None:
+        return
+
+
 class Daemon:
     """A service on a real store, with a world in memory around it."""
 
@@ -283,6 +296,24 @@ def test_j2_room_is_made_before_a_cycle_and_while_the_disk_is_too_full_for_one(d
     daemon.submit()
     daemon.tick()
     assert daemon.retention.asked == 2
+
+
+@pytest.mark.parametrize("thread", ["_bus", "_schedule"])
+def test_d3_h11_a_thread_that_fell_silent_stops_the_ping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str
+) -> None:
+    """A daemon of which one part is dead has to be restarted, however well the main loop is."""
+    daemon = Daemon(tmp_path)
+    told = Notified()
+    monkeypatch.setattr(daemon.service, "_notify", told)
+    daemon.service._tend()
+    assert told.pings == 1
+    getattr(daemon.service, thread).tick_age_s = 31.0
+    daemon.service._tend()
+    assert told.pings == 1
+    getattr(daemon.service, thread).tick_age_s = 1.0
+    daemon.service._tend()
+    assert told.pings == 2
 
 
 def test_c18_a_storm_of_triggers_is_one_cycle_a_quarter_of_an_hour(daemon):
