@@ -69,6 +69,28 @@ def test_systemd_finds_nothing_to_say_about_the_units(machine: Box, unit: str) -
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("name", ["gpu", "journal", "other-user"])
+def test_the_examples_of_drop_ins_are_understood_and_expose_no_more(machine: Box, name: str) -> None:
+    """Copied as they are; each opens one thing and keeps the unit below 1.5."""
+    text = (PROJECT / f"deploy/systemd/examples/{name}.conf").read_text()
+    machine.write(f"/etc/systemd/system/quantum-clm.service.d/{name}.conf", text)
+    verify = machine.run("systemd-analyze", "verify", "quantum-clm.service", check=False)
+    secure = ("systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager")
+    exposed = machine.run(*secure, "quantum-clm.service", check=False)
+    machine.run("rm", "-r", "/etc/systemd/system/quantum-clm.service.d")
+    assert (verify.returncode, verify.stdout + verify.stderr) == (0, "")
+    assert exposed.returncode == 0, exposed.stdout[-300:]
+
+
+def test_the_engines_own_drop_in_is_understood(machine: Box) -> None:
+    """Advice for a unit that is not ours."""
+    text = (PROJECT / "deploy/systemd/examples/quantum-ai-engine.conf").read_text()
+    machine.write(f"/etc/systemd/system/{ENGINE}.d/quantum-clm.conf", text)
+    done = machine.run("systemd-analyze", "verify", ENGINE, check=False)
+    machine.run("rm", "-r", f"/etc/systemd/system/{ENGINE}.d")
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 def refused(box: Box, *arguments: str) -> None:
     """Hold that qt may not do this, and that nothing was done."""
     before = [box.show(unit, "InvocationID") for unit in (ENGINE, OTHER, BUSY_HELPER)]
