@@ -155,6 +155,13 @@ def test_l13_with_the_helper_qt_writes_nothing_in_the_settings_directory(machine
         assert machine.as_user("qt", "sh", "-c", f"echo >>{path}", check=False).returncode != 0
 
 
+def test_l11_the_helpers_reports_are_for_qt_alone(machine: Box) -> None:
+    """They say where models lie, which is nobody else's business."""
+    machine.run("systemctl", "start", HELPER.format("check"))
+    assert machine.stat("/var/lib/quantum-clm-switch") == "root:qt 750"
+    assert machine.stat("/var/lib/quantum-clm-switch/check.json") == "root:qt 640"
+
+
 def test_l12_the_helper_reaches_nothing_but_its_files(machine: Box) -> None:
     """Seen from within its sandbox: no network, no home, a read-only system, three capabilities."""
     probe = (
