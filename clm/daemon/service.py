@@ -16,6 +16,7 @@ import structlog
 from clm.bus.service import BusWorker
 from clm.cycle import run_cycle
 from clm.daemon.notify import Notifier
+from clm.daemon.pacing import not_before
 from clm.daemon.schedule import Schedule
 from clm.daemon.wiring import Wired
 from clm.domain.job import EpochReport
@@ -58,6 +59,7 @@ class Service:
         self._settlement: Callable[[], None] | None = None
         self._look_at = 0.0
         self._frozen: str | None = None
+        self._triggers_wait_until: datetime | None = None
 
     def run(self) -> None:
         """Serve until told to stop, then end the child, the threads and the open connections in order."""
@@ -101,6 +103,7 @@ class Service:
     def _tend(self) -> None:
         if self._alive():
             self._notify.watchdog()
+        self._schedule.check_clock()
         if not self._busy():
             self._start_next()
         self._notify.status(self.status_text())
@@ -120,7 +123,8 @@ class Service:
         self._learner.start()
 
     def _start_next(self) -> None:
-        self._doing = "idle"
+        wait = self._triggers_wait_until
+        self._doing = f"idle, triggers wait until {wait:%H:%M} UTC" if wait else "idle"
         now = self._clock.monotonic()
         if now < max(self._not_before, self._look_at):
             return
@@ -132,7 +136,9 @@ class Service:
                 return
             if self._settlement or not self._wired.queue.pending_count() or self._is_frozen():
                 return
-            task = self._wired.queue.claim(self._clock.now())
+            wait = self._paced_until()
+            task = self._wired.queue.claim(self._clock.now(), only_a_persons=wait is not None)
+            self._triggers_wait_until = None if task else wait
         except ClmError as error:
             self._back_off(error)
             return
@@ -143,6 +149,16 @@ class Service:
             self._settlement = lambda: self._wired.queue.fail(task.task_id, self._clock.now(), reason)
         elif task:
             self._begin(self._learn, task)
+
+    def _paced_until(self) -> datetime | None:
+        settings = self._wired.settings
+        latest = self._wired.journal.recent_runs(settings.max_runs_a_day)
+        return not_before(
+            [run.started_at for run in latest],
+            self._clock.now(),
+            min_interval_min=settings.min_run_interval_min,
+            max_a_day=settings.max_runs_a_day,
+        )
 
     def _is_frozen(self) -> bool:
         reason = self._brake.frozen_because()

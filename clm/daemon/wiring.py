@@ -14,6 +14,7 @@ from clm.artefacts.registry import DirectoryRegistry, names_in
 from clm.bus.brake import RedisBrake
 from clm.bus.client import connect
 from clm.bus.relay import OutboxRelay
+from clm.bus.telemetry import RedisTelemetry
 from clm.clock import SystemClock
 from clm.daemon.brakes import Brakes, PauseBrake
 from clm.daemon.prober import SubprocessProber
@@ -126,7 +127,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         code_version=clm.__version__,
         candles=CandleDirectory(settings.candles_dir),
         signal=signal_of(settings),
-        examiner=Examiner(prober=prober_of(settings), clock=clock),
+        examiner=Examiner(prober=prober_of(settings), telemetry=telemetry_of(settings), clock=clock),
         ladder=ladder_of(settings),
         prover=SubprocessProver(python=settings.python, environment=inherited_environment()),
     )
@@ -206,6 +207,11 @@ def prober_of(settings: Settings) -> SubprocessProber | None:
         environment=inherited_environment(),
         grace_s=settings.stop_grace_s,
     )
+
+
+def telemetry_of(settings: Settings) -> RedisTelemetry:
+    """Return who reads what the engine said last; a rejection does not wait long for it."""
+    return RedisTelemetry(connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0))
 
 
 def ladder_of(settings: Settings) -> Ladder:

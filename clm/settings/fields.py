@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     """Hours between scheduled retrains; 0 for none; otherwise at least 0.1."""
     retrain_cron: str = ""
     """Cron expression (five fields, UTC) used instead of the interval when set."""
+    min_run_interval_min: Annotated[float, Field(ge=0, le=24 * 60)] = 15.0
+    """Minutes from one cycle's start to the next, however many triggers come; a person's goes at once."""
+    max_runs_a_day: Annotated[int, Field(ge=1, le=1440)] = 24
+    """Cycles in 24 hours, however many triggers come; a person's is done all the same."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 2
     """Tries of one task when its cycle breaks (a killed child, a crash); a rejection is no break."""
 

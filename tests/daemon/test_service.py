@@ -46,6 +46,9 @@ class Silent:
     def next_due(self) -> None:
         return None
 
+    def check_clock(self) -> None:
+        return None
+
 
 class Daemon:
     """A service on a real store, with a world in memory around it."""
@@ -97,8 +100,8 @@ class Daemon:
         self.stop = threading.Event()
         self.service = Service(wired, bus=Silent(), schedule=Silent(), brake=self.brake, stop=self.stop)
 
-    def submit(self) -> int:
-        trigger = Trigger(model="patchtst", reason="a test", requested_by="test", source="cli")
+    def submit(self, source: str = "cli") -> int:
+        trigger = Trigger(model="patchtst", reason="a test", requested_by="test", source=source)
         return self.queue.submit(trigger, self.clock.now())
 
     def tick(self) -> None:
@@ -338,3 +341,33 @@ def test_h14_a_hangup_is_answered_and_ends_nothing(
     daemon.service.run()
     assert told.words == ["STOPPING"]
     assert "systemctl restart" in capsys.readouterr().out
+
+
+def test_c18_a_storm_of_triggers_is_one_cycle_a_quarter_of_an_hour(daemon):
+    """For an hour: each is counted in the task that waits, and the status says until when."""
+    for _ in range(30):
+        daemon.submit("redis:model.retrain")
+        daemon.clock.pass_by(120.0)
+        daemon.service._start_next()
+        if daemon.service._learner:
+            daemon.service._learner.join(60)
+            daemon.service._learner = None
+    with sqlite3.connect(daemon.store) as connection:
+        runs = [row[0] for row in connection.execute("SELECT started_at FROM clm_runs ORDER BY started_at")]
+        triggers = connection.execute("SELECT sum(triggers) FROM clm_tasks").fetchone()[0]
+    connection.close()
+    assert len(runs) == 4
+    assert triggers == 30
+    assert "triggers wait until" in daemon.service.status_text()
+
+
+def test_c18_a_person_does_not_wait_for_the_storm_to_end(daemon):
+    """Also where their trigger joined one that waits."""
+    daemon.submit("redis:model.retrain")
+    daemon.tick()
+    joined = daemon.submit("redis:model.retrain")
+    daemon.tick()
+    assert daemon.status(joined) == ("pending", 0)
+    assert daemon.submit("cli") == joined
+    daemon.tick()
+    assert daemon.status(joined) == ("completed", 1)
