@@ -132,4 +132,4 @@ def _reported(done: Report, work: Callable[[], None]) -> Report:
 
 
 def _write(site: Site, name: str, report: Report) -> None:
-    replace_durably(site.own_dir / name, report.encode(), mode=0o644)
+    replace_durably(site.own_dir / name, report.encode(), mode=0o640)

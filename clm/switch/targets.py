@@ -51,8 +51,8 @@ def remember(site: Site, value: str | None, env_sha256: str) -> None:
         sha256, _ = hash_regular(Path(value).resolve())
     note = {"value": value, "sha256": sha256, "env_sha256": env_sha256}
     directory = site.own_dir / FOUND
-    directory.mkdir(mode=0o755, exist_ok=True)
-    replace_durably(directory / f"{name}.json", json.dumps(note).encode(), mode=0o644)
+    directory.mkdir(mode=0o750, exist_ok=True)
+    replace_durably(directory / f"{name}.json", json.dumps(note).encode(), mode=0o640)
 
 
 def _manifest_path(site: Site, version: str) -> Path:
