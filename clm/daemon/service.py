@@ -34,6 +34,8 @@ LOOK_S = 2.0
 """How often the queue is looked at for tasks that another process put there."""
 BUSY_S = 10.0
 """How long another process's promotion is left alone before we look whether it is an orphan."""
+TIDY_S = 3600.0
+"""How often an idle daemon makes room; it does so before each cycle, too."""
 RETRY_S = 60.0
 """Wait before a broken task is tried again; doubled with each break in a row."""
 MAX_RETRY_S = 1800.0
@@ -58,6 +60,7 @@ class Service:
         self._not_before = 0.0
         self._settlement: Callable[[], None] | None = None
         self._look_at = 0.0
+        self._tidy_at = 0.0
         self._frozen: str | None = None
         self._triggers_wait_until: datetime | None = None
 
@@ -135,6 +138,8 @@ class Service:
                 self._begin(self._recover_at_start)
                 return
             if self._settlement or not self._wired.queue.pending_count() or self._is_frozen():
+                if now >= self._tidy_at:
+                    self._begin(self._tidy)
                 return
             wait = self._paced_until()
             task = self._wired.queue.claim(self._clock.now(), only_a_persons=wait is not None)
@@ -181,6 +186,14 @@ class Service:
             log.error("promotion.recovery_failed", code=error.code, error=error.message)
             self._back_off(error)
 
+    def _tidy(self) -> None:
+        """Make room; what cannot be removed now is looked at again in an hour."""
+        self._tidy_at = self._clock.monotonic() + TIDY_S
+        try:
+            self._wired.retention.tidy()
+        except ClmError as error:
+            log.warning("retention.failed", code=error.code, error=error.message)
+
     def _recover_promotion(self) -> None:
         if outcome := self._wired.promoter.recover():
             log.warning(
@@ -203,6 +216,7 @@ class Service:
         queue, now = self._wired.queue, self._clock.now
         try:
             self._recover_promotion()
+            self._tidy()
             report = run_cycle(
                 self._wired.world,
                 self._wired.policies,

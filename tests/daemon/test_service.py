@@ -50,6 +50,17 @@ class Silent:
         return None
 
 
+class Tidier:
+    """Counts how often it is asked to make room."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def tidy(self) -> tuple[str, ...]:
+        self.asked += 1
+        return ()
+
+
 class Daemon:
     """A service on a real store, with a world in memory around it."""
 
@@ -61,6 +72,7 @@ class Daemon:
         self.trainer = FakeTrainer(oracle(1.2))
         self.promoter = FakePromoter()
         self.brake = FakeBrake()
+        self.retention = Tidier()
         self.queue = SqliteTaskQueue(self.store, self.clock)
         journal = SqliteJournal(self.store, self.clock)
         world = World(
@@ -94,6 +106,7 @@ class Daemon:
             registry=world.registry,
             log=SqlitePromotionLog(self.store, self.clock),
             promoter=self.promoter,
+            retention=self.retention,
             world=world,
             policies=policies,
         )
@@ -341,6 +354,17 @@ def test_h14_a_hangup_is_answered_and_ends_nothing(
     daemon.service.run()
     assert told.words == ["STOPPING"]
     assert "systemctl restart" in capsys.readouterr().out
+
+
+def test_j2_room_is_made_before_a_cycle_and_while_the_disk_is_too_full_for_one(daemon):
+    """Retention comes first; a full disk must not keep itself full."""
+    daemon.submit()
+    daemon.tick()
+    assert daemon.retention.asked == 1
+    daemon.brake.answers = ["the disk is full"]
+    daemon.submit()
+    daemon.tick()
+    assert daemon.retention.asked == 2
 
 
 def test_c18_a_storm_of_triggers_is_one_cycle_a_quarter_of_an_hour(daemon):
