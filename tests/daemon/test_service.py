@@ -12,7 +12,7 @@ import pytest
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import Policies, World
 from clm.daemon.brakes import Brakes, PauseBrake
-from clm.daemon.service import MAX_TICK_AGE_S, Service
+from clm.daemon.service import Service
 from clm.daemon.wiring import Wired
 from clm.domain.task import Trigger
 from clm.errors import PromotionBusy, PromotionError, StoreBusy, TrainingError
@@ -59,6 +59,19 @@ class Tidier:
     def tidy(self) -> tuple[str, ...]:
         self.asked += 1
         return ()
+
+
+class Notified:
+    """Collects what a service manager would be told."""
+
+    def __init__(self) -> None:
+        self.pings = 0
+
+    def watchdog(self) -> None:
+        self.pings += 1
+
+    def status(self, _text: str) -> None:
+        return
 
 
 class Daemon:
@@ -303,15 +316,33 @@ def test_a_pause_is_seen_at_the_next_look_and_ends_with_resume(daemon):
     assert daemon.status(task) == ("completed", 1)
 
 
-@pytest.mark.parametrize("silent", ["bus", "schedule"])
-def test_h11_the_watchdog_is_not_fed_for_a_thread_that_is_silent(daemon: Daemon, silent: str) -> None:
-    """The main loop alone pings, and only while the others show signs of life."""
-    told = daemon.service._notify = Told()
+def test_j2_room_is_made_before_a_cycle_and_while_the_disk_is_too_full_for_one(daemon):
+    """Retention comes first; a full disk must not keep itself full."""
+    daemon.submit()
+    daemon.tick()
+    assert daemon.retention.asked == 1
+    daemon.brake.answers = ["the disk is full"]
+    daemon.submit()
+    daemon.tick()
+    assert daemon.retention.asked == 2
+
+
+@pytest.mark.parametrize("thread", ["_bus", "_schedule"])
+def test_d3_h11_a_thread_that_fell_silent_stops_the_ping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str
+) -> None:
+    """A daemon of which one part is dead has to be restarted, however well the main loop is."""
+    daemon = Daemon(tmp_path)
+    told = Notified()
+    monkeypatch.setattr(daemon.service, "_notify", told)
     daemon.service._tend()
-    assert told.words == ["WATCHDOG"]
-    getattr(daemon.service, f"_{silent}").tick_age_s = MAX_TICK_AGE_S + 1
+    assert told.pings == 1
+    getattr(daemon.service, thread).tick_age_s = 31.0
     daemon.service._tend()
-    assert told.words == ["WATCHDOG"]
+    assert told.pings == 1
+    getattr(daemon.service, thread).tick_age_s = 1.0
+    daemon.service._tend()
+    assert told.pings == 2
 
 
 @pytest.fixture
@@ -354,17 +385,6 @@ def test_h14_a_hangup_is_answered_and_ends_nothing(
     daemon.service.run()
     assert told.words == ["STOPPING"]
     assert "systemctl restart" in capsys.readouterr().out
-
-
-def test_j2_room_is_made_before_a_cycle_and_while_the_disk_is_too_full_for_one(daemon):
-    """Retention comes first; a full disk must not keep itself full."""
-    daemon.submit()
-    daemon.tick()
-    assert daemon.retention.asked == 1
-    daemon.brake.answers = ["the disk is full"]
-    daemon.submit()
-    daemon.tick()
-    assert daemon.retention.asked == 2
 
 
 def test_c18_a_storm_of_triggers_is_one_cycle_a_quarter_of_an_hour(daemon):
