@@ -173,6 +173,14 @@ def test_a_signal_that_nobody_measured_is_neither_there_nor_missing(floor):
     assert unknown == {"no_skill", "misses_signal"}
 
 
+def test_a_lucky_validation_part_hides_no_leak():
+    """A few weeks may agree by chance; the folds of the signal floor are most of the history."""
+    lucky = evidence(measured=changed("time", naive_auroc=0.84, purged_auroc=0.84), p_value=0.01)
+    folds = SignalFloor(skills={"boosted trees": Skill(auroc=0.52, p_value=0.01)}, n_rows=900, n_blocks=90)
+    assert diagnose(lucky, ProbePolicy()).findings == ()
+    assert diagnose(replace(lucky, floor=folds), ProbePolicy()).cause.name == "time_leak"
+
+
 def test_a_diverged_rehearsal_counts_as_not_learnt():
     """A loss of infinity at the job's rate is the clearest sign there is."""
     sick = evidence(measured=changed("overfit", own_loss=float("inf")), learning_rate=0.5)
