@@ -34,6 +34,8 @@ LOOK_S = 2.0
 """How often the queue is looked at for tasks that another process put there."""
 BUSY_S = 10.0
 """How long another process's promotion is left alone before we look whether it is an orphan."""
+TIDY_S = 3600.0
+"""How often an idle daemon makes room; it does so before each cycle, too."""
 RETRY_S = 60.0
 """Wait before a broken task is tried again; doubled with each break in a row."""
 MAX_RETRY_S = 1800.0
@@ -58,6 +60,7 @@ class Service:
         self._not_before = 0.0
         self._settlement: Callable[[], None] | None = None
         self._look_at = 0.0
+        self._tidy_at = 0.0
         self._frozen: str | None = None
         self._triggers_wait_until: datetime | None = None
 
@@ -65,6 +68,7 @@ class Service:
         """Serve until told to stop, then end the child, the threads and the open connections in order."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         for interrupted in self._wired.queue.recover(self._clock.now()):
             log.warning("run.interrupted", run_id=interrupted)
         bus = threading.Thread(target=self._bus.run, args=(self._stop,), name="bus", daemon=True)
@@ -82,6 +86,12 @@ class Service:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         log.info("daemon.stopping", signal=signal.Signals(number).name)
         self._stop.set()
+
+    def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        # Unhandled it would end the daemon, and systemd takes that for a wish: it would stay down.
+        log.warning(
+            "daemon.not_reloaded", reason="settings are read at the start; `systemctl restart` does it"
+        )
 
     def _end(self, bus: threading.Thread) -> None:
         self._notify.stopping()
@@ -128,6 +138,8 @@ class Service:
                 self._begin(self._recover_at_start)
                 return
             if self._settlement or not self._wired.queue.pending_count() or self._is_frozen():
+                if now >= self._tidy_at:
+                    self._begin(self._tidy)
                 return
             wait = self._paced_until()
             task = self._wired.queue.claim(self._clock.now(), only_a_persons=wait is not None)
@@ -174,6 +186,14 @@ class Service:
             log.error("promotion.recovery_failed", code=error.code, error=error.message)
             self._back_off(error)
 
+    def _tidy(self) -> None:
+        """Make room; what cannot be removed now is looked at again in an hour."""
+        self._tidy_at = self._clock.monotonic() + TIDY_S
+        try:
+            self._wired.retention.tidy()
+        except ClmError as error:
+            log.warning("retention.failed", code=error.code, error=error.message)
+
     def _recover_promotion(self) -> None:
         if outcome := self._wired.promoter.recover():
             log.warning(
@@ -196,6 +216,7 @@ class Service:
         queue, now = self._wired.queue, self._clock.now
         try:
             self._recover_promotion()
+            self._tidy()
             report = run_cycle(
                 self._wired.world,
                 self._wired.policies,

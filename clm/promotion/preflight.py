@@ -47,7 +47,7 @@ def preflight(work: Workplace, candidate: Candidate) -> Preflight:
     work.switch.refuse_unusable()
     previous_sha256 = None if previous is None else _verified_hash(work, previous)
     _refuse_unusable_directory(work, candidate)
-    was_running, health = _baseline(work, previous)
+    was_running, health = baseline(work, previous)
     return Preflight(
         candidate_stays=candidate.path.exists(),
         previous_path=previous,
@@ -102,6 +102,10 @@ def _refuse_unusable_directory(work: Workplace, candidate: Candidate) -> None:
         raise PromotionError(
             "SAME_DIRECTORY", f"{work.models_dir} also holds {work.env_file.path}: separate them"
         )
+    if os.statvfs(work.models_dir).f_flag & os.ST_RDONLY:
+        raise PromotionError(
+            "READ_ONLY_FS", f"{work.models_dir}: the file system is read-only; remount it writable"
+        )
     if not os.access(work.models_dir, os.W_OK | os.X_OK):
         raise PromotionError("MODELS_NOT_WRITABLE", f"{work.models_dir}: this user may not write there")
     free = shutil.disk_usage(work.models_dir).free
@@ -121,7 +125,7 @@ def _refuse_unusable_directory(work: Workplace, candidate: Candidate) -> None:
         )
 
 
-def _baseline(work: Workplace, previous: Path | None) -> tuple[bool, Grade]:
+def baseline(work: Workplace, previous: Path | None) -> tuple[bool, Grade]:
     """Return whether the engine serves now, and how well: the measure for what comes after.
 
     A dependency that is down is not held against the next model; an engine that does not answer is.

@@ -23,9 +23,11 @@ HEALTHY: Mapping[str, Mapping[str, float]] = {
     "time": {"naive_auroc": 0.66, "purged_auroc": 0.64},
     "learning_curve": {"quarter": 0.61, "half": 0.63, "all": 0.65},
     "scaling": {
+        "own_by_heart": 0.01,
         "own_log_loss": 0.62,
         "own_auroc": 0.65,
         "own_std": 0.1,
+        "scaled_by_heart": 0.01,
         "scaled_log_loss": 0.62,
         "scaled_auroc": 0.65,
         "scaled_std": 0.1,
@@ -107,7 +109,7 @@ SICK: Mapping[str, Evidence] = {
     "serving_input_constant": evidence(live=(0.6150280237197876,) * 200),
     "learning_rate_too_high": evidence(measured=changed("overfit", own_loss=0.69), learning_rate=0.1),
     "dead_units": evidence(measured=changed("activations", dead_share=0.97)),
-    "features_unscaled": evidence(measured=changed("scaling", own_log_loss=0.68, own_std=0.001)),
+    "features_unscaled": evidence(measured=changed("scaling", own_by_heart=0.3)),
     "static_inputs_erased": evidence(measured=changed("activations", static_kept=1e-6)),
     "time_leak": evidence(measured=changed("time", naive_auroc=0.9)),
     "spread_bought_without_skill": evidence(gates=NO_SKILL, spread_weight=0.1, p_value=0.01),
@@ -232,7 +234,7 @@ def test_a_signal_that_was_missed_is_worth_trying():
 
 def test_knobs_of_the_cause_come_first():
     """Optuna is given all of them; people read the first."""
-    sick = evidence(measured=changed("scaling", own_log_loss=0.68, own_std=0.001), gates=NO_SKILL)
+    sick = evidence(measured=changed("scaling", own_by_heart=0.3), gates=NO_SKILL)
     assert knobs_for(diagnose(sick, ProbePolicy()))[0] == "scaling"
 
 
