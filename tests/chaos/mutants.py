@@ -81,7 +81,7 @@ MUTANTS = (
         name="an event is marked as published before it is sent",
         file="clm/bus/relay.py",
         old="        with talking_to(self._client):\n            pipeline",
-        new="        self._outbox.mark_published([row.seq for row in rows])\n"
+        new='        self._outbox.mark_published([row.seq for row in rows], "")\n'
         "        with talking_to(self._client):\n            pipeline",
         tests=("tests/bus/test_relay.py",),
     ),
