@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from clm.models.dropout import ByteDropout
+
 POSITION_STD = 0.5
 """Spread of the position code at the start.
 
@@ -49,7 +51,7 @@ class PatchTST(nn.Module):
         self.config = config
         self.patch_embedding = nn.Linear(config.patch_length * config.n_features, config.d_model)
         self.pos_encoding = nn.Parameter(POSITION_STD * torch.randn(1, config.n_patches, config.d_model))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
         layer = nn.TransformerEncoderLayer(
             d_model=config.d_model,
             nhead=config.n_heads,
@@ -63,6 +65,8 @@ class PatchTST(nn.Module):
         for block in self.transformer.layers:
             # TransformerEncoder clones one layer: without this all would start with the same weights.
             _draw(block)
+            for name in ("dropout", "dropout1", "dropout2"):
+                block.register_module(name, ByteDropout(config.dropout))
         self.output_proj = nn.Linear(config.d_model, 1)
 
     def forward(self, x_BLC: Tensor) -> Tensor:
