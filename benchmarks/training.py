@@ -7,13 +7,13 @@ Each rung keeps what the rungs before it have:
 reference        a DataLoader of tensors, Adam, batches of 32, loss.item() at each step, torch's own layers
 index batches    windows gathered from the rows by index, no loader, no copies of overlapping windows
 fused optimiser  AdamW with one kernel for all parameters
-byte dropout     the network of the catalogue: one random byte a number instead of a float
+byte dropout     one random byte a number instead of a float
+plain attention  attention as matrix products: eight patches need no kernel made for long sequences
 batch 128        four times the windows a step
 ours             the loop that trains: the same with class weights, clipping, schedule and the check for NaN
 
-and beside them what is not in use:
+and beside them, not in use:
 
-plain attention  batch 128 with attention written out as matrix products
 no dropout       batch 128 without any: what is left to be gained there
 
 One thread, the same windows and the same number of parameters. The ways are interleaved; a figure is the
@@ -23,7 +23,6 @@ and backward as plain products at this machine's rate of such products, over wha
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import time
@@ -44,7 +43,15 @@ from clm.training.windows import Part, Windows
 from tests.builders import training_spec
 
 LENGTH, CHANNELS, DROPOUT = 128, 8, 0.1
-LADDER = ("reference", "index batches", "fused optimiser", "byte dropout", "batch 128", "ours")
+LADDER = (
+    "reference",
+    "index batches",
+    "fused optimiser",
+    "byte dropout",
+    "plain attention",
+    "batch 128",
+    "ours",
+)
 FLOP_A_WINDOW = 3 * 2 * 8 * (128 * 128 + 3 * (128 * 384 + 128 * 128 + 2 * 128 * 512 + 2 * 8 * 128))
 """Forward, and twice as much backward."""
 
@@ -97,26 +104,17 @@ def ours(windows: Windows, part: Part) -> Epoch:
     return lambda: loop.fit(architecture("engine").build(DROPOUT), windows, part, few, spec, lambda _: None)
 
 
-class PlainAttention(nn.Module):
-    """The network of the catalogue with attention as plain matrix products."""
+class TorchLayers(nn.Module):
+    """The network of the catalogue with torch's own encoder layers also in training."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, x_BLC: Tensor) -> Tensor:
-        model, b = self.model, len(x_BLC)
-        drop = model.dropout
-        h_BPD = drop(model.patch_embedding(x_BLC.reshape(b, 8, -1)) + model.pos_encoding)
-        for block in model.transformer.layers:
-            attention = block.self_attn
-            qkv = functional.linear(h_BPD, attention.in_proj_weight, attention.in_proj_bias)
-            q, k, v = qkv.view(b, 8, 3, 4, 32).permute(2, 0, 3, 1, 4).unbind(0)
-            weight = torch.softmax((q / math.sqrt(32)) @ k.transpose(-2, -1), dim=-1)
-            mixed = (drop(weight) @ v).transpose(1, 2).reshape(b, 8, 128)
-            h_BPD = block.norm1(h_BPD + drop(attention.out_proj(mixed)))
-            h_BPD = block.norm2(h_BPD + drop(block.linear2(drop(functional.relu(block.linear1(h_BPD))))))
-        logit: Tensor = model.output_proj(h_BPD.mean(dim=1))
+        model = self.model
+        h_BPD = model.dropout(model.patch_embedding(x_BLC.reshape(len(x_BLC), 8, -1)) + model.pos_encoding)
+        logit: Tensor = model.output_proj(model.transformer(h_BPD).mean(dim=1))
         return logit
 
 
@@ -144,11 +142,11 @@ def measure(n_windows: int, repeats: int, say: Callable[[str], None]) -> dict[st
         "reference": reference(values_RC, label_N),
         "index batches": indexed(windows, part, ExistingEngineNetwork(), batch=32, fused=False),
         "fused optimiser": indexed(windows, part, ExistingEngineNetwork(), batch=32, fused=True),
-        "byte dropout": indexed(windows, part, build(DROPOUT), batch=32, fused=True),
+        "byte dropout": indexed(windows, part, TorchLayers(build(DROPOUT)), batch=32, fused=True),
+        "plain attention": indexed(windows, part, build(DROPOUT), batch=32, fused=True),
         "batch 128": indexed(windows, part, build(DROPOUT), batch=128, fused=True),
         "ours": ours(windows, part),
-        "plain attention": indexed(windows, part, PlainAttention(build(DROPOUT)), batch=128, fused=True),
-        "no dropout": indexed(windows, part, PlainAttention(build(0.0)), batch=128, fused=True),
+        "no dropout": indexed(windows, part, build(0.0), batch=128, fused=True),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats):
