@@ -1,12 +1,14 @@
 """What a decision depends on, and whether it was taken on just that before."""
 
 import hashlib
+from collections.abc import Sequence
 
 import orjson
 
 from clm.data.dataset import Dataset
 from clm.decision import DecisionKind
 from clm.domain.job import ChampionRef
+from clm.gates.verdict import GateStatus, GateVerdict
 from clm.ports import Journal, RunRecord
 
 _RUNS_LOOKED_AT = 100
@@ -22,6 +24,11 @@ def basis_of(code_version: str, dataset: Dataset, policies: object, champion: Ch
         "champion": champion.sha256 if champion else None,
     }
     return hashlib.sha256(orjson.dumps(told, default=str, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def fails_by_a_measurement(verdicts: Sequence[GateVerdict]) -> bool:
+    """Whether the same basis may be judged otherwise another time: speed depends on the machine as well."""
+    return any(verdict.name == "budget" and verdict.status is GateStatus.FAIL for verdict in verdicts)
 
 
 def decided_on(basis: str, journal: Journal) -> RunRecord | None:

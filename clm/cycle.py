@@ -12,7 +12,7 @@ from dataclasses import replace
 from clm.artefacts.judgement import write_judgement
 from clm.artefacts.manifest import Artefact
 from clm.attempt import Attempt, attempt, read_dataset
-from clm.basis import basis_of, decided_on
+from clm.basis import basis_of, decided_on, fails_by_a_measurement
 from clm.data.audits import audit, blocked, with_floor
 from clm.data.dataset import DataPolicy, Dataset
 from clm.decision import Decision, DecisionKind, refuse, skip
@@ -69,7 +69,8 @@ def _learn(
         return run.close(refuse(findings))
 
     champion = world.promoter.champion()
-    basis = basis_of(world.code_version, dataset, policies, champion)
+    tries = world.ladder.trials, world.ladder.budget_s
+    basis = basis_of(world.code_version, dataset, (policies, tries), champion)
     run.note(basis=basis)
     if task and not task.trigger.by_a_person and (earlier := decided_on(basis, world.journal)):
         return run.close(skip(earlier.run_id, str(earlier.decision), dataset.fingerprint))
@@ -91,6 +92,8 @@ def _learn(
             )
         run.note(diagnosis=diagnosis)
         made = _repaired(run, world, policies, made, diagnosis, stop, on_epoch) or made
+    if fails_by_a_measurement(made.verdicts):
+        run.note(basis=None)
     if made.decision.kind is not DecisionKind.PROMOTE:
         return run.close(made.decision, made.artefact)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,11 @@ class FakeClock:
 
     def sleep(self, seconds: float) -> None:
         self.waited_s += seconds
+
+    def pass_by(self, seconds: float) -> None:
+        """Let both clocks go on."""
+        self.waited_s += seconds
+        self._now += timedelta(seconds=seconds)
 
 
 @dataclass

@@ -101,8 +101,9 @@ class FakeSignal:
 class FakeProver:
     """A fresh process that repeats every answer, some of them `off`."""
 
-    def __init__(self, off: float) -> None:
+    def __init__(self, off: float, p99_ms: float = 2.0) -> None:
         self.off = off
+        self.p99_ms = p99_ms
         self.jobs: list[ProofJob] = []
 
     def prove(self, job: ProofJob, golden: GoldenRows, stop: StopSignal) -> ServingProof:
@@ -115,7 +116,7 @@ class FakeProver:
             routes=(Route(name="the engine", p_G=golden.p_G + self.off),),
             predictions=300,
             p50_ms=1.0,
-            p99_ms=2.0,
+            p99_ms=self.p99_ms,
             p99_wall_ms=3.0,
         )
 
@@ -426,11 +427,17 @@ def another_setting(case: Case) -> None:
     case.training = builders.training_spec(learning_rate=2e-3)
 
 
+def more_tries(case: Case) -> None:
+    case.ladder = Ladder(trials=3, budget_s=60.0)
+
+
 def another_version(case: Case) -> None:
     case.code_version = "next"
 
 
-@pytest.mark.parametrize("change", [one_row_more, another_champion, another_setting, another_version])
+@pytest.mark.parametrize(
+    "change", [one_row_more, another_champion, another_setting, more_tries, another_version]
+)
 def test_b11_whatever_a_decision_depends_on_makes_it_be_taken_anew(case, change):
     """Rows, champion, settings and code each can turn a rejection into a promotion."""
     case.trainer.predict = oracle(0.0)
@@ -445,6 +452,14 @@ def test_b11_a_promotion_that_did_not_succeed_is_tried_again(case, state):
     """The engine was down, the disk was full: that passes, and the model is still the better one."""
     case.promoter.state = state
     case.run(SCHEDULED)
+    assert case.run(SCHEDULED).decision.kind is DecisionKind.PROMOTE
+
+
+def test_b11_a_model_that_was_too_slow_once_is_measured_again(case):
+    """The machine may have had a bad hour; nothing else of the decision can change by itself."""
+    case.prover = FakeProver(off=0.0, p99_ms=900.0)
+    assert case.run(SCHEDULED).decision.kind is DecisionKind.REJECT
+    case.prover = FakeProver(off=0.0)
     assert case.run(SCHEDULED).decision.kind is DecisionKind.PROMOTE
 
 

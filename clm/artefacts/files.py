@@ -117,6 +117,15 @@ def remove_durably(path: Path) -> bool:
         return True
 
 
+def remove_directory(directory: Path) -> None:
+    """Remove a directory and all that is in it: gone in one rename; what a kill leaves is swept later."""
+    with translated(f"cannot remove {directory}"):
+        hidden = temporary_name(directory)
+        directory.rename(hidden)
+        sync_directory(directory.parent)
+        shutil.rmtree(hidden)
+
+
 def sync_directory(directory: Path) -> None:
     """Make names that were created, renamed or removed in `directory` survive a power loss."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

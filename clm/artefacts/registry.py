@@ -10,6 +10,7 @@ import orjson
 
 from clm.artefacts.files import (
     create_durably,
+    remove_directory,
     sha256_of,
     sweep_temporaries,
     sync_directory,
@@ -110,6 +111,14 @@ class DirectoryRegistry:
         if not self._root.is_dir():
             return ()
         return tuple(sorted(p.name for p in self._root.iterdir() if ids.VERSION_PATTERN.fullmatch(p.name)))
+
+    def remove(self, version: str) -> None:
+        """Forget a model; the caller knows that nobody needs it.
+
+        Raises:
+            ArtefactError: ARTEFACT_MISSING, PERMISSION, IO_ERROR.
+        """
+        remove_directory(self._directory(version))
 
     def sweep(self) -> tuple[str, ...]:
         """Remove what a killed registration left; the caller holds the lock of the state directory."""

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 GROUP = "clm"
 BLOCK_MS = 2000
-BATCH = 100
+BATCH = 500
 CLAIM_EVERY_S = 30.0
 CLAIM_IDLE_MS = 60_000
 """Enough, because nothing long happens between reading and acknowledging."""

@@ -18,11 +18,17 @@ from clm.bus.client import talking_to
 from clm.bus.streams import event_stream
 from clm.clock import SECOND, to_micros
 from clm.domain.ids import VERSION_PATTERN
+from clm.domain.measurement import LivePredictions
+from clm.errors import BusUnavailable
 from clm.evaluation.shadow import Intent, Outcome
 
 INTENT_STREAM = event_stream("trade.intent")
 CLOSED_STREAM = event_stream("trade.closed")
 MODEL = "patchtst"
+
+LATEST = 200
+"""Live predictions that are looked at."""
+_LATEST_LOOKED_AT = 2000
 
 Fields = Mapping[bytes, bytes]
 _ACTIONS = {"BUY": 1, "LONG": 1, "SELL": -1, "SHORT": -1, "HOLD": 0}
@@ -56,6 +62,36 @@ def read_telemetry(client: redis.Redis, version: str, *, serving_since: int | No
     with talking_to(client):
         intents, closed = list(_entries(client, INTENT_STREAM)), list(_entries(client, CLOSED_STREAM))
     return telemetry_of(intents, closed, version, serving_since=serving_since)
+
+
+class RedisTelemetry:
+    """Fulfils ports.Telemetry from what the engine told last, whichever version served."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def live_predictions(self) -> LivePredictions:
+        """Return the latest confidences of BUY and SELL, or why there are none."""
+        try:
+            with talking_to(self._client):
+                latest = cast(
+                    "list[tuple[bytes, Fields]]",
+                    self._client.xrevrange(INTENT_STREAM, count=_LATEST_LOOKED_AT),
+                )
+        except BusUnavailable as error:
+            return LivePredictions(answers=(), absent_because=error.message)
+        answers = [answer for _, fields in latest if (answer := _live(fields)) is not None]
+        if not answers:
+            return LivePredictions(answers=(), absent_because=f"{INTENT_STREAM} holds no answer of {MODEL}")
+        return LivePredictions(answers=tuple(answers[:LATEST]))
+
+
+def _live(fields: Fields) -> float | None:
+    try:
+        ours = _ours(_content(fields))
+        return _confidence(ours.get("confidence")) if _action(ours.get("action")) else None
+    except _Unusable:
+        return None
 
 
 def telemetry_of(

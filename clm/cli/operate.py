@@ -1,4 +1,4 @@
-"""Verbs with which a person steers: promote, rollback, pin, pause, resume, history, reconcile."""
+"""Verbs with which a person steers: promote, rollback, activate, pin, pause, resume, history, reconcile."""
 
 import click
 
@@ -31,6 +31,19 @@ def rollback(settings: Settings, say: Say, version: str | None, reason: str) -> 
     from clm.daemon.operate import roll_back
 
     return _told(roll_back(settings, version, reason=reason, stop=stop_on_signals()), say)
+
+
+@verb("activate", needs_root=True)
+@click.argument("version")
+@_override
+def activate(settings: Settings, say: Say, version: str, override: str | None) -> object:
+    """Let the engine trade on the champion: gates 3 and 4 must pass; as a user who may write its file."""
+    from clm.daemon.operate import activate as go_live
+
+    ended = go_live(settings, version, override=override, stop=stop_on_signals())
+    say(ended.reason)
+    body = {"version": version, "live": ended.is_live, "reason": ended.reason}
+    return Answer(body, exit_code=0 if ended.is_live else PromotionError.exit_code)
 
 
 @verb("pin")

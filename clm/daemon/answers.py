@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from clm.record import CycleReport
-from clm.report.proof_pack import gate_rows, metrics_side_by_side
+from clm.report.proof_pack import found, gate_rows, metrics_side_by_side
 
 
 def as_answer(report: CycleReport) -> Mapping[str, object]:
@@ -20,6 +20,7 @@ def as_answer(report: CycleReport) -> Mapping[str, object]:
         "findings": [
             {"name": f.name, "severity": f.severity.value, "message": f.message} for f in pack.findings
         ],
+        "causes": found(pack) if pack.diagnosis else [],
         "data_fingerprint": pack.dataset.fingerprint if pack.dataset else None,
         "weights_hash": pack.training.weights_hash if pack.training else None,
         "promotion": None
@@ -40,6 +41,8 @@ def tell(report: CycleReport, say: Callable[[str], None]) -> None:
         say(f"{row['status']:5}  {row['name']:20}  {row['reason']}")
     for finding in report.pack.findings:
         say(f"{finding.severity.value:5}  {finding.name:20}  {finding.message}")
+    for answer in report.pack.diagnosis.findings if report.pack.diagnosis else ():
+        say(f"FOUND  {answer.name:20}  {answer.message}; {answer.next_step}")
     say(f"{report.decision.kind.value}  {report.version or ''}  {report.decision.reasons[0]}".rstrip())
     if report.promotion:
         say(f"promotion {report.promotion.state.value}: {report.promotion.reason}")

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import redis
-
-from clm.bus.client import redacted
+from clm.daemon.discovery.server import redis_facts
 from clm.daemon.lock import holder
-from clm.daemon.wiring import MODEL_KEY, engine_of, redis_client, switch_of
+from clm.daemon.wiring import MODEL_KEY, engine_of, switch_of
 from clm.errors import ClmError
 from clm.ports import EngineStatus
 from clm.promotion.env_file import EnvFile, parse
@@ -134,15 +132,18 @@ def _switch(settings: Settings) -> Iterator[Answer]:
 
 
 def _redis(settings: Settings) -> Iterator[Answer]:
-    try:
-        redis_client(settings).ping()
-    except redis.RedisError as error:
+    facts = redis_facts(settings)
+    url = facts["url"]
+    if not facts["answers"]:
+        yield CheckStatus.WARN, f"{url} does not answer ({facts['because']}); events will wait in the outbox"
+        return
+    yield CheckStatus.OK, f"{url} answers"
+    if not facts["streams_are_safe"]:
         yield (
             CheckStatus.WARN,
-            f"{redacted(settings.redis_url)} does not answer ({error}); events will wait in the outbox",
+            f"{url} has maxmemory-policy {facts['eviction']} and may evict streams with unread triggers; "
+            "use noeviction or volatile-lru",
         )
-    else:
-        yield CheckStatus.OK, f"{redacted(settings.redis_url)} answers"
 
 
 def _daemon(settings: Settings) -> Iterator[Answer]:

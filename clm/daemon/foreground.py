@@ -35,6 +35,7 @@ def run_once(
         wired.registry.sweep()
         wired.promoter.recover()
         wired.promoter.adopt()
+        wired.retention.tidy()
         report = run_cycle(
             wired.world,
             wired.policies,

@@ -4,13 +4,19 @@ The daemon's lock is not asked for: promotions exclude each other by the lock of
 and what a person tells the daemon is a row that it reads before it acts.
 """
 
+from contextlib import nullcontext
+
 import structlog
 
-from clm.clock import SystemClock
+from clm.artefacts.files import sha256_of
+from clm.clock import SystemClock, iso
 from clm.daemon.foreground import send_events
+from clm.daemon.owner import as_root
 from clm.daemon.wiring import Wired, controls_of, redis_brake_of, wire
 from clm.decision import DecisionKind
 from clm.errors import PromotionError, UsageError
+from clm.events import PerformanceAlert
+from clm.gates.verdict import GateStatus
 from clm.ports import (
     Control,
     PromotionKind,
@@ -19,6 +25,7 @@ from clm.ports import (
     Reign,
     StopSignal,
 )
+from clm.promotion.activation import Activation
 from clm.settings import Settings
 from clm.store.contract import check_contract
 from clm.store.migrate import has_schema, migrate
@@ -72,6 +79,61 @@ def roll_back(settings: Settings, version: str | None, *, reason: str, stop: Sto
     outcome = wired.promoter.bring_back(reign, wish)
     send_events(settings, wired.outbox)
     return outcome
+
+
+def activate(settings: Settings, version: str, *, override: str | None, stop: StopSignal) -> Activation:
+    """Let the engine trade on the champion, and return how that ended.
+
+    Raises:
+        PromotionError: NOT_PROVEN, gates 3 and 4 do not both pass; NOT_CHAMPION, ALREADY_LIVE, and the first
+            thing that stands in the way.
+        BusUnavailable: the streams with the model's decisions in shadow cannot be read.
+    """
+    _demand_words(override)
+    wired = _ready(settings, stop)
+    why = _proven_in_shadow(settings, version) if override is None else f"override: {override}"
+    wired.outbox.append([_live_alert(version, f"a person lets the engine trade on {version}: {why}")], "live")
+    # In development the engine is a process of ours: it must not be started by root.
+    privileged = as_root if settings.engine_control == "systemd" else nullcontext
+    ended = wired.promoter.go_live(version, privileged)
+    if ended.is_live:
+        known = wired.log.known_sha256(ended.path)
+        wired.log.adopt(
+            path=ended.path,
+            sha256=known or sha256_of(ended.path),
+            env_sha256=ended.env_sha256,
+            reason=f"live: {why}",
+            known=known is not None,
+            events=[_live_alert(version, ended.reason)],
+            kind=PromotionKind.ACTIVATE,
+        )
+    else:
+        wired.outbox.append([_live_alert(version, f"not live: {ended.reason}")], "live")
+    send_events(settings, wired.outbox)
+    return ended
+
+
+def _proven_in_shadow(settings: Settings, version: str) -> str:
+    from clm.daemon.shadow import shadow_verdicts
+
+    verdicts = shadow_verdicts(settings, version)
+    if missing := [f"{v.name}: {v.reason}" for v in verdicts if v.status is not GateStatus.PASS]:
+        raise PromotionError(
+            "NOT_PROVEN",
+            f"{version} was not proven in shadow ({'; '.join(missing)}); `clm gates {version}` says more, "
+            '`--override "reason"` goes live nevertheless',
+        )
+    return f"passed: {', '.join(v.name for v in verdicts)}"
+
+
+def _live_alert(version: str, message: str) -> PerformanceAlert:
+    return PerformanceAlert(
+        model_id=version,
+        severity="warning",
+        message=message,
+        timestamp=iso(SystemClock().now()),
+        metadata={"live": True},
+    )
 
 
 def former_champion(reigns: list[Reign], version: str | None) -> Reign:

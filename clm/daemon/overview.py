@@ -2,6 +2,7 @@
 
 from clm.artefacts.registry import DirectoryRegistry
 from clm.clock import SystemClock, iso
+from clm.daemon.disks import Disk, disk_of
 from clm.daemon.lock import holder
 from clm.daemon.wiring import MODEL_KEY
 from clm.errors import ClmError
@@ -41,6 +42,7 @@ def overview(settings: Settings) -> dict[str, object]:
         "last_run": last[0] if last else None,
         "training": _progress(settings, last),
         "tasks_waiting": SqliteTaskQueue(settings.store, clock).pending_count() if known else 0,
+        "disk": ", ".join(str(disk) for disk in disks(settings)),
         "events_waiting": SqliteOutbox(settings.store, clock).waiting_count() if known else 0,
     }
 
@@ -96,6 +98,15 @@ def _champion(settings: Settings) -> str | None:
         return parse(EnvFile(settings.engine_env_file).read().data).get(MODEL_KEY)
     except ClmError as error:
         return f"unknown: {error.message}"
+
+
+def disks(settings: Settings) -> list[Disk]:
+    """Return the file systems that we write to, each once."""
+    found: dict[tuple[int, int], Disk] = {}
+    for path in (settings.state_dir, settings.models_dir, settings.store.parent):
+        disk = disk_of(path)
+        found.setdefault((disk.total_bytes, disk.free_bytes // 1_000_000), disk)
+    return list(found.values())
 
 
 def _promotion(settings: Settings) -> dict[str, object]:

@@ -21,6 +21,8 @@ log = structlog.get_logger()
 TICK_S = 5.0
 FIRST_RETRY_S = 30.0
 LONGEST_RETRY_S = 900.0
+CLOCK_MOVED_S = 30.0
+"""A wall clock that fell back against the monotonic one by this much was put back."""
 _RETRAIN, _AGAIN, _TICK = "retrain", "retrain-again", "tick"
 
 
@@ -60,6 +62,7 @@ class Schedule:
         self._retry_s = first_retry_s
         self._catch_up_from: datetime | None = None
         self._ticked = clock.monotonic()
+        self._offset = self._clock_offset()
         self._lock = threading.Lock()
         self.overlaps = 0
         """Times a job came due while its last run was still on; no work hangs on it."""
@@ -85,7 +88,7 @@ class Schedule:
         """Begin; a due time that was missed while the daemon was away gives exactly one task now."""
         self._tick()
         self._scheduler.add_job(
-            self._tick, IntervalTrigger(seconds=self._tick_s, timezone=self._zone), id=_TICK
+            self._tick, _OnceForAll(IntervalTrigger(seconds=self._tick_s, timezone=self._zone)), id=_TICK
         )
         if self._trigger:
             due = self._first_due(self._trigger)
@@ -99,6 +102,29 @@ class Schedule:
         """End without waiting for a job that is being handed in."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+
+    def check_clock(self) -> None:
+        """Keep what is due as far away as it was where the wall clock was put back; asked every second.
+
+        APScheduler waits for times of day: an hour back, and nothing at all would run for an hour. A clock
+        that was put forward needs nothing: what came due meanwhile runs once.
+        """
+        offset = self._clock_offset()
+        moved = offset - self._offset
+        if moved > -CLOCK_MOVED_S:
+            # Forward, or as slowly as clocks are set right: the new time is the true one.
+            self._offset = max(offset, self._offset)
+            return
+        self._offset = offset
+        log.warning("clock.put_back", seconds=round(-moved, 1))
+        for job in self._scheduler.get_jobs() if self._scheduler.running else ():
+            due = job.next_run_time + timedelta(seconds=moved)
+            if job.id == _RETRAIN and not isinstance(job.trigger.rule, IntervalTrigger):
+                due = _next_after(job.trigger, self._clock.now().astimezone(self._zone))
+            self._scheduler.modify_job(job.id, next_run_time=due)
+
+    def _clock_offset(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
 
     def _first_due(self, trigger: BaseTrigger) -> datetime:
         now = self._clock.now().astimezone(self._zone)
@@ -142,6 +168,24 @@ class Schedule:
         log.warning("schedule.overlapped", job=event.job_id, count=self.overlaps)
 
 
+class _OnceForAll(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
+    """Goes on from now where times were missed: one run stands for all of them.
+
+    APScheduler counts them up one by one before it makes one of them, which after a jump of the clock by
+    years takes minutes in which nothing else runs.
+    """
+
+    def __init__(self, rule: BaseTrigger) -> None:
+        self.rule = rule
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
+        """Return the first due time after the later of the two."""
+        due: datetime | None = self.rule.get_next_fire_time(
+            now if previous and previous < now else previous, now
+        )
+        return due
+
+
 def _zone(name: str) -> tzinfo:
     try:
         zone: tzinfo = astimezone(name)
@@ -152,9 +196,11 @@ def _zone(name: str) -> tzinfo:
 
 def _trigger(interval_h: float, cron: str, zone: tzinfo, now: datetime) -> tuple[BaseTrigger | None, str]:
     if cron.strip():
-        return parse_cron(cron, zone, now=now), f"cron {' '.join(cron.split())}"
+        return _OnceForAll(parse_cron(cron, zone, now=now)), f"cron {' '.join(cron.split())}"
     if interval_h > 0:
-        return IntervalTrigger(seconds=interval_h * 3600, timezone=zone), f"every {interval_h:g} h"
+        return _OnceForAll(
+            IntervalTrigger(seconds=interval_h * 3600, timezone=zone)
+        ), f"every {interval_h:g} h"
     return None, ""
 
 

@@ -16,6 +16,7 @@ import structlog
 from clm.bus.service import BusWorker
 from clm.cycle import run_cycle
 from clm.daemon.notify import Notifier
+from clm.daemon.pacing import not_before
 from clm.daemon.schedule import Schedule
 from clm.daemon.wiring import Wired
 from clm.domain.job import EpochReport
@@ -33,6 +34,8 @@ LOOK_S = 2.0
 """How often the queue is looked at for tasks that another process put there."""
 BUSY_S = 10.0
 """How long another process's promotion is left alone before we look whether it is an orphan."""
+TIDY_S = 3600.0
+"""How often an idle daemon makes room; it does so before each cycle, too."""
 RETRY_S = 60.0
 """Wait before a broken task is tried again; doubled with each break in a row."""
 MAX_RETRY_S = 1800.0
@@ -57,7 +60,9 @@ class Service:
         self._not_before = 0.0
         self._settlement: Callable[[], None] | None = None
         self._look_at = 0.0
+        self._tidy_at = 0.0
         self._frozen: str | None = None
+        self._triggers_wait_until: datetime | None = None
 
     def run(self) -> None:
         """Serve until told to stop, then end the child, the threads and the open connections in order."""
@@ -94,6 +99,7 @@ class Service:
     def _tend(self) -> None:
         if self._alive():
             self._notify.watchdog()
+        self._schedule.check_clock()
         if not self._busy():
             self._start_next()
         self._notify.status(self.status_text())
@@ -113,7 +119,8 @@ class Service:
         self._learner.start()
 
     def _start_next(self) -> None:
-        self._doing = "idle"
+        wait = self._triggers_wait_until
+        self._doing = f"idle, triggers wait until {wait:%H:%M} UTC" if wait else "idle"
         now = self._clock.monotonic()
         if now < max(self._not_before, self._look_at):
             return
@@ -124,8 +131,12 @@ class Service:
                 self._begin(self._recover_at_start)
                 return
             if self._settlement or not self._wired.queue.pending_count() or self._is_frozen():
+                if now >= self._tidy_at:
+                    self._begin(self._tidy)
                 return
-            task = self._wired.queue.claim(self._clock.now())
+            wait = self._paced_until()
+            task = self._wired.queue.claim(self._clock.now(), only_a_persons=wait is not None)
+            self._triggers_wait_until = None if task else wait
         except ClmError as error:
             self._back_off(error)
             return
@@ -136,6 +147,16 @@ class Service:
             self._settlement = lambda: self._wired.queue.fail(task.task_id, self._clock.now(), reason)
         elif task:
             self._begin(self._learn, task)
+
+    def _paced_until(self) -> datetime | None:
+        settings = self._wired.settings
+        latest = self._wired.journal.recent_runs(settings.max_runs_a_day)
+        return not_before(
+            [run.started_at for run in latest],
+            self._clock.now(),
+            min_interval_min=settings.min_run_interval_min,
+            max_a_day=settings.max_runs_a_day,
+        )
 
     def _is_frozen(self) -> bool:
         reason = self._brake.frozen_because()
@@ -157,6 +178,14 @@ class Service:
         except ClmError as error:
             log.error("promotion.recovery_failed", code=error.code, error=error.message)
             self._back_off(error)
+
+    def _tidy(self) -> None:
+        """Make room; what cannot be removed now is looked at again in an hour."""
+        self._tidy_at = self._clock.monotonic() + TIDY_S
+        try:
+            self._wired.retention.tidy()
+        except ClmError as error:
+            log.warning("retention.failed", code=error.code, error=error.message)
 
     def _recover_promotion(self) -> None:
         if outcome := self._wired.promoter.recover():
@@ -180,6 +209,7 @@ class Service:
         queue, now = self._wired.queue, self._clock.now
         try:
             self._recover_promotion()
+            self._tidy()
             report = run_cycle(
                 self._wired.world,
                 self._wired.policies,

@@ -14,10 +14,13 @@ from clm.artefacts.registry import DirectoryRegistry, names_in
 from clm.bus.brake import RedisBrake
 from clm.bus.client import connect
 from clm.bus.relay import OutboxRelay
+from clm.bus.telemetry import RedisTelemetry
 from clm.clock import SystemClock
 from clm.daemon.brakes import Brakes, PauseBrake
+from clm.daemon.disks import DiskBrake
 from clm.daemon.prober import SubprocessProber
 from clm.daemon.prover import SubprocessProver
+from clm.daemon.retention import Retention, RetentionPolicy
 from clm.daemon.signal import SubprocessSignal
 from clm.daemon.trainer import SubprocessTrainer
 from clm.daemon.tuner import SubprocessTuner
@@ -27,7 +30,7 @@ from clm.data.signal import SignalPolicy
 from clm.errors import Interrupted
 from clm.examination import Examiner
 from clm.ladder import Ladder
-from clm.ports import Brake, CandleSource, Engine, Outbox, StopSignal, Switch
+from clm.ports import Brake, CandleSource, Clock, Engine, Outbox, StopSignal, Switch
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.engine_systemd import SystemdEngine
 from clm.promotion.env_file import EnvFile
@@ -70,6 +73,7 @@ class Wired:
     registry: DirectoryRegistry
     log: SqlitePromotionLog
     promoter: EnvFilePromoter
+    retention: Retention
     world: World
     policies: Policies
 
@@ -126,7 +130,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         code_version=clm.__version__,
         candles=CandleDirectory(settings.candles_dir),
         signal=signal_of(settings),
-        examiner=Examiner(prober=prober_of(settings), clock=clock),
+        examiner=Examiner(prober=prober_of(settings), telemetry=telemetry_of(settings), clock=clock),
         ladder=ladder_of(settings),
         prover=SubprocessProver(python=settings.python, environment=inherited_environment()),
     )
@@ -139,8 +143,33 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         registry=registry,
         log=promotions,
         promoter=promoter,
+        retention=retention_of(settings, registry, promotions, clock),
         world=world,
         policies=policies(settings, promote=promote),
+    )
+
+
+def retention_of(
+    settings: Settings, registry: DirectoryRegistry, promotions: SqlitePromotionLog, clock: Clock
+) -> Retention:
+    """Return who makes room."""
+    return Retention(
+        models_dir=settings.models_dir,
+        runs_dir=settings.runs_dir,
+        registry=registry,
+        env_file=EnvFile(settings.engine_env_file),
+        key=MODEL_KEY,
+        engine=engine_of(settings),
+        log=promotions,
+        journal=SqliteJournal(settings.store, clock),
+        outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
+        clock=clock,
+        policy=RetentionPolicy(
+            artefact_days=settings.keep_models_days,
+            run_days=settings.keep_runs_days,
+            event_days=settings.keep_events_days,
+            disk_mark=settings.disk_mark,
+        ),
     )
 
 
@@ -208,6 +237,11 @@ def prober_of(settings: Settings) -> SubprocessProber | None:
     )
 
 
+def telemetry_of(settings: Settings) -> RedisTelemetry:
+    """Return who reads what the engine said last; a rejection does not wait long for it."""
+    return RedisTelemetry(connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0))
+
+
 def ladder_of(settings: Settings) -> Ladder:
     """Return who tries other settings after a rejection."""
     return Ladder(
@@ -258,7 +292,12 @@ def switch_of(settings: Settings) -> Switch:
 
 def brake_of(settings: Settings) -> Brake:
     """Return all that may stop the learning, asked with little patience: the main thread waits for it."""
-    return Brakes(PauseBrake(controls_of(settings)), redis_brake_of(settings))
+    disks = DiskBrake(
+        (settings.state_dir, settings.models_dir, settings.store.parent),
+        min_free_bytes=settings.train_min_free_mb * 1_000_000,
+        min_free_share=settings.train_min_free_share,
+    )
+    return Brakes(PauseBrake(controls_of(settings)), disks, redis_brake_of(settings))
 
 
 def redis_brake_of(settings: Settings) -> RedisBrake:

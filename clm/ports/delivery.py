@@ -24,8 +24,8 @@ class TaskQueue(Protocol):
         """Note a delivery that can never be a task as dead."""
         ...
 
-    def claim(self, now: datetime) -> Task | None:
-        """Take the oldest pending task and mark it running, attempts + 1."""
+    def claim(self, now: datetime, *, only_a_persons: bool = False) -> Task | None:
+        """Take the oldest pending task, or a person's alone, and mark it running, attempts + 1."""
         ...
 
     def complete(self, task_id: int, now: datetime, outcome: str) -> None: ...

@@ -50,6 +50,8 @@ class PromotionKind(StrEnum):
     """A person who wants a former champion back."""
     ADOPT = "ADOPT"
     """Nobody here: the environment file was found naming it."""
+    ACTIVATE = "ACTIVATE"
+    """A person who let the engine trade on the champion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,9 +215,17 @@ class PromotionLog(Protocol):
         ...
 
     def adopt(
-        self, *, path: Path, sha256: str, env_sha256: str, reason: str, known: bool, events: Sequence[Event]
+        self,
+        *,
+        path: Path,
+        sha256: str,
+        env_sha256: str,
+        reason: str,
+        known: bool,
+        events: Sequence[Event],
+        kind: PromotionKind = ...,
     ) -> None:
-        """Note that the engine's file was found naming this model; `known`, the record knows the file."""
+        """Note that the engine's file names this model without a promotion; `known`, its file is recorded."""
         ...
 
     def known_sha256(self, path: Path) -> str | None:

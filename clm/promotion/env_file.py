@@ -55,6 +55,17 @@ def with_value(data: bytes, key: str, value: str) -> bytes:
     return _checked(data, changed, {key: value}, key)
 
 
+def with_flag(data: bytes, key: str, *, flag: bool) -> bytes:
+    """Return the file with `key` set to true or false, and no other byte touched.
+
+    Raises:
+        PromotionError: as `value_of`.
+    """
+    found, value = _assignments_of(data, key), "true" if flag else "false"
+    changed = _spliced(data, found, value) if found else _appended(data, f"{key}={value}")
+    return _checked(data, changed, {key: value}, key)
+
+
 def without_value(data: bytes, key: str, sha256_before: str) -> bytes:
     """Return the file as it was before `key` was given a value: the hash says which form that was.
 

@@ -47,7 +47,7 @@ def preflight(work: Workplace, candidate: Candidate) -> Preflight:
     work.switch.refuse_unusable()
     previous_sha256 = None if previous is None else _verified_hash(work, previous)
     _refuse_unusable_directory(work, candidate)
-    was_running, health = _baseline(work, previous)
+    was_running, health = baseline(work, previous)
     return Preflight(
         candidate_stays=candidate.path.exists(),
         previous_path=previous,
@@ -121,7 +121,7 @@ def _refuse_unusable_directory(work: Workplace, candidate: Candidate) -> None:
         )
 
 
-def _baseline(work: Workplace, previous: Path | None) -> tuple[bool, Grade]:
+def baseline(work: Workplace, previous: Path | None) -> tuple[bool, Grade]:
     """Return whether the engine serves now, and how well: the measure for what comes after.
 
     A dependency that is down is not held against the next model; an engine that does not answer is.

@@ -19,7 +19,7 @@ import structlog
 from clm.artefacts.files import sweep_temporaries, sync_directory, translated
 from clm.artefacts.manifest import Artefact
 from clm.domain.job import ChampionRef
-from clm.errors import ArtefactError, PromotionError
+from clm.errors import ArtefactError, PromotionBusy, PromotionError
 from clm.events import Event
 from clm.ports import (
     Clock,
@@ -33,6 +33,7 @@ from clm.ports import (
     Reign,
     Switch,
 )
+from clm.promotion.activation import Activation, Privileged, go_live
 from clm.promotion.attempt import Attempt
 from clm.promotion.candidate import Candidate, former, registered
 from clm.promotion.champion import adopt, champion_of
@@ -145,6 +146,18 @@ class EnvFilePromoter:
                 log.warning("promotion.not_begun", version=version, code=error.code, reason=error.message)
                 return _not_begun(PromotionState.ABORTED, version, str(error))
             return self._forward(attempt, candidate.source, start.engine_was_running)
+
+    def go_live(self, version: str, privileged: Privileged) -> Activation:
+        """Let the engine trade on the champion, with whatever right `privileged` gives; proven or put back.
+
+        Raises:
+            PromotionError: the first thing that stands in the way. PromotionBusy.
+        """
+        with _alone_in(self._work.models_dir):
+            if self.is_open():
+                raise PromotionBusy("PROMOTION_BUSY", "a promotion is not at its end; try again after it")
+            with privileged():
+                return go_live(self._work, version)
 
     def is_open(self) -> bool:
         """Return whether a promotion is not at its end: under way elsewhere, or left by a dead process."""

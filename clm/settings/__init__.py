@@ -1,5 +1,6 @@
 """Every setting, read once at the start; the only readers of the environment."""
 
+from clm.settings.derived import Settings
 from clm.settings.environment import (
     CONFIG_FILE,
     config_file,
@@ -8,7 +9,7 @@ from clm.settings.environment import (
     runs_under_journal,
 )
 from clm.settings.example import as_text, example_env
-from clm.settings.fields import Settings, below
+from clm.settings.fields import below
 from clm.settings.load import load_settings
 
 __all__ = [

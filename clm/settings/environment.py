@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from clm.errors import ConfigError
-from clm.settings.fields import PREFIX, Settings, below
+from clm.settings.derived import Settings
+from clm.settings.fields import PREFIX, below
 
 CONFIG_FILE = Path("/etc/quantum/clm.env")
 """Read by systemd for the daemon, and by the command line for everybody else; below CLM_ROOT."""

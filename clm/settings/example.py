@@ -1,6 +1,7 @@
 """The shipped clm.env, made of the fields."""
 
-from clm.settings.fields import PREFIX, Settings
+from clm.settings.derived import Settings
+from clm.settings.fields import PREFIX
 
 
 def example_env() -> str:

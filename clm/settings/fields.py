@@ -4,7 +4,6 @@ The docstring below each field is the operator's documentation: `etc/quantum/clm
 them (`clm example-config`), and a test holds the file against the code.
 """
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,17 +12,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clm.data.candles.catalogue import FEATURE_NAMES
 from clm.data.candles.windows import PREFIX as PREFIX_OF_CANDLES
-from clm.data.splits import SplitPolicy
-from clm.domain.job import TrainingSpec
-from clm.evaluation.evaluation import EvaluationPolicy
-from clm.gates.policy import GatePolicy
 from clm.settings.cron import crontab
 
 PREFIX = "CLM_"
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Settings(BaseSettings):
+class Fields(BaseSettings):
     """All settings of quantum-clm with their defaults."""
 
     model_config = SettingsConfigDict(
@@ -49,6 +44,10 @@ class Settings(BaseSettings):
     """Hours between scheduled retrains; 0 for none; otherwise at least 0.1."""
     retrain_cron: str = ""
     """Cron expression (five fields, UTC) used instead of the interval when set."""
+    min_run_interval_min: Annotated[float, Field(ge=0, le=24 * 60)] = 15.0
+    """Minutes from one cycle's start to the next, however many triggers come; a person's goes at once."""
+    max_runs_a_day: Annotated[int, Field(ge=1, le=1440)] = 24
+    """Cycles in 24 hours, however many triggers come; a person's is done all the same."""
     max_attempts: Annotated[int, Field(ge=1, le=10)] = 2
     """Tries of one task when its cycle breaks (a killed child, a crash); a rejection is no break."""
 
@@ -196,6 +195,20 @@ class Settings(BaseSettings):
     min_free_mb: Annotated[int, Field(ge=0, le=1_000_000)] = 200
     """Free megabytes below which nothing is promoted."""
 
+    # Room
+    keep_models_days: Annotated[float, Field(ge=0, le=36500)] = 30.0
+    """Days that a model which does not serve stays registered; champion, the three before it, a pin stay."""
+    keep_runs_days: Annotated[float, Field(ge=0, le=36500)] = 180.0
+    """Days that the proof packs of runs stay; the newest 20 stay longer. The ledger is never cut."""
+    keep_events_days: Annotated[float, Field(ge=0, le=36500)] = 30.0
+    """Days that events stay in the store after they were published; the newest 1,000 stay longer."""
+    disk_mark: Share = 0.90
+    """Share of the disk in use above which models and runs go before their time, the oldest first."""
+    train_min_free_mb: Annotated[int, Field(ge=0, le=100_000_000)] = 1000
+    """Free megabytes below which nothing is trained."""
+    train_min_free_share: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Free share of the disk below which nothing is trained."""
+
     # Bus
     redis_url: Annotated[str, Field(pattern=r"^(redis|rediss|unix)://")] = "redis://localhost:6379/0"
     """Redis of the trading system; without it events wait in the outbox."""
@@ -271,74 +284,6 @@ class Settings(BaseSettings):
         if self.engine_control == "process" and not self.engine_command:
             raise ValueError("CLM_ENGINE_CONTROL=process needs CLM_ENGINE_COMMAND")
         return self
-
-    @property
-    def runs_dir(self) -> Path:
-        """One directory a run."""
-        return self.state_dir / "runs"
-
-    @property
-    def artefacts_dir(self) -> Path:
-        """One directory a model, rejected ones too."""
-        return self.state_dir / "artefacts"
-
-    @property
-    def sample_cache_dir(self) -> Path:
-        """Columns of samples; may be removed at any time."""
-        return self.state_dir / "samples"
-
-    @property
-    def tuning_file(self) -> Path:
-        """Optuna's studies; may be removed while nothing is being tried."""
-        return self.state_dir / "tuning.db"
-
-    @property
-    def lock_file(self) -> Path:
-        """Held by the one instance that works on this state directory."""
-        return self.state_dir / "lock"
-
-    def training_spec(self) -> TrainingSpec:
-        """Return the hyperparameters."""
-        return TrainingSpec(
-            architecture=self.architecture,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            dropout=self.dropout,
-            label_smoothing=self.label_smoothing,
-            class_weights=self.class_weights,
-            patience=self.patience,
-            seed=self.seed,
-            threads=self.train_threads,
-            scaling=self.scaling,
-            spread_weight=self.spread_weight,
-            ensemble=self.ensemble,
-        )
-
-    def evaluation_policy(self) -> EvaluationPolicy:
-        """Return how figures are measured."""
-        return EvaluationPolicy(
-            bootstrap_replicates=self.bootstrap_replicates,
-            confidence=self.bootstrap_confidence,
-            block_h=self.block_h,
-            seed=self.seed,
-            fee_bps=self.fee_bps,
-            slippage_bps=self.slippage_bps,
-        )
-
-    def gate_policy(self) -> GatePolicy:
-        """Return the bars of the gates; each is the setting of its name."""
-        return GatePolicy(**{bar.name: getattr(self, bar.name) for bar in fields(GatePolicy)})
-
-    def split_policy(self) -> SplitPolicy:
-        """Return how time is cut."""
-        return SplitPolicy(
-            train_share=self.train_share,
-            validation_share=self.validation_share,
-            embargo_h=self.embargo_h,
-            folds=self.folds,
-        )
 
 
 def below(root: Path, path: Path) -> Path:

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from clm.errors import ConfigError
+from clm.settings.derived import Settings
 from clm.settings.environment import given
-from clm.settings.fields import PREFIX, Settings
+from clm.settings.fields import PREFIX
 
 
 def load_settings(

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
-from sqlalchemy import and_, func, insert, or_, select, true, update
+from sqlalchemy import and_, delete, func, insert, or_, select, true, update
 from sqlalchemy.engine import Connection
 
 from clm.clock import iso
@@ -93,6 +93,13 @@ class SqliteOutbox:
                     .where(outbox.c.seq.in_(chunk), outbox.c.published_at.is_(None))
                     .values(published_at=iso(self._clock.now()), server=server, saves_seen=0)
                 )
+
+    def forget(self, before: datetime, *, keep: int) -> int:
+        """Remove what was published before that moment, but for the newest `keep`, and return how many."""
+        with self._store.writing() as connection:
+            newest = connection.execute(select(func.max(outbox.c.seq))).scalar() or 0
+            old = outbox.c.published_at < iso(before)  # what waits has none, and is never old
+            return connection.execute(delete(outbox).where(old, outbox.c.seq <= newest - keep)).rowcount
 
     def settle(self, state: BusState) -> int:
         """Note what the server surely kept, put back what it may have lost; return how many those are.

@@ -15,7 +15,10 @@ _REACHED = (
     PromotionState.ROLLBACK_FAILED.value,
 )
 """Endings in which the engine was asked to take the model; the others prove nothing about it."""
-_OURS = promotions.c.kind != PromotionKind.ADOPT.value
+_OURS = promotions.c.kind.in_(
+    [PromotionKind.CYCLE.value, PromotionKind.PROMOTE.value, PromotionKind.ROLLBACK.value]
+)
+"""Rows of promotions, which brought a file to its place."""
 
 
 def record_of(row: Row[Any]) -> PromotionRecord:

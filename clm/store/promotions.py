@@ -166,9 +166,17 @@ class SqlitePromotionLog:
         return record_of(row)
 
     def adopt(
-        self, *, path: Path, sha256: str, env_sha256: str, reason: str, known: bool, events: Sequence[Event]
+        self,
+        *,
+        path: Path,
+        sha256: str,
+        env_sha256: str,
+        reason: str,
+        known: bool,
+        events: Sequence[Event],
+        kind: PromotionKind = PromotionKind.ADOPT,
     ) -> None:
-        """Note that the engine's file was found naming this model, in one transaction with its alert.
+        """Note that the engine's file names this model, by no promotion, in one transaction with its alert.
 
         Of a stranger nothing is told to the neighbours: they may know it under a row of their own.
         """
@@ -186,7 +194,7 @@ class SqlitePromotionLog:
                     previous_path=str(before[0].path) if before else None,
                     previous_sha256=before[0].sha256 if before else None,
                     env_sha256_before=env_sha256,
-                    kind=PromotionKind.ADOPT.value,
+                    kind=kind.value,
                     asked=reason,
                     candidate_stays=1,
                     state=PromotionState.COMMITTED.value,
@@ -282,6 +290,7 @@ _COMMITTED = {
     PromotionKind.PROMOTE: CROWNED,
     PromotionKind.ROLLBACK: "RESTORED",
     PromotionKind.ADOPT: "ADOPTED",
+    PromotionKind.ACTIVATE: "LIVE",
 }
 
 

@@ -18,7 +18,8 @@ PENDING, RUNNING, COMPLETED, FAILED, COALESCED = "pending", "running", "complete
 def add_or_join(connection: Connection, trigger: Trigger, now: datetime, *, count: int = 1) -> int:
     """Return the pending task that stands for the trigger, a new one where there is none.
 
-    `count` triggers of the same key are counted; what the first of them says is kept.
+    `count` triggers of the same key are counted; what the first of them says is kept, but for a person's,
+    whose words take its place.
     A running task does not stand for it: the trigger may ask for rows that its run no longer sees.
     """
     if (waiting := _pending(connection, trigger.dedupe_key)) is not None:
@@ -27,6 +28,9 @@ def add_or_join(connection: Connection, trigger: Trigger, now: datetime, *, coun
             .where(tasks.c.id == waiting)
             .values(triggers=tasks.c.triggers + count, updated_at=iso(now))
         )
+        if trigger.by_a_person:
+            asked = {name: getattr(trigger, name) for name in ("reason", "requested_by", "source")}
+            connection.execute(update(tasks).where(tasks.c.id == waiting).values(asked))
         return waiting
     details = {str(key): str(value) for key, value in trigger.details.items()}
     result = connection.execute(

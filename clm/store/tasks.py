@@ -68,14 +68,17 @@ class SqliteTaskQueue:
         with self._store.writing() as connection:
             _note(connection, [delivery], now, state=DEAD, reason=reason)
 
-    def claim(self, now: datetime) -> Task | None:
-        """Take the oldest pending task and mark it running, attempts + 1."""
+    def claim(self, now: datetime, *, only_a_persons: bool = False) -> Task | None:
+        """Take the oldest pending task, or a person's alone, and mark it running, attempts + 1."""
         # The write lock of a store that others write is not taken only to find nothing.
         if not self.pending_count():
             return None
-        oldest = select(tasks.c.id).where(tasks.c.status == PENDING).order_by(tasks.c.id).limit(1)
+        if only_a_persons:
+            with self._store.reading() as connection:
+                if _oldest(connection, only_a_persons=True) is None:
+                    return None
         with self._store.writing() as connection:
-            task_id = connection.execute(oldest).scalar()
+            task_id = _oldest(connection, only_a_persons=only_a_persons)
             if task_id is None:
                 return None
             set_status(connection, task_id, now, status=RUNNING, outcome="", started=True)
@@ -137,6 +140,12 @@ class SqliteTaskQueue:
                 f"task {task_id} in {self._store.path} is {status or 'unknown'}, not running; "
                 "somebody else has closed it or put it back",
             )
+
+
+def _oldest(connection: Connection, *, only_a_persons: bool) -> int | None:
+    pending = select(tasks).where(tasks.c.status == PENDING).order_by(tasks.c.id)
+    waiting = (as_task(row) for row in connection.execute(pending))
+    return next((task.task_id for task in waiting if task.trigger.by_a_person or not only_a_persons), None)
 
 
 def _known(connection: Connection, deliveries: Sequence[Delivery]) -> dict[Delivery, int | None]:

@@ -181,7 +181,9 @@ def _by_heart(subject: Subject, rows: Ints, learning_rate: float) -> tuple[float
     torch.manual_seed(subject.job.spec.seed)
     model = subject.architecture.build(0.0)
     part = part_of(subject.arrays, rows)
-    x_BLC = subject.windows(subject.job.spec.scaling).gather(part.row_N)
+    # Scaled, whatever was asked for: what the lack of it does has a measurement of its own.
+    asked = subject.job.spec.scaling
+    x_BLC = subject.windows("standard" if asked == "none" else asked).gather(part.row_N)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     norms = []
     for step in range(BY_HEART_STEPS + 1):

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from clm.bus.confirm import Confirmation
 from clm.bus.relay import OutboxRelay
+from clm.bus.streams import MODEL_RETRAIN
 from clm.events import RetrainingStarted
 from clm.store.create import create_store
 from clm.store.migrate import migrate
@@ -122,6 +123,30 @@ def test_i3_a_flushed_server_gets_again_what_it_had_not_saved(make_bus, clock):
     assert bus.confirmation.look(flushed=True) == 2
     bus.relay.drain_once()
     assert bus.on_stream() == [b"1", b"2"]
+
+
+def test_i6_a_stream_that_was_evicted_is_found_gone_and_its_events_are_sent_again(
+    make_bus, make_consumer, clock
+):
+    """An allkeys policy throws streams away, unread triggers with them; `clm doctor` warns of it."""
+    bus = make_bus("--maxmemory-policy", "allkeys-random")
+    consumer = make_consumer(bus.client)
+    consumer.poll_once(1)
+    bus.publish("a")
+    bus.confirmation.look()
+    used = bus.client.info("memory")["used_memory"]
+    bus.client.config_set("maxmemory", used + 200_000)
+    for n in range(400):
+        bus.client.set(f"other:{n}", b"x" * 5000)
+        if not bus.client.exists(STREAM) and not bus.client.exists(MODEL_RETRAIN):
+            break
+    bus.client.config_set("maxmemory", 0)
+    assert not bus.client.exists(STREAM)
+    consumer.poll_once(1)
+    assert consumer.streams_gone
+    assert bus.confirmation.look(flushed=True) == 1
+    bus.relay.drain_once()
+    assert bus.on_stream() == [b"1"]
 
 
 def test_i12_a_server_with_an_older_dump_gets_again_what_the_dump_lacks(make_bus, clock):

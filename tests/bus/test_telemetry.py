@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from clm.bus.telemetry import CLOSED_STREAM, INTENT_STREAM, read_telemetry, telemetry_of
+from clm.bus.client import connect
+from clm.bus.telemetry import (
+    CLOSED_STREAM,
+    INTENT_STREAM,
+    LATEST,
+    RedisTelemetry,
+    read_telemetry,
+    telemetry_of,
+)
 from clm.errors import BusUnavailable
 
 VERSION = "patchtst_v20260109_233444"
@@ -142,3 +150,23 @@ def test_a_closed_trade_without_symbol_or_price_is_left_out(closed):
     told = telemetry_of([], [(AT, fields(closed))], VERSION, serving_since=None)
     assert told.outcomes == ()
     assert sum(told.left_out.values()) == 1
+
+
+def test_what_serves_is_told_by_its_latest_answers_whichever_version_gave_them(client, plain):
+    """HOLD is told as 0.5 by the engine whatever the model said, and therefore says nothing."""
+    for number in range(250):
+        ours = {"action": "BUY" if number % 5 else "HOLD", "confidence": 0.5 + number / 1000}
+        plain.xadd(INTENT_STREAM, {"payload": json.dumps(intent(model_breakdown={"PatchTST": ours}))})
+    plain.xadd(INTENT_STREAM, {"payload": "{torn"})
+    told = RedisTelemetry(client).live_predictions()
+    assert told.absent_because == ""
+    assert len(told.answers) == LATEST
+    assert told.answers[:4] == (0.749, 0.748, 0.747, 0.746)
+
+
+def test_an_engine_that_tells_nothing_is_unknown_and_never_constant(client, plain):
+    """No answer is no answer; a Redis that is away is said."""
+    assert "holds no answer" in RedisTelemetry(client).live_predictions().absent_because
+    away = RedisTelemetry(connect("unix:///nowhere/redis.sock")).live_predictions()
+    assert away.answers == ()
+    assert "cannot be reached" in away.absent_because

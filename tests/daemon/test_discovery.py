@@ -16,6 +16,7 @@ import pytest
 from clm.cli.inventory import inventory_lines
 from clm.daemon.discovery import Discovery, discover
 from clm.daemon.discovery.samples import masked
+from clm.daemon.doctor import examine
 from clm.report.plain import plain_record
 from clm.settings import Settings
 from clm.store.create import create_store, insert_samples
@@ -342,3 +343,20 @@ def test_the_logs_of_a_server_are_no_data_and_its_candles_are():
     }
     assert found.store["tables"]["ai_training_samples"] == 6000
     assert found.store["samples"]["usable"] is True
+
+
+@pytest.mark.needs_redis
+@pytest.mark.parametrize(("policy", "warned"), [("allkeys-lru", True), ("noeviction", False)])
+def test_i6_the_doctor_warns_of_a_redis_that_may_evict_streams(tmp_path, policy, warned):
+    """An unread trigger that is evicted is gone, and nobody is told."""
+    directory = Path(tempfile.mkdtemp(prefix="clm-redis-"))
+    server = RedisServer(directory, "--maxmemory-policy", policy)
+    server.start()
+    try:
+        checks = examine(Settings(root=tmp_path, redis_url=server.url))
+    finally:
+        server.stop()
+        shutil.rmtree(directory)
+    said = [(check.status.value, check.message) for check in checks if check.name == "redis"]
+    assert said[0][0] == "OK"
+    assert [status for status, text in said if "may evict streams" in text] == ["WARN"] * warned

@@ -56,7 +56,7 @@ def make() -> Iterator[Callable[..., Schedule]]:
     def begin(kept: Kept, *, interval_h: float = 0.0, cron: str = "", **options: object) -> Schedule:
         schedule = Schedule(
             kept.submit,
-            SystemClock(),
+            options.pop("clock", SystemClock()),  # type: ignore[arg-type]
             interval_h=interval_h,
             cron=cron,
             load_last_fired=kept.load,
@@ -273,3 +273,66 @@ def test_d5_a_night_in_which_the_clock_changes_is_neither_a_loop_nor_a_gap(day, 
         times.append(moment)
     assert [f"{time:%Y-%m-%d}" for time in times].count(day) == runs
     assert times == sorted(times)
+
+
+class MovedClock(SystemClock):
+    """A wall clock that somebody puts back or forward."""
+
+    moved = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.moved
+
+
+@pytest.fixture
+def moved(monkeypatch) -> MovedClock:
+    """Move the clock that APScheduler reads, too."""
+    clock = MovedClock()
+
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz=None) -> datetime:
+            return datetime.now(tz) + clock.moved
+
+    monkeypatch.setattr("apscheduler.schedulers.base.datetime", Moved)
+    return clock
+
+
+def test_k1_a_clock_that_is_put_back_an_hour_puts_nothing_off(make, moved):
+    """What is due in two seconds runs in two seconds, and the tick goes on: the watchdog hangs on it."""
+    kept = Kept(moved.now())
+    schedule = make(kept, interval_h=2 * SECOND_H, clock=moved, tick_s=0.1)
+    schedule.start()
+    moved.moved = timedelta(hours=-1)
+    schedule.check_clock()
+    until(lambda: len(kept.reasons) >= 2)
+    until(lambda: schedule.tick_age_s < 0.5)
+    assert schedule.next_due() - moved.now() < timedelta(seconds=3)
+
+
+def test_k1_a_cron_expression_follows_the_new_time_of_day(make, moved):
+    """Three in the morning is three in the morning by the clock that is right now."""
+    kept = Kept(moved.now())
+    schedule = make(kept, cron="0 3 * * *", clock=moved)
+    schedule.start()
+    moved.moved = timedelta(days=-400)
+    schedule.check_clock()
+    due = schedule.next_due()
+    assert (due.hour, due.minute) == (3, 0)
+    assert timedelta() < due - moved.now() <= timedelta(days=1)
+
+
+@pytest.mark.parametrize("forward", [timedelta(hours=1), timedelta(days=3652)])
+def test_k2_a_clock_that_is_put_forward_gives_one_run_and_not_many(make, moved, forward):
+    """And a clock that is put right again afterwards does not wait for ten years."""
+    kept = Kept(moved.now())
+    schedule = make(kept, interval_h=0.1, clock=moved, tick_s=0.1)
+    schedule.start()
+    moved.moved = forward
+    schedule.check_clock()
+    until(lambda: kept.reasons)
+    assert len(kept.reasons) == 1
+    moved.moved = timedelta()
+    schedule.check_clock()
+    assert schedule.next_due() - moved.now() <= timedelta(hours=0.1)
+    assert len(kept.reasons) == 1

@@ -37,6 +37,20 @@ class Silent:
     def next_due(self) -> None:
         return None
 
+    def check_clock(self) -> None:
+        return None
+
+
+class Tidier:
+    """Counts how often it is asked to make room."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def tidy(self) -> tuple[str, ...]:
+        self.asked += 1
+        return ()
+
 
 class Daemon:
     """A service on a real store, with a world in memory around it."""
@@ -49,6 +63,7 @@ class Daemon:
         self.trainer = FakeTrainer(oracle(1.2))
         self.promoter = FakePromoter()
         self.brake = FakeBrake()
+        self.retention = Tidier()
         self.queue = SqliteTaskQueue(self.store, self.clock)
         journal = SqliteJournal(self.store, self.clock)
         world = World(
@@ -82,14 +97,15 @@ class Daemon:
             registry=world.registry,
             log=SqlitePromotionLog(self.store, self.clock),
             promoter=self.promoter,
+            retention=self.retention,
             world=world,
             policies=policies,
         )
         self.stop = threading.Event()
         self.service = Service(wired, bus=Silent(), schedule=Silent(), brake=self.brake, stop=self.stop)
 
-    def submit(self) -> int:
-        trigger = Trigger(model="patchtst", reason="a test", requested_by="test", source="cli")
+    def submit(self, source: str = "cli") -> int:
+        trigger = Trigger(model="patchtst", reason="a test", requested_by="test", source=source)
         return self.queue.submit(trigger, self.clock.now())
 
     def tick(self) -> None:
@@ -256,3 +272,44 @@ def test_a_pause_is_seen_at_the_next_look_and_ends_with_resume(daemon):
     controls.clear(Control.PAUSE)
     daemon.tick()
     assert daemon.status(task) == ("completed", 1)
+
+
+def test_j2_room_is_made_before_a_cycle_and_while_the_disk_is_too_full_for_one(daemon):
+    """Retention comes first; a full disk must not keep itself full."""
+    daemon.submit()
+    daemon.tick()
+    assert daemon.retention.asked == 1
+    daemon.brake.answers = ["the disk is full"]
+    daemon.submit()
+    daemon.tick()
+    assert daemon.retention.asked == 2
+
+
+def test_c18_a_storm_of_triggers_is_one_cycle_a_quarter_of_an_hour(daemon):
+    """For an hour: each is counted in the task that waits, and the status says until when."""
+    for _ in range(30):
+        daemon.submit("redis:model.retrain")
+        daemon.clock.pass_by(120.0)
+        daemon.service._start_next()
+        if daemon.service._learner:
+            daemon.service._learner.join(60)
+            daemon.service._learner = None
+    with sqlite3.connect(daemon.store) as connection:
+        runs = [row[0] for row in connection.execute("SELECT started_at FROM clm_runs ORDER BY started_at")]
+        triggers = connection.execute("SELECT sum(triggers) FROM clm_tasks").fetchone()[0]
+    connection.close()
+    assert len(runs) == 4
+    assert triggers == 30
+    assert "triggers wait until" in daemon.service.status_text()
+
+
+def test_c18_a_person_does_not_wait_for_the_storm_to_end(daemon):
+    """Also where their trigger joined one that waits."""
+    daemon.submit("redis:model.retrain")
+    daemon.tick()
+    joined = daemon.submit("redis:model.retrain")
+    daemon.tick()
+    assert daemon.status(joined) == ("pending", 0)
+    assert daemon.submit("cli") == joined
+    daemon.tick()
+    assert daemon.status(joined) == ("completed", 1)

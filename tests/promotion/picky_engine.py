@@ -11,6 +11,8 @@ path = Path(os.environ.get("PATCHTST_MODEL_PATH", "/nonexistent"))
 word = path.read_bytes().split(b" ")[0] if path.is_file() else b""
 if word == b"crash":
     sys.exit(1)
+if word == b"shy" and os.environ.get("PATCHTST_SHADOW_ONLY") != "true":  # watches, but does not trade
+    sys.exit(1)
 if word == b"late":  # serves, answers, and dies a moment later
     threading.Timer(0.7, lambda: os._exit(1)).start()
 if word == b"deaf":  # lives, but never answers

@@ -20,6 +20,7 @@ from clm.daemon import operate
 from clm.daemon.lock import single_instance
 from clm.daemon.overview import overview
 from clm.daemon.owner import as_root, work_as_owner
+from clm.daemon.wiring import brake_of
 from clm.errors import PromotionError, UsageError
 from clm.ports import Control, PromotionKind, PromotionState, Reign
 from tests.promotion.server import NEW, OLD, Server, free_port, wait_until
@@ -140,6 +141,7 @@ def test_status_says_who_may_replace_the_champion_and_what_waits(server: Server)
     server.registry.register(artefact.model_path, newer)
     facts = overview(settings)
     assert "we move house" in str(facts["paused"])
+    assert "we move house" in str(brake_of(settings).frozen_because())
     assert "two rollbacks" in str(facts["held"])
     assert "waits for a person: paused since" in str(facts["promotion_mode"])
     assert facts["candidate_waiting"] == LATER

@@ -467,7 +467,7 @@ def test_no_champion_is_a_value(stopped_server: Server, how: str) -> None:
     assert stopped_server.promoter().champion() is None
 
 
-def test_a_missing_models_directory_aborts(server: Server) -> None:
+def test_f7_a_missing_models_directory_aborts(server: Server) -> None:
     """It is the operator's to make; ours would have the wrong owner."""
     artefact = server.artefact()
     server.models.rename(server.root / "elsewhere")
@@ -476,7 +476,7 @@ def test_a_missing_models_directory_aborts(server: Server) -> None:
     (server.root / "elsewhere").rename(server.models)
 
 
-def test_models_and_environment_file_do_not_share_a_directory(server: Server) -> None:
+def test_f7_models_and_environment_file_do_not_share_a_directory(server: Server) -> None:
     """Each directory has its own lock, and nothing else of ours belongs beside the models."""
     inside = server.models / "ai-engine.env"
     server.env_path.rename(inside)

@@ -53,7 +53,7 @@ def assert_ended(server: Server, before: bytes) -> None:
 @pytest.mark.parametrize(
     ("content", "point", "nth"), [(b"good", *p) for p in GOOD] + [(b"crash", *p) for p in BAD]
 )
-def test_a_kill_at_any_step_is_brought_to_its_end(
+def test_f1_a_kill_at_any_step_is_brought_to_its_end(
     server: Server, content: bytes, point: str, nth: int
 ) -> None:
     """SIGKILL leaves no time to tidy up; what is on the disk has to be enough."""
@@ -68,7 +68,7 @@ def test_a_kill_at_any_step_is_brought_to_its_end(
 
 
 @pytest.mark.parametrize(("point", "nth"), BAD)
-def test_a_second_kill_during_recovery_is_brought_to_its_end_too(
+def test_f1_a_second_kill_during_recovery_is_brought_to_its_end_too(
     server: Server, point: str, nth: int
 ) -> None:
     """A machine that dies once dies twice."""

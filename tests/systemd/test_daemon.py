@@ -13,6 +13,7 @@ from tests.systemd.boxes import Box
 from tests.systemd.conftest import ENGINE_ENV
 from tests.systemd.servers import (
     CLM,
+    CLM_PROGRAM,
     ENGINE,
     ENGINE_ENV_FILE,
     FIRST_MODEL,
@@ -180,6 +181,22 @@ def test_systemctl_status_says_what_it_does(story: Story) -> None:
     """One line answers the first question of an operator."""
     box = story.box
     box.wait_for(lambda: box.show(CLM, "StatusText").startswith("idle"), "the idle daemon to say so")
+
+
+def test_m2_root_steers_as_the_user_of_the_daemon_while_it_runs(story: Story) -> None:
+    """Back to the model before, and live with it: root's right for one restart, and no file of root's."""
+    box, first = story.box, Path(FIRST_MODEL).stem
+    env_file = box.stat(ENGINE_ENV_FILE)
+    box.run(CLM_PROGRAM, "rollback", "--reason", "a drill", timeout_s=120)
+    assert box.environment_of(pid_of(box, ENGINE))["PATCHTST_MODEL_PATH"] == FIRST_MODEL
+    box.run(CLM_PROGRAM, "activate", first, "--override", "a drill", timeout_s=120)
+    live = box.environment_of(pid_of(box, ENGINE))
+    assert (live["PATCHTST_MODEL_PATH"], live["PATCHTST_SHADOW_ONLY"]) == (FIRST_MODEL, "false")
+    told = json.loads(box.out(CLM_PROGRAM, "history", "--json"))["champions"]
+    assert [(row["version"], row["kind"]) for row in told[:2]] == [(first, "ACTIVATE"), (first, "ROLLBACK")]
+    assert box.out("find", "/var/lib/quantum-clm", "/opt/quantum/data", "!", "-user", "qt") == ""
+    assert box.stat(ENGINE_ENV_FILE) == env_file
+    assert box.show(CLM, "ActiveState") == "active"
 
 
 def test_h10_a_daemon_that_hangs_is_restarted(story: Story) -> None:

@@ -1,0 +1,60 @@
+"""How full the disks are, and when they are too full to train."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """The file system that a path lies on."""
+
+    path: Path
+    total_bytes: int
+    free_bytes: int
+    """For us: what is reserved for root is not free."""
+
+    @property
+    def used_share(self) -> float:
+        """Return how full it is."""
+        return 1 - self.free_bytes / self.total_bytes if self.total_bytes else 1.0
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.free_bytes / 1e9:.1f} GB free ({1 - self.used_share:.0%})"
+
+
+def disk_of(path: Path) -> Disk:
+    """Return the file system that `path` lies on, or will lie on once it is made."""
+    there = next(p for p in (path, *path.parents) if p.exists())
+    usage = shutil.disk_usage(there)
+    return Disk(path=path, total_bytes=usage.total, free_bytes=usage.free)
+
+
+class DiskBrake:
+    """A run on a full disk ends in the middle, and the engine's own writes with it."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        min_free_bytes: int,
+        min_free_share: float,
+        disk: Callable[[Path], Disk] = disk_of,
+    ) -> None:
+        self._paths = tuple(paths)
+        self._min_free_bytes = min_free_bytes
+        self._min_free_share = min_free_share
+        self._disk = disk
+
+    def frozen_because(self) -> str | None:
+        """Return which disk is too full, None where all have room."""
+        for path in self._paths:
+            disk = self._disk(path)
+            enough = disk.free_bytes >= self._min_free_bytes and 1 - disk.used_share >= self._min_free_share
+            if not enough:
+                return (
+                    f"{disk}, a run needs {self._min_free_bytes / 1e9:.1f} GB and "
+                    f"{self._min_free_share:.0%}; free some space"
+                )
+        return None

@@ -1,0 +1,82 @@
+"""What follows from the settings: where our own things lie, and the policies of each part."""
+
+from dataclasses import fields
+from pathlib import Path
+
+from clm.data.splits import SplitPolicy
+from clm.domain.job import TrainingSpec
+from clm.evaluation.evaluation import EvaluationPolicy
+from clm.gates.policy import GatePolicy
+from clm.settings.fields import Fields
+
+
+class Settings(Fields):
+    """All settings of quantum-clm, and what follows from them."""
+
+    @property
+    def runs_dir(self) -> Path:
+        """One directory a run."""
+        return self.state_dir / "runs"
+
+    @property
+    def artefacts_dir(self) -> Path:
+        """One directory a model, rejected ones too."""
+        return self.state_dir / "artefacts"
+
+    @property
+    def sample_cache_dir(self) -> Path:
+        """Columns of samples; may be removed at any time."""
+        return self.state_dir / "samples"
+
+    @property
+    def tuning_file(self) -> Path:
+        """Optuna's studies; may be removed while nothing is being tried."""
+        return self.state_dir / "tuning.db"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one instance that works on this state directory."""
+        return self.state_dir / "lock"
+
+    def training_spec(self) -> TrainingSpec:
+        """Return the hyperparameters."""
+        return TrainingSpec(
+            architecture=self.architecture,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            dropout=self.dropout,
+            label_smoothing=self.label_smoothing,
+            class_weights=self.class_weights,
+            patience=self.patience,
+            seed=self.seed,
+            threads=self.train_threads,
+            scaling=self.scaling,
+            spread_weight=self.spread_weight,
+            ensemble=self.ensemble,
+        )
+
+    def evaluation_policy(self) -> EvaluationPolicy:
+        """Return how figures are measured."""
+        return EvaluationPolicy(
+            bootstrap_replicates=self.bootstrap_replicates,
+            confidence=self.bootstrap_confidence,
+            block_h=self.block_h,
+            seed=self.seed,
+            fee_bps=self.fee_bps,
+            slippage_bps=self.slippage_bps,
+        )
+
+    def gate_policy(self) -> GatePolicy:
+        """Return the bars of the gates; each is the setting of its name."""
+        return GatePolicy(**{bar.name: getattr(self, bar.name) for bar in fields(GatePolicy)})
+
+    def split_policy(self) -> SplitPolicy:
+        """Return how time is cut."""
+        return SplitPolicy(
+            train_share=self.train_share,
+            validation_share=self.validation_share,
+            embargo_h=self.embargo_h,
+            folds=self.folds,
+        )

@@ -1,0 +1,78 @@
+"""A network that is slow, gives a byte at a time, or ends in the middle of a reply: latency, and no more."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from clm.bus.inbox import GROUP, TriggerConsumer
+from clm.bus.relay import OutboxRelay
+from clm.bus.streams import MODEL_RETRAIN
+from clm.errors import BusUnavailable
+from tests.bus.proxies import Proxy
+
+pytestmark = pytest.mark.needs_redis
+
+WISH = {"model": "patchtst", "source": "test"}
+COMPLETED = "quantum:stream:learning.retraining.completed"
+
+
+@pytest.fixture
+def proxy(server) -> Iterator[Proxy]:
+    made = Proxy(server.directory / "proxy.sock", server.socket)
+    yield made
+    made.close()
+
+
+def poll_three_times(consumer: TriggerConsumer) -> None:
+    for _ in range(3):
+        consumer.poll_once(1)
+
+
+@pytest.mark.parametrize("trouble", ["a byte at a time", "late"])
+def test_i9_a_slow_network_costs_time_and_nothing_else(
+    proxy, make_client, make_consumer, plain, queue, outbox, trouble
+):
+    """Triggers are stored and acknowledged, events published, once each."""
+    proxy.slice_bytes, proxy.delay_s = (1, 0.0) if trouble == "a byte at a time" else (65536, 0.2)
+    client = make_client(proxy.url)
+    for n in range(3):
+        plain.xadd(MODEL_RETRAIN, {**WISH, "n": n})
+    outbox.add(3)
+    assert make_consumer(client).poll_once() == 3
+    assert OutboxRelay(client, outbox, host="h").drain_once() == 3
+    assert plain.xpending(MODEL_RETRAIN, GROUP)["pending"] == 0
+    assert [fields["seq"] for _, fields in plain.xrange(COMPLETED)] == ["1", "2", "3"]
+    assert len(queue.triggers) == 3
+
+
+@pytest.mark.parametrize("cut_after", [0, 1, 7, 60])
+def test_i9_a_reply_that_ends_in_the_middle_is_a_lost_connection_and_is_asked_again(
+    proxy, make_client, make_consumer, plain, queue, cut_after
+):
+    """What was read and not stored is in the group's pending list: no trigger twice, none lost."""
+    client = make_client(proxy.url)
+    consumer = make_consumer(client)
+    consumer.poll_once(1)
+    plain.xadd(MODEL_RETRAIN, WISH)
+    proxy.cut_after = cut_after
+    with pytest.raises(BusUnavailable):
+        poll_three_times(consumer)
+    consumer.forget()
+    poll_three_times(consumer)
+    assert len(queue.triggers) == 1
+    assert plain.xpending(MODEL_RETRAIN, GROUP)["pending"] == 0
+
+
+def test_c9_i9_an_answer_to_xadd_that_is_lost_is_a_second_entry_with_the_same_event_id(
+    proxy, make_client, plain, outbox
+):
+    """The client repeats nothing by itself; our loop does, and readers dedupe."""
+    client = make_client(proxy.url)
+    relay = OutboxRelay(client, outbox, host="h")
+    client.ping()
+    outbox.add(1)
+    proxy.cut_after = 0
+    with pytest.raises(BusUnavailable):
+        relay.drain_once()
+    assert relay.drain_once() == 1
+    assert [fields["event_id"] for _, fields in plain.xrange(COMPLETED)] == ["e1", "e1"]

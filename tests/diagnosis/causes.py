@@ -1,0 +1,314 @@
+"""Simulated runs with exactly one cause of a rejection each, and the finding that has to come first.
+
+A run goes the way of the daemon's: `run_cycle` with real audits, signal floor, training, gates, measurements
+and probes. Only the child processes are missing: what they do is done in this one.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+from torch import Tensor, nn
+
+from clm.artefacts.job_files import read_job, write_job
+from clm.artefacts.registry import DirectoryRegistry
+from clm.cycle import run_cycle
+from clm.data.dataset import Dataset
+from clm.data.findings import AuditPolicy
+from clm.data.reading import RAW_COLUMNS, RawSamples
+from clm.data.signal import SignalFloor, SignalPolicy, measure_signal, signal_rows
+from clm.data.simulator import simulate
+from clm.domain.job import EpochReport, TrainingJob, TrainingResult
+from clm.domain.measurement import LivePredictions, Measurement
+from clm.examination import Examiner
+from clm.models import catalogue
+from clm.models.patchtst import PatchTST, PatchTSTConfig
+from clm.ports import StopSignal
+from clm.record import CycleReport
+from clm.training import loop
+from clm.training.measurements import Subject, measure_all
+from clm.training.run import train_job
+from clm.training.signal import MODELS
+from clm.world import Policies, World
+from tests import builders
+from tests.builders import NOW
+from tests.data.rows import text
+from tests.fakes import FakeBrake, FakeClock, FakeJournal, FakePromoter, FakeSource
+
+Row = dict[str, object]
+Rows = Sequence[Row]
+Change = Callable[[Rows, np.random.Generator], Rows]
+
+WORDS = "spread bought without skill"
+VARIED = LivePredictions(answers=tuple(np.linspace(0.4, 0.8, 200)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One thing that is wrong, and the finding that has to name it first."""
+
+    finding: str
+    rows: Change = lambda rows, rng: rows
+    spec: Mapping[str, object] = field(default_factory=dict)
+    world: Callable[[], AbstractContextManager[object]] = nullcontext
+    live: LivePredictions = VARIED
+    n_samples: int = 2400
+    n_symbols: int = 3
+
+
+class InProcess:
+    """Trainer, signal probe and prober without children; remembers its last training."""
+
+    def __init__(self) -> None:
+        self.last: tuple[TrainingJob, Dataset, TrainingResult] | None = None
+
+    def train(
+        self,
+        job: TrainingJob,
+        dataset: Dataset,
+        on_epoch: Callable[[EpochReport], None],
+        stop: StopSignal,
+    ) -> TrainingResult:
+        write_job(job, dataset)
+        result = train_job(*read_job(job.directory), on_epoch)
+        self.last = (job, dataset, result)
+        return result
+
+    def measure(self, job: TrainingJob, stop: StopSignal) -> Mapping[str, Measurement]:
+        _, arrays = read_job(job.directory)
+        return measure_all(Subject(job=job, arrays=arrays, epochs=self.last[2].epochs), 600.0)
+
+
+class InProcessSignal:
+    """The signal floor without a child."""
+
+    def measure(self, dataset: Dataset, stop: StopSignal) -> SignalFloor:
+        policy = SignalPolicy(block_h=24.0, embargo_h=1.0)
+        return measure_signal(signal_rows(dataset, policy), MODELS, policy)
+
+
+def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> CycleReport:
+    """Plant the cause in the simulator's market of this seed and run one cycle on it."""
+    samples = simulate(seed=seed, n_samples=cause.n_samples, until=NOW, n_symbols=cause.n_symbols, days=120)
+    rows = cause.rows([sample.as_row() for sample in samples], np.random.default_rng(seed))
+    here = InProcess()
+    examiner = Examiner(
+        prober=here if measure else None, telemetry=SimpleNamespace(live_predictions=lambda: cause.live)
+    )
+    world = World(
+        clock=FakeClock(),
+        source=FakeSource(RawSamples(rows=[tuple(row[name] for name in RAW_COLUMNS) for row in rows])),
+        trainer=here,
+        registry=DirectoryRegistry(directory / "artefacts"),
+        promoter=FakePromoter(),
+        journal=FakeJournal(),
+        brake=FakeBrake(),
+        runs_dir=directory / "runs",
+        code_version="test",
+        signal=InProcessSignal(),
+        examiner=examiner,
+    )
+    healthy = {"epochs": 3, "patience": 3, "learning_rate": 1e-3}
+    policies = Policies(
+        history_days=0,
+        max_rows=100_000,
+        data=builders.data_policy(),
+        audit=AuditPolicy(min_samples=200, max_bad_share=0.05, max_staleness_days=14),
+        training=builders.training_spec(**{**healthy, **cause.spec}),
+        train_timeout_s=600,
+        evaluation=builders.evaluation_policy(),
+        gates=builders.gate_policy(),
+        promote=False,
+    )
+    with cause.world():
+        report = run_cycle(
+            world, policies, task=None, reason="a test", stop=threading.Event(), on_epoch=lambda _: None
+        )
+        if report.pack.diagnosis is None and here.last:  # nothing was rejected: ask all the same
+            again = replace(report.pack, diagnosis=_examined(examiner, here, report))
+            report = replace(report, pack=again)
+    return report
+
+
+def _examined(examiner: Examiner, here: InProcess, report: CycleReport) -> object:
+    job, dataset, training = here.last
+    write_job(job, dataset)
+    job.directory.joinpath("model.pth").write_bytes(report.pack.artefact.model_path.read_bytes())
+    return examiner.examine(
+        job,
+        dataset,
+        training,
+        report.pack.verdicts,
+        report.pack.findings,
+        report.pack.signal,
+        threading.Event(),
+    )
+
+
+def each(change: Callable[[Row], Row]) -> Change:
+    """Every row, changed."""
+    return lambda rows, rng: [{**row, **change(row)} for row in rows]
+
+
+def features(change: Callable[[Row, dict[str, float]], Mapping[str, float]]) -> Callable[[Row], Row]:
+    """A change of the features, given and returned as name to number."""
+
+    def one(row: Row) -> Row:
+        named = dict(zip(json.loads(row["feature_names"]), json.loads(row["features"]), strict=True))
+        changed = change(row, named)
+        return {"features": json.dumps([*changed.values()]), "feature_names": json.dumps([*changed])}
+
+    return one
+
+
+def shuffled(rows: Rows, rng: np.random.Generator) -> Rows:
+    """Every trade ends as another one of its side did: the labels are drawn from a hat.
+
+    One trade a symbol and hour is left: two that differ in nothing but their label are another fault.
+    """
+    rows = list({(row["symbol"], row["timestamp"]): row for row in rows}.values())
+    made = [dict(row) for row in rows]
+    for side in ("BUY", "SELL"):
+        mine = [n for n, row in enumerate(rows) if row["execution_side"] == side and row["exit_price"]]
+        for place, other in zip(mine, rng.permutation(mine), strict=True):
+            drawn = rows[other]
+            made[place] |= {name: drawn[name] for name in ("target_class", "target_label", "realized_pnl")}
+            gain = drawn["exit_price"] / drawn["entry_price"]
+            made[place]["exit_price"] = made[place]["entry_price"] * gain
+    return made
+
+
+def tiled(rows: Rows, rng: np.random.Generator) -> Rows:
+    """Windows of one repeated row: each symbol's first features again and again."""
+    seen: dict[object, dict[str, float]] = {}
+    return each(features(lambda row, named: seen.setdefault(row["symbol"], named)))(rows, rng)
+
+
+def four_copied(row: Row, named: dict[str, float]) -> Mapping[str, float]:
+    """Four features, told as eight."""
+    four = [named[name] for name in ("rsi", "volatility", "returns_1h", "volume_ratio")]
+    return dict(zip(named, [*four, *four], strict=True))
+
+
+def contradicting(row: Row) -> Row:
+    """Every tenth outcome against the profit."""
+    if row["id"] % 10 or row["target_class"] not in ("WIN", "LOSS"):
+        return {}
+    return {"realized_pnl": -1.3 if row["target_class"] == "WIN" else 1.3}
+
+
+def ignoring_side(row: Row) -> Row:
+    """WIN wherever the market rose, whichever side the trade was on."""
+    if not row["exit_price"]:
+        return {}
+    rose = row["exit_price"] > row["entry_price"]
+    return {"target_class": "WIN" if rose else "LOSS", "realized_pnl": 0.5 if rose else -1.9}
+
+
+def regimes(rows: Rows, rng: np.random.Generator) -> Rows:
+    """Outcomes that belong to stretches of five days, and a feature that says which stretch it is."""
+    days = sorted({row["timestamp"][:10] for row in rows})
+    stretch_of = {day: number // 5 for number, day in enumerate(days)}
+    n_stretches = max(stretch_of.values()) + 1
+    won, mark = rng.permutation(np.arange(n_stretches) % 2 == 0), rng.permutation(n_stretches)
+    made = []
+    for row in rows:
+        stretch = stretch_of[row["timestamp"][:10]]
+
+        def marked(row: Row, named: dict[str, float], stretch: int = stretch) -> Mapping[str, float]:
+            drawn = dict(zip(named, rng.normal(size=len(named)), strict=True))
+            return {**drawn, "rsi": float(mark[stretch]) + 0.05 * rng.normal()}
+
+        wins = bool(won[stretch]) ^ (rng.random() < 0.15)
+        ended = {"target_class": "WIN" if wins else "LOSS", "realized_pnl": 0.52 if wins else -1.88}
+        side = 1 if row["execution_side"] == "BUY" else -1
+        if row["exit_price"]:
+            ended["exit_price"] = row["entry_price"] * (1 + side * (0.006 if wins else -0.018))
+        made.append({**row, **(ended if row["exit_price"] else {}), **features(marked)(row)})
+    return made
+
+
+@contextmanager
+def shallow_copy() -> Iterator[None]:
+    """What is kept as the best epoch are the living weights, and they go on training."""
+    with mock.patch.object(loop, "copy", SimpleNamespace(deepcopy=dict)):
+        yield
+
+
+class PatchNorm(nn.Module):
+    """Takes from each patch what all patches of its window share."""
+
+    def forward(self, h_BPD: Tensor) -> Tensor:
+        return h_BPD - h_BPD.mean(dim=1, keepdim=True)
+
+
+class NormalisesOverTheWindow(PatchTST):
+    """The engine's network with a normalisation behind its first layer."""
+
+    def __init__(self, config: PatchTSTConfig) -> None:
+        super().__init__(config)
+        self.norm = PatchNorm()
+
+    def forward(self, x_BLC: Tensor) -> Tensor:
+        x_BPF = x_BLC.reshape(x_BLC.shape[0], self.config.n_patches, -1)
+        h_BPD = self.norm(self.patch_embedding(x_BPF)) + self.pos_encoding
+        return self.output_proj(self.transformer(self.dropout(h_BPD)).mean(dim=1)).squeeze(-1)
+
+
+@contextmanager
+def normalising() -> Iterator[None]:
+    """The engine's architecture is another one."""
+    (engine,) = catalogue.ARCHITECTURES
+    other = replace(engine, build=lambda dropout: NormalisesOverTheWindow(PatchTSTConfig(dropout=dropout)))
+    with mock.patch.object(catalogue, "ARCHITECTURES", (other,)):
+        yield
+
+
+HEALTHY = Cause(finding="", n_samples=6000, n_symbols=5)
+
+CAUSES: Mapping[str, Cause] = {
+    "windows of one repeated row": Cause(finding="constant_windows", rows=tiled),
+    "features as they are": Cause(finding="features_unscaled", spec={"scaling": "none"}),
+    "a normalisation over the window": Cause(finding="static_inputs_erased", world=normalising),
+    "labels drawn from a hat": Cause(finding="no_skill", rows=shuffled),
+    "four features copied to eight": Cause(finding="duplicated_features", rows=each(features(four_copied))),
+    "a missing feature filled with 0": Cause(
+        finding="zero_filled_features",
+        rows=each(features(lambda row, f: {**f, "volume_ratio": 0.0} if row["id"] % 5 == 0 else f)),
+    ),
+    "outcomes against the profit": Cause(finding="outcome_contradicts_pnl", rows=each(contradicting)),
+    "SELLs labelled like BUYs": Cause(finding="label_ignores_side", rows=each(ignoring_side)),
+    "the profit under another name": Cause(
+        finding="feature_knows_outcome",
+        rows=each(
+            features(lambda row, f: {**f, "macd": (row["realized_pnl"] or 0.0) + 0.3 * np.sin(row["id"])})
+        ),
+    ),
+    "regimes that a shuffle remembers": Cause(finding="time_leak", rows=regimes),
+    "a learning rate of 0.1": Cause(finding="learning_rate_too_high", spec={"learning_rate": 0.1}),
+    "spread paid for with 0.1": Cause(
+        finding="spread_bought_without_skill", rows=shuffled, spec={"spread_weight": 0.1}
+    ),
+    "spread paid for with 1.0": Cause(
+        finding="spread_bought_without_skill", rows=shuffled, spec={"spread_weight": 1.0}
+    ),
+    "a best epoch that goes on training": Cause(
+        finding="best_epoch_not_restored",
+        spec={"learning_rate": 2e-3, "epochs": 5, "patience": 5, "dropout": 0.0},
+        world=shallow_copy,
+    ),
+    "an engine that repeats one price": Cause(
+        finding="serving_input_constant", live=LivePredictions(answers=(0.6150280237197876,) * 200)
+    ),
+    "no samples any more": Cause(
+        finding="stale_store",
+        rows=lambda rows, rng: [r for r in rows if r["timestamp"] < text(NOW - timedelta(days=20))],
+    ),
+}
