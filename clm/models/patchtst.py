@@ -4,13 +4,9 @@ Shapes: B batch, L context_length, C features, P patches, S patch_length, D d_mo
 """
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-
-from clm.models.dropout import ByteDropout
 
 POSITION_STD = 0.5
 """Spread of the position code at the start.
@@ -53,7 +49,7 @@ class PatchTST(nn.Module):
         self.config = config
         self.patch_embedding = nn.Linear(config.patch_length * config.n_features, config.d_model)
         self.pos_encoding = nn.Parameter(POSITION_STD * torch.randn(1, config.n_patches, config.d_model))
-        self.dropout = ByteDropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         layer = nn.TransformerEncoderLayer(
             d_model=config.d_model,
             nhead=config.n_heads,
@@ -67,41 +63,16 @@ class PatchTST(nn.Module):
         for block in self.transformer.layers:
             # TransformerEncoder clones one layer: without this all would start with the same weights.
             _draw(block)
-            for name in ("dropout", "dropout1", "dropout2"):
-                block.register_module(name, ByteDropout(config.dropout))
         self.output_proj = nn.Linear(config.d_model, 1)
 
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Return one logit a window, shape (B,)."""
         x_BPF = x_BLC.reshape(x_BLC.shape[0], self.config.n_patches, -1)  # F = S * C, step by step
         h_BPD = self.dropout(self.patch_embedding(x_BPF) + self.pos_encoding)
-        if self.training:
-            for block in self.transformer.layers:
-                h_BPD = _learn(cast(nn.TransformerEncoderLayer, block), h_BPD, self.dropout)
-        else:
-            h_BPD = self.transformer(h_BPD)
+        h_BPD = self.transformer(h_BPD)
         h_BD = h_BPD.mean(dim=1)
         logit_B1: Tensor = self.output_proj(h_BD)
         return logit_B1.squeeze(-1)
-
-
-def _learn(block: nn.TransformerEncoderLayer, h_BPD: Tensor, dropout: nn.Module) -> Tensor:
-    """Return what the encoder layer returns, by plain products: torch's attention is made for long sequences.
-
-    Shapes: H heads, E numbers of a head. `benchmarks/training.py` says what it is worth.
-    """
-    attention = block.self_attn
-    n_batch, n_patches, d_model = h_BPD.shape
-    qkv = functional.linear(h_BPD, attention.in_proj_weight, attention.in_proj_bias)
-    qkv_3BHPE = qkv.view(n_batch, n_patches, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-    q_BHPE, k_BHPE, v_BHPE = qkv_3BHPE.unbind(0)
-    scale = attention.head_dim**-0.5
-    weight_BHPP = torch.softmax((q_BHPE * scale) @ k_BHPE.transpose(-2, -1), dim=-1)
-    mixed_BPD = (dropout(weight_BHPP) @ v_BHPE).transpose(1, 2).reshape(n_batch, n_patches, d_model)
-    h_BPD = block.norm1(h_BPD + block.dropout1(attention.out_proj(mixed_BPD)))
-    forward_BPD = block.linear2(block.dropout(functional.relu(block.linear1(h_BPD))))
-    learnt_BPD: Tensor = block.norm2(h_BPD + block.dropout2(forward_BPD))
-    return learnt_BPD
 
 
 def _draw(block: nn.Module) -> None:
