@@ -20,10 +20,15 @@ def _can_boot_systemd() -> bool:
     return os.geteuid() == 0 and Path("/lib/systemd/systemd").exists() and bool(shutil.which("unshare"))
 
 
+def _can_lose_power() -> bool:
+    return os.geteuid() == 0 and Path("/dev/loop-control").exists() and bool(shutil.which("mkfs.ext4"))
+
+
 NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "needs_root": (lambda: os.geteuid() == 0, "has to run as root"),
     "needs_redis": (lambda: shutil.which("redis-server") is not None, "redis-server is not installed"),
     "needs_systemd_ns": (_can_boot_systemd, "needs root, systemd and unshare"),
+    "needs_loop": (_can_lose_power, "needs root, loop devices and mkfs.ext4"),
     "needs_shared_data": (SHARED_DATA.is_dir, "the stores of market candles are not here"),
 }
 

@@ -1,10 +1,11 @@
-"""Verbs that judge again what is there: gates, verify-run."""
+"""Verbs that judge again what is there: gates, verify-run, compare."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from clm.cli.learn import stop_on_signals
 from clm.cli.verbs import Answer, Say, verb
 from clm.settings import Settings
 
@@ -52,3 +53,20 @@ def verify_run(settings: Settings, say: Say, run_id: str) -> object:
     agrees = all(one.agrees for one in checks)
     answer = {"run_id": run_id, "agrees": agrees, "checks": [asdict(one) for one in checks]}
     return Answer(answer, exit_code=0 if agrees else 1)
+
+
+@verb("compare")
+@click.argument("first")
+@click.argument("second")
+def compare(settings: Settings, say: Say, first: str, second: str) -> object:
+    """Score two models on the same rows: versions, or paths of checkpoints, also of the old kind."""
+    from clm.daemon.compare import compare_models
+    from clm.report.sections import gate_rows
+    from clm.report.side_by_side import lines, side_by_side
+
+    found = compare_models(settings, first, second, stop=stop_on_signals())
+    for line in lines(found.names, found.first, found.second):
+        say(line)
+    for verdict in found.verdicts:
+        say(f"{verdict.status.value:5}  {verdict.name:20}  {verdict.reason}")
+    return {**side_by_side(found.names, found.first, found.second), "gates": gate_rows(found.verdicts)}

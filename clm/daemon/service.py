@@ -68,6 +68,7 @@ class Service:
         """Serve until told to stop, then end the child, the threads and the open connections in order."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         for interrupted in self._wired.queue.recover(self._clock.now()):
             log.warning("run.interrupted", run_id=interrupted)
         bus = threading.Thread(target=self._bus.run, args=(self._stop,), name="bus", daemon=True)
@@ -85,6 +86,12 @@ class Service:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         log.info("daemon.stopping", signal=signal.Signals(number).name)
         self._stop.set()
+
+    def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        # Unhandled it would end the daemon, and systemd takes that for a wish: it would stay down.
+        log.warning(
+            "daemon.not_reloaded", reason="settings are read at the start; `systemctl restart` does it"
+        )
 
     def _end(self, bus: threading.Thread) -> None:
         self._notify.stopping()

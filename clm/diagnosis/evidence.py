@@ -48,8 +48,8 @@ class ProbePolicy:
     """Loss after learning 64 rows by heart above which a rate learns nothing; a fair share of ln 2."""
     max_dead_share: float = 0.9
     """Units of the feed-forward layers that answer to no window."""
-    min_scaling_gain: float = 0.005
-    """Nats of validation log loss that scaling saves, where it at least doubles the spread of P(WIN)."""
+    min_scaling_gain: float = 0.1
+    """Nats that scaled features save of the loss after learning 64 rows by heart."""
     min_static_share: float = 0.05
     """Share of the inputs' variance that lies between windows, below which there is nothing to erase."""
     min_static_kept: float = 0.01

@@ -134,7 +134,7 @@ class Comparison:
     net_return_per_trade: Interval
     """Of the candidate, after costs, block bootstrap."""
     ece_by_chance: float
-    """Calibration error that a perfectly calibrated model of the same P(WIN) stays below 19 times in 20."""
+    """Calibration error that a perfectly calibrated model of the same P(WIN) stays below 99 times in 100."""
     slices: Mapping[str, SliceResult]
     """The candidate's AUROC by symbol; the intervals hold together at the policy's confidence."""
     thresholds: ThresholdStudy | None

@@ -102,17 +102,17 @@ def ece(label_N: Bytes8, p_win_N: Floats, bins: int = ECE_BINS) -> float:
     return _ece(label_N, p_win_N, _equal_mass_bins(p_win_N, bins))
 
 
-def ece_by_chance(p_win_N: Floats, *, seed: int, draws: int = 200) -> float:
-    """Return the 95 % quantile of the calibration error where every P(WIN) is the true probability.
+def ece_by_chance(p_win_N: Floats, *, seed: int, draws: int = 400) -> float:
+    """Return the 99 % quantile of the calibration error where every P(WIN) is the true probability.
 
-    Few rows in a bin are off by luck: on 150 rows a perfect model shows 0.10. Labels are drawn from P(WIN)
-    itself (consistency resampling, Broecker & Smith 2007, Weather and Forecasting 22:3).
+    Few rows in a bin are off by luck: on 150 rows a perfect model shows about 0.10. Labels are drawn from
+    P(WIN) itself (consistency resampling, Broecker & Smith 2007, Weather and Forecasting 22:3).
     """
     if not usable(p_win_N):
         return float("nan")
     random, bin_N = np.random.default_rng(seed), _equal_mass_bins(p_win_N, ECE_BINS)
     drawn = [_ece(random.random(len(p_win_N)) < p_win_N, p_win_N, bin_N) for _ in range(draws)]
-    return float(np.quantile(drawn, 0.95))
+    return float(np.quantile(drawn, 0.99))
 
 
 def action_shares(p_win_N: Floats) -> Mapping[str, float]:

@@ -102,6 +102,10 @@ def _refuse_unusable_directory(work: Workplace, candidate: Candidate) -> None:
         raise PromotionError(
             "SAME_DIRECTORY", f"{work.models_dir} also holds {work.env_file.path}: separate them"
         )
+    if os.statvfs(work.models_dir).f_flag & os.ST_RDONLY:
+        raise PromotionError(
+            "READ_ONLY_FS", f"{work.models_dir}: the file system is read-only; remount it writable"
+        )
     if not os.access(work.models_dir, os.W_OK | os.X_OK):
         raise PromotionError("MODELS_NOT_WRITABLE", f"{work.models_dir}: this user may not write there")
     free = shutil.disk_usage(work.models_dir).free

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from clm.artefacts.files import replace_durably
+from clm.artefacts.files import replace_durably, sweep_temporaries
 from clm.errors import PromotionError
 from clm.promotion.env_file import EnvFile
 from clm.promotion.switch_order import (
@@ -74,12 +74,13 @@ class HelperSwitch:
         self._give(Action.RESTART, model_path, None)
 
     def sweep(self) -> tuple[str, ...]:
-        """Have the helper remove what one of its kind left: it does so whenever it is started."""
-        directory = self._env_file.path.resolve().parent
-        left = tuple(sorted(path.name for path in directory.glob(".*.clm-*.tmp")))
+        """Remove what a killed process left of ours, and have the helper remove what one of its kind left."""
+        theirs = (self._env_file.path.resolve().parent, self._reports_dir, self._reports_dir / "found")
+        left = tuple(sorted(path.name for directory in theirs for path in directory.glob(".*.clm-*.tmp")))
         if left:
             self.refuse_unusable()
-        return left
+        ours = sweep_temporaries(self._orders_dir) if self._orders_dir.is_dir() else ()
+        return left + ours
 
     def _give(self, action: Action, target: Path | None, expected: str | None) -> None:
         order = Order.new(action, name_of(_text(target), self._models_dir), expected)

@@ -1,8 +1,9 @@
 """What the helper does with an order: verify, compare, swap or restart, report."""
 
+import contextlib
 from collections.abc import Callable
 
-from clm.artefacts.files import replace_durably
+from clm.artefacts.files import replace_durably, sweep_temporaries
 from clm.errors import ArtefactError, ClmError, PromotionError
 from clm.promotion import systemctl
 from clm.promotion.directory_lock import directory_lock
@@ -23,7 +24,7 @@ from clm.promotion.switch_order import (
 )
 from clm.switch.careful import read_small
 from clm.switch.site import KEY, Site
-from clm.switch.targets import remember, target_of
+from clm.switch.targets import FOUND, remember, target_of
 
 _LOCK_WAIT_S = 5.0
 
@@ -40,13 +41,14 @@ def serve(
     Raises:
         PromotionError, ArtefactError: the report itself cannot be written, or the name is none of ours.
     """
-    if name == CHECK:
-        report = _reported(Report(order_id=CHECK), lambda: _check(site))
-        _write(site, CHECK_FILE, report)
-        return report
-    if not is_name(name):
+    if name != CHECK and not is_name(name):
         raise PromotionError("SWITCH_REFUSED", f"{name!r} is no name of a target; nothing was done")
     with directory_lock(site.own_dir, missing="SWITCH_FAILED", busy="SWITCH_BUSY", wait_s=_LOCK_WAIT_S):
+        _sweep(site)
+        if name == CHECK:
+            report = _reported(Report(order_id=CHECK), lambda: _check(site))
+            _write(site, CHECK_FILE, report)
+            return report
         order = decode_order(read_small(site.orders_dir / ORDER_FILE, MAX_BYTES))
         report = _reported(
             Report(order_id=order.order_id), lambda: _follow(site, name, order, restart, checkpoint)
@@ -54,6 +56,14 @@ def serve(
         _write(site, REPORT_FILE, report)
         checkpoint("helper_reported")
     return report
+
+
+def _sweep(site: Site) -> None:
+    """Remove what a killed helper left of its own; where that fails nothing depends on it."""
+    for directory in (site.own_dir, site.own_dir / FOUND):
+        if directory.is_dir():
+            with contextlib.suppress(ArtefactError):
+                sweep_temporaries(directory)
 
 
 def _check(site: Site) -> None:
@@ -122,4 +132,4 @@ def _reported(done: Report, work: Callable[[], None]) -> Report:
 
 
 def _write(site: Site, name: str, report: Report) -> None:
-    replace_durably(site.own_dir / name, report.encode(), mode=0o644)
+    replace_durably(site.own_dir / name, report.encode(), mode=0o640)

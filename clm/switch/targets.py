@@ -10,6 +10,8 @@ from clm.promotion.switch_order import MAX_BYTES, is_version, name_of
 from clm.switch.careful import hash_regular, read_small
 from clm.switch.site import Site
 
+FOUND = "found"
+"""Of the helper's own directory: notes of what it found in the environment file."""
 _MAX_MANIFEST_BYTES = 4 << 20
 
 
@@ -48,9 +50,9 @@ def remember(site: Site, value: str | None, env_sha256: str) -> None:
             return
         sha256, _ = hash_regular(Path(value).resolve())
     note = {"value": value, "sha256": sha256, "env_sha256": env_sha256}
-    directory = site.own_dir / "found"
-    directory.mkdir(mode=0o755, exist_ok=True)
-    replace_durably(directory / f"{name}.json", json.dumps(note).encode(), mode=0o644)
+    directory = site.own_dir / FOUND
+    directory.mkdir(mode=0o750, exist_ok=True)
+    replace_durably(directory / f"{name}.json", json.dumps(note).encode(), mode=0o640)
 
 
 def _manifest_path(site: Site, version: str) -> Path:
@@ -72,7 +74,7 @@ def _registered(site: Site, version: str) -> Target:
 
 
 def _found_before(site: Site, name: str) -> Target:
-    path = site.own_dir / "found" / f"{name}.json"
+    path = site.own_dir / FOUND / f"{name}.json"
     if not path.is_file():
         raise PromotionError(
             "SWITCH_REFUSED",

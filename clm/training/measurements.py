@@ -30,7 +30,7 @@ from clm.training.windows import Windows, part_of, raw_windows, scaled_windows, 
 BY_HEART = 64
 """Rows that any network of this size can learn by heart."""
 BY_HEART_STEPS = 30
-RERUN_WINDOWS = 2048
+RERUN_WINDOWS = 1024
 RERUN_EPOCHS = 3
 """Of the short trainings that are held against each other."""
 
@@ -90,16 +90,13 @@ def activations(subject: Subject) -> Mapping[str, float]:
 
 def overfit(subject: Subject) -> Mapping[str, float]:
     """Return the loss after learning 64 rows by heart, at the job's rate and at one that works."""
-    arrays, half = subject.arrays, BY_HEART // 2
-    won = arrays.label_N[arrays.train] == 1
-    if min(won.sum(), (~won).sum()) < half:
-        raise NotApplicable(f"there are no {half} training rows of each class")
-    rows = np.concatenate([_some(arrays.train[won], half), _some(arrays.train[~won], half)])
-    rate = subject.job.spec.learning_rate
-    own, gradient_norm = _by_heart(subject, rows, rate)
-    reference = (
-        own if rate == REFERENCE_LEARNING_RATE else _by_heart(subject, rows, REFERENCE_LEARNING_RATE)[0]
-    )
+    asked = subject.job.spec
+    # Scaled, whatever was asked for: what the lack of it does has a measurement of its own.
+    scaling = "standard" if asked.scaling == "none" else asked.scaling
+    own, gradient_norm = _by_heart(subject, asked.learning_rate, scaling)
+    reference = own
+    if asked.learning_rate != REFERENCE_LEARNING_RATE:
+        reference, _ = _by_heart(subject, REFERENCE_LEARNING_RATE, scaling)
     return {"own_loss": own, "own_gradient_norm": gradient_norm, "reference_loss": reference}
 
 
@@ -128,10 +125,13 @@ def learning_curve(subject: Subject) -> Mapping[str, float]:
 
 
 def scaling(subject: Subject) -> Mapping[str, float]:
-    """Return what a short training finds with the features as set, and scaled."""
+    """Return what is learnt with the features as set and scaled: 64 rows by heart, and a short training."""
     if subject.job.spec.scaling != "none":
         raise NotApplicable(f"features are scaled: CLM_SCALING={subject.job.spec.scaling}")
-    own, scaled = _rerun(subject, "none"), _rerun(subject, "standard")
+    own, scaled = (
+        {**_rerun(subject, name), "by_heart": _by_heart(subject, REFERENCE_LEARNING_RATE, name)[0]}
+        for name in ("none", "standard")
+    )
     scale_C = subject.arrays.scaler.scale_C
     return {
         **{f"own_{name}": figure for name, figure in own.items()},
@@ -176,14 +176,17 @@ def _tried(measure: Measure, subject: Subject) -> tuple[Mapping[str, float], str
         return {}, " ".join(f"could not be measured: {error}".split())[:300]
 
 
-def _by_heart(subject: Subject, rows: Ints, learning_rate: float) -> tuple[float, float]:
-    """Return loss and median gradient norm of a network that sees the same rows again and again."""
+def _by_heart(subject: Subject, learning_rate: float, scaling: str) -> tuple[float, float]:
+    """Return loss and median gradient norm of a network that sees the same 64 rows again and again."""
+    arrays, half = subject.arrays, BY_HEART // 2
+    won = arrays.label_N[arrays.train] == 1
+    if min(won.sum(), (~won).sum()) < half:
+        raise NotApplicable(f"there are no {half} training rows of each class")
+    rows = np.concatenate([_some(arrays.train[won], half), _some(arrays.train[~won], half)])
     torch.manual_seed(subject.job.spec.seed)
     model = subject.architecture.build(0.0)
-    part = part_of(subject.arrays, rows)
-    # Scaled, whatever was asked for: what the lack of it does has a measurement of its own.
-    asked = subject.job.spec.scaling
-    x_BLC = subject.windows("standard" if asked == "none" else asked).gather(part.row_N)
+    part = part_of(arrays, rows)
+    x_BLC = subject.windows(scaling).gather(part.row_N)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     norms = []
     for step in range(BY_HEART_STEPS + 1):

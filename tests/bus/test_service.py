@@ -194,7 +194,7 @@ ACL = (
 
 
 @pytest.mark.needs_redis
-def test_i10_the_smallest_acl_is_enough_for_all_we_do(
+def test_i10_l9_the_smallest_acl_is_enough_for_all_we_do(
     server, plain, make_client, make_consumer, outbox, queue
 ):
     """A user who may do no more than this cannot flush, configure, trim or read other keys."""

@@ -132,7 +132,7 @@ def recovered(place: Place, env_before: bytes) -> list[str]:
         found.append(f"I-6 {recorded.active} is recorded as active, {named} is named")
     if place.served() != named or not place.answers():
         found.append(f"I-6 the engine serves {place.served()}, {named} is named")
-    left = [p.name for d in (place.models, place.env_path.parent) for p in d.glob(".*")]
+    left = [str(p) for p in place.root.rglob(".*.clm-*.tmp")]
     if left:
         found.append(f"I-6 left behind: {left}")
     committed = {path for _, state, path, *_ in recorded.promotions if state == "COMMITTED"}

@@ -9,23 +9,32 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
 from clm.artefacts.files import sha256_of
 from clm.artefacts.manifest import Artefact
+from clm.clock import SystemClock
 from clm.ports import EngineStatus, PromotionState
 from clm.promotion.engine_process import ProcessEngine
-from clm.promotion.promoter import PromotionPolicy
+from clm.promotion.env_file import EnvFile
+from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
+from clm.promotion.switch_helper import HelperSwitch
 from clm.store.create import create_store
 from clm.store.migrate import migrate
+from clm.switch.helper import serve
 from tests.chaos.failpoints import arm
 from tests.promotion.server import NEW, OLD, Server, manifest
+from tests.switch.helped import site_of
 
 ENGINE = Path(__file__).with_name("small_engine.py")
 MODEL_BYTES = 200_000
 GOOD, BAD = b"good", b"crash"
 FIRST_RUN, RUN = "p07_first", "p07_chaos"
+
+
+P = TypeVar("P", bound="Place")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +73,7 @@ class Place(Server):
 
     def build(self, content: bytes, journal_mode: str = "delete") -> None:
         """Make the first state: a champion that was committed, and a registered candidate."""
-        self.root.mkdir(parents=True)
+        self.root.mkdir(parents=True, exist_ok=True)
         template = self.root / "template.db"
         create_store(template)
         migrate(template)
@@ -122,22 +131,58 @@ class Place(Server):
         return self.registry.get(NEW)
 
     def promote(self) -> str:
-        outcome = self.promoter(self.tell).promote(self.candidate(), RUN)
+        outcome = self._promoter().promote(self.candidate(), RUN)
         return outcome.state.value
 
     def recover(self) -> str:
-        outcome = self.promoter(self.tell).recover()
+        outcome = self._promoter().recover()
         return outcome.state.value if outcome else "nothing open"
 
+    def _promoter(self) -> EnvFilePromoter:
+        env_file = EnvFile(self.env_path)
+        return EnvFilePromoter(
+            registry=self.registry,
+            models_dir=self.models,
+            env_file=env_file,
+            engine=self.engine,
+            switch=self._helper(env_file) if self.helped else None,
+            log=self.log,
+            clock=SystemClock(),
+            policy=self.policy(),
+            checkpoint=self.tell,
+        )
+
+    def _helper(self, env_file: EnvFile) -> HelperSwitch:
+        # In this process: who dies here dies with the helper. That it dies alone is a test of its own.
+        site = site_of(self)
+
+        def start(name: str) -> None:
+            serve(site, name, restart=lambda _unit: self.engine.restart(), checkpoint=self.tell)
+
+        return HelperSwitch(
+            env_file,
+            models_dir=site.models_dir,
+            orders_dir=site.orders_dir,
+            reports_dir=site.own_dir,
+            start=start,
+            checkpoint=self.tell,
+        )
+
+    helped: bool = False
+    """Whether the switch is made by the helper of root's."""
     tell: Callable[[str], None] = staticmethod(lambda _point: None)
     """Set in a child that counts its points."""
 
     def state(self) -> dict[str, object]:
         """Return what is on the disk and what runs, free of pids, times and random ids."""
         seen = self.engine.observe()
+        # Whoever reads a WAL store leaves files beside it or takes them away.
+        files = [
+            p.name for p in self.root.rglob("*") if p.is_file() and not p.name.endswith(("-wal", "-shm"))
+        ]
         return {
             "env": self.env_path.read_bytes().decode(),
-            "files": sorted(_unnumbered(p.name) for p in self.root.rglob("*") if p.is_file()),
+            "files": sorted(map(_unnumbered, files)),
             "promotions": self.query(
                 "SELECT version, state, is_open, attempts FROM clm_promotions ORDER BY id"
             ),
@@ -154,11 +199,17 @@ def model(word: bytes, name: str) -> bytes:
 
 
 def child(
-    place: Place, work: Callable[[Place], str], kill_at: int | None = None, *, stopped: bool = False
+    place: P,
+    work: Callable[[P], str],
+    kill_at: int | None = None,
+    *,
+    stopped: bool = False,
+    dying: Callable[[], None] = lambda: None,
 ) -> int:
     """Fork a child that works and dies at its `kill_at`-th point; return its pid, to be given to `ended`.
 
-    `stopped`: it waits for SIGCONT before it begins, so that somebody can attach to it.
+    `stopped`: it waits for SIGCONT before it begins, so that somebody can attach to it. `dying`: what it
+    does in its last moment.
     """
     reader, writer = os.pipe()
     pid = os.fork()
@@ -175,6 +226,7 @@ def child(
         passed += 1
         write(writer, f"{point}\n".encode())
         if passed == kill_at:
+            dying()
             kill(me, signal.SIGKILL)
 
     try:

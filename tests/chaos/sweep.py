@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from tests.chaos.disk import DiskPlace
 from tests.chaos.place import Place
 from tests.promotion.server import free_port
 
@@ -43,6 +44,10 @@ class Setting:
     content: bytes
     """First word of the candidate: how the engine behaves on it."""
     journal_mode: str = "delete"
+    helped: bool = False
+    """Whether root's helper makes the switch."""
+    on_disk: bool = False
+    """On an ext4 of its own, which can lose its power; else in memory."""
 
 
 def sweep(
@@ -65,11 +70,12 @@ def each(
 ) -> list[R]:
     """Return what the work returns for every job, each done in a place as the setting says."""
     workers = min(workers or os.cpu_count() or 1, len(jobs))
+    kind = DiskPlace if setting.on_disk else Place
     context = multiprocessing.get_context("fork")
     directories = [memory_directory() for _ in range(workers)]
     places = context.SimpleQueue()
     for directory in directories:
-        places.put(Place(root=directory / "server", port=free_port()))
+        places.put(kind(root=directory / "server", port=free_port()))
     try:
         with context.Pool(workers, _build, (places, setting)) as pool:
             return pool.map(partial(_at_place, work), jobs, chunksize=1)
@@ -101,6 +107,7 @@ _PLACE: list[Place] = []
 
 def _build(places: "multiprocessing.queues.SimpleQueue[Place]", setting: Setting) -> None:
     _PLACE.append(places.get())
+    _PLACE[0].helped = setting.helped
     _PLACE[0].build(setting.content, setting.journal_mode)
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Fault:
 def calls_of(place: Place, _job: None = None) -> list[Call]:
     """Return every system call by which one promotion changes something below its root."""
     place.reset()
-    _, lines = _traced(place, "-e", f"trace={_MUTATING}")
+    _, lines = traced(place, "-e", f"trace={_MUTATING}")
     # Looking at the engine opens files of /proc, as often as it takes: only these can be counted for sure.
     journal = f"{place.store}-journal"
     counts: Counter[tuple[str, str]] = Counter()
@@ -68,7 +69,7 @@ def inject(place: Place, fault: Fault) -> Seen:
     with watched(place, before) as watch:
         only = ("-P", f"{place.store}-journal") if call.path else ()
         what = ("-e", f"trace={call.name}", "-e", f"inject={call.name}:{fault.how}:when={call.nth}")
-        end, lines = _traced(place, *only, *what)
+        end, lines = traced(place, *only, *what)
         hit = [line for line in lines if line.startswith(call.name) and str(place.root) in line]
         violations = always(place, before, read_dead_store(place.store))
         outcome, found = brought_to_its_end(place, before)
@@ -82,7 +83,9 @@ def inject(place: Place, fault: Fault) -> Seen:
     )
 
 
-def _traced(place: Place, *options: str) -> tuple[Ended, list[str]]:
+def traced(
+    place: Place, *options: str, meanwhile: Callable[[], None] = lambda: None
+) -> tuple[Ended, list[str]]:
     """Promote in a child under strace; return how it ended and what strace wrote."""
     pid = child(place, promote, stopped=True)
     wait_for(lambda: _status(pid, "State").startswith("T"), "the child to stop")
@@ -91,6 +94,7 @@ def _traced(place: Place, *options: str) -> tuple[Ended, list[str]]:
         with subprocess.Popen(command) as tracer:
             wait_for(lambda: _status(pid, "TracerPid") != "0", "strace to attach")
             os.kill(pid, signal.SIGCONT)
+            meanwhile()
             end = ended(pid)
             tracer.wait()
         return end, Path(out.name).read_text(errors="replace").splitlines()

@@ -33,3 +33,14 @@ def test_a_kill_at_any_point_and_another_at_any_point_of_the_recovery(
         seen = sweep(f"two kills, {name}", twice, kill, setting)
         assert bad(seen) == []
         assert all(one.as_meant for one in seen)
+
+
+@pytest.mark.parametrize("content", [GOOD, BAD])
+def test_a_kill_at_any_point_of_the_helper_and_of_its_caller(content: bytes) -> None:
+    """Root's helper writes files of its own; neither they nor its death may stand in the way."""
+    setting = Setting(content=content, helped=True)
+    (points,) = each([None], points_of, setting)
+    name = f"one kill, root's helper, {content.decode()} model"
+    seen = sweep(name, [(n,) for n in range(1, len(points) + 1)], kill, setting)
+    assert bad(seen) == []
+    assert all(one.as_meant for one in seen)

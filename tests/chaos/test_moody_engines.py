@@ -8,6 +8,7 @@ from tests.systemd.boxes import Box
 from tests.systemd.servers import ENGINE
 from tests.systemd.switching import (
     LOADED,
+    PREDICT_URL,
     after_restart,
     doctor,
     named,
@@ -124,3 +125,21 @@ def test_h8_without_the_polkit_rule_nothing_is_begun_and_the_text_says_what_to_i
     finally:
         box.run("mv", "/root/rules", rules)
         box.run("systemctl", "restart", "polkit.service")
+
+
+def test_an_engine_that_answers_one_number_is_called_what_it_is(box: Box) -> None:
+    """No retraining repairs it, so the reason must not blame the model."""
+    reason = rolled_back(box, "constant", probe_url=PREDICT_URL)
+    assert "serving input constant: 8 different windows get one answer, 0.615028" in reason
+
+
+def test_h9_an_engine_that_a_person_stops_meanwhile_is_not_started_again(box: Box) -> None:
+    """The file names the champion for the next start, and the starting is theirs."""
+    champion = named(box)
+    after_restart(box, f"systemctl stop {ENGINE}")
+    outcome = promote(box, new_version(), "good", stable_s=5)
+    assert outcome["state"] == "SUPERSEDED", outcome["reason"]
+    assert box.show(ENGINE, "ActiveState") == "inactive"
+    assert named(box) == champion
+    box.run("systemctl", "start", ENGINE)
+    assert served(box) == champion

@@ -1,7 +1,10 @@
 """The daemon's loop: one cycle at a time, and every task settled, whatever happens meanwhile."""
 
+import os
+import signal
 import sqlite3
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,10 @@ import pytest
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import Policies, World
 from clm.daemon.brakes import Brakes, PauseBrake
-from clm.daemon.service import Service
+from clm.daemon.service import MAX_TICK_AGE_S, Service
 from clm.daemon.wiring import Wired
 from clm.domain.task import Trigger
-from clm.errors import PromotionBusy, PromotionError, TrainingError
+from clm.errors import PromotionBusy, PromotionError, StoreBusy, TrainingError
 from clm.ports import Control
 from clm.settings import load_settings
 from clm.store.controls import SqliteControls
@@ -30,6 +33,12 @@ class Silent:
     """A bus and a schedule that are well and have nothing to say."""
 
     tick_age_s = 0.0
+
+    def run(self, _stop: threading.Event) -> None: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
 
     def status_text(self) -> str:
         return "redis up"
@@ -50,6 +59,19 @@ class Tidier:
     def tidy(self) -> tuple[str, ...]:
         self.asked += 1
         return ()
+
+
+class Notified:
+    """Collects what a service manager would be told."""
+
+    def __init__(self) -> None:
+        self.pings = 0
+
+    def watchdog(self) -> None:
+        self.pings += 1
+
+    def status(self, _text: str) -> None:
+        return
 
 
 class Daemon:
@@ -122,6 +144,26 @@ class Daemon:
             ).fetchone()
         connection.close()
         return row
+
+
+class Told:
+    """What was said to the service manager, in order."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    def ready(self) -> None:
+        self.words.append("READY")
+
+    def watchdog(self) -> None:
+        self.words.append("WATCHDOG")
+
+    def stopping(self) -> None:
+        self.words.append("STOPPING")
+
+    def status(self, _text: str) -> None: ...
+
+    def extend_timeout(self, _seconds: int) -> None: ...
 
 
 @pytest.fixture
@@ -283,6 +325,77 @@ def test_j2_room_is_made_before_a_cycle_and_while_the_disk_is_too_full_for_one(d
     daemon.submit()
     daemon.tick()
     assert daemon.retention.asked == 2
+
+
+@pytest.mark.parametrize("thread", ["_bus", "_schedule"])
+def test_d3_h11_a_thread_that_fell_silent_stops_the_ping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str
+) -> None:
+    """A daemon of which one part is dead has to be restarted, however well the main loop is."""
+    daemon = Daemon(tmp_path)
+    told = Notified()
+    monkeypatch.setattr(daemon.service, "_notify", told)
+    daemon.service._tend()
+    assert told.pings == 1
+    getattr(daemon.service, thread).tick_age_s = 31.0
+    daemon.service._tend()
+    assert told.pings == 1
+    getattr(daemon.service, thread).tick_age_s = 1.0
+    daemon.service._tend()
+    assert told.pings == 2
+
+
+@pytest.mark.parametrize("silent", ["bus", "schedule"])
+def test_h11_the_watchdog_is_not_fed_for_a_thread_that_is_silent(daemon: Daemon, silent: str) -> None:
+    """The main loop alone pings, and only while the others show signs of life."""
+    told = daemon.service._notify = Told()
+    daemon.service._tend()
+    assert told.words == ["WATCHDOG"]
+    getattr(daemon.service, f"_{silent}").tick_age_s = MAX_TICK_AGE_S + 1
+    daemon.service._tend()
+    assert told.words == ["WATCHDOG"]
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Put back the signal handlers that a running service takes over."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+def test_h12_ready_is_said_last_and_never_by_a_daemon_that_cannot_work(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit that says READY and fails a moment later looks well to whoever waits for it."""
+    told = daemon.service._notify = Told()
+    monkeypatch.setattr(daemon.queue, "recover", lambda _now: pytest.fail(told.words) if told.words else [])
+    daemon.stop.set()
+    daemon.service.run()
+    assert told.words == ["READY", "STOPPING"]
+
+    def busy(_now: object) -> list[str]:
+        raise StoreBusy("STORE_BUSY", "somebody holds the lock")
+
+    told.words.clear()
+    monkeypatch.setattr(daemon.queue, "recover", busy)
+    with pytest.raises(StoreBusy):
+        daemon.service.run()
+    assert told.words == []
+
+
+@pytest.mark.usefixtures("handlers")
+def test_h14_a_hangup_is_answered_and_ends_nothing(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Settings are read at the start; a SIGHUP that ended the daemon would leave it down, as if by wish."""
+    told = daemon.service._notify = Told()
+    monkeypatch.setattr(told, "ready", lambda: (os.kill(os.getpid(), signal.SIGHUP), daemon.stop.set()))
+    daemon.service.run()
+    assert told.words == ["STOPPING"]
+    assert "systemctl restart" in capsys.readouterr().out
 
 
 def test_c18_a_storm_of_triggers_is_one_cycle_a_quarter_of_an_hour(daemon):

@@ -292,12 +292,13 @@ def test_e8_many_runs_leave_no_descriptor_and_no_zombie(
         with pytest.raises(TrainingError):
             train(directory, dataset, python=python)
 
+    others = children()  # of tests that ran before in this process
     fail()
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(25):
         fail()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-    assert children() == set()
+    assert children() <= others
 
 
 def test_e9_a_loss_that_is_not_finite_has_its_own_code(directory: Path, dataset: Dataset) -> None:

@@ -32,7 +32,7 @@ def test_a_cause_in_the_training_is_named_with_its_measurement(tmp_path):
 
 @pytest.mark.parametrize("weight", ["0.1", "1.0"])
 def test_e9_bought_spread_passes_gates_1_and_2_and_is_rejected_in_these_words(weight, tmp_path):
-    """Labels drawn from a hat, a loss that pays for spread: the product is the judgement."""
+    """Labels drawn by a coin, a loss that pays for spread: the product is the judgement."""
     report = run(CAUSES[f"spread paid for with {weight}"], SEED, tmp_path, measure=False)
     status = {verdict.name: verdict.status for verdict in report.pack.verdicts}
     assert (status["action_diversity"], status["confidence_spread"]) == ("PASS", "PASS")

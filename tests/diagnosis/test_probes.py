@@ -23,9 +23,11 @@ HEALTHY: Mapping[str, Mapping[str, float]] = {
     "time": {"naive_auroc": 0.66, "purged_auroc": 0.64},
     "learning_curve": {"quarter": 0.61, "half": 0.63, "all": 0.65},
     "scaling": {
+        "own_by_heart": 0.01,
         "own_log_loss": 0.62,
         "own_auroc": 0.65,
         "own_std": 0.1,
+        "scaled_by_heart": 0.01,
         "scaled_log_loss": 0.62,
         "scaled_auroc": 0.65,
         "scaled_std": 0.1,
@@ -107,7 +109,7 @@ SICK: Mapping[str, Evidence] = {
     "serving_input_constant": evidence(live=(0.6150280237197876,) * 200),
     "learning_rate_too_high": evidence(measured=changed("overfit", own_loss=0.69), learning_rate=0.1),
     "dead_units": evidence(measured=changed("activations", dead_share=0.97)),
-    "features_unscaled": evidence(measured=changed("scaling", own_log_loss=0.68, own_std=0.001)),
+    "features_unscaled": evidence(measured=changed("scaling", own_by_heart=0.3)),
     "static_inputs_erased": evidence(measured=changed("activations", static_kept=1e-6)),
     "time_leak": evidence(measured=changed("time", naive_auroc=0.9)),
     "spread_bought_without_skill": evidence(gates=NO_SKILL, spread_weight=0.1, p_value=0.01),
@@ -161,6 +163,14 @@ def test_a_figure_that_is_no_number_is_not_clear(name):
     nan = dict.fromkeys(HEALTHY[name], float("nan"))
     answers = diagnose(evidence(measured={**HEALTHY, name: nan}), ProbePolicy()).answers
     assert any(answer.verdict is not ProbeVerdict.CLEAR for answer in answers)
+
+
+@pytest.mark.parametrize("floor", [None, SignalFloor(skills={}, n_rows=0, n_blocks=0, absent_because="off")])
+def test_a_signal_that_nobody_measured_is_neither_there_nor_missing(floor):
+    """CLM_SIGNAL_FLOOR=off must not look like a store without signal, nor like one with it."""
+    answers = diagnose(replace(evidence(gates=NO_SKILL), floor=floor), ProbePolicy()).answers
+    unknown = {answer.name for answer in answers if answer.verdict is ProbeVerdict.UNKNOWN}
+    assert unknown == {"no_skill", "misses_signal"}
 
 
 def test_a_diverged_rehearsal_counts_as_not_learnt():
@@ -232,7 +242,7 @@ def test_a_signal_that_was_missed_is_worth_trying():
 
 def test_knobs_of_the_cause_come_first():
     """Optuna is given all of them; people read the first."""
-    sick = evidence(measured=changed("scaling", own_log_loss=0.68, own_std=0.001), gates=NO_SKILL)
+    sick = evidence(measured=changed("scaling", own_by_heart=0.3), gates=NO_SKILL)
     assert knobs_for(diagnose(sick, ProbePolicy()))[0] == "scaling"
 
 

@@ -269,6 +269,6 @@ def test_a_sample_of_one_class_widens_the_interval() -> None:
 def test_1000_replicates_over_5000_rows_take_about_a_second() -> None:
     """A verdict may not keep anybody waiting; measured 0.2 s on one quiet core."""
     test_rows, p = market(hours=1667)
-    began = time.perf_counter()
+    began = time.process_time()
     auroc_interval(test_rows, p, replace(POLICY, bootstrap_replicates=1000))
-    assert time.perf_counter() - began < 3.0
+    assert time.process_time() - began < 3.0

@@ -12,7 +12,7 @@ import pytest
 
 from clm.domain.proof import GoldenRows
 from clm.promotion.engine_journal import JournalWitness
-from clm.promotion.engine_probe import TOLERANCE, HttpProbe, judge_probe
+from clm.promotion.engine_probe import HttpProbe, judge_probe
 from clm.promotion.systemctl import Finished
 from tests.promotion.server import free_port
 
@@ -51,7 +51,7 @@ def test_an_engine_that_answers_as_the_file_does_is_proven() -> None:
     def answer(window: list[list[float]]) -> tuple[int, object]:
         assert (len(window), len(window[0])) == (128, 8)
         assert not any(any(step[1:]) for step in window)
-        return 200, {"p_win": window[0][0] + 0.9 * TOLERANCE}
+        return 200, {"p_win": window[0][0] + 9e-5}
 
     with predicting(answer) as url:
         assert HttpProbe(url)(GOLDEN).proven
@@ -70,11 +70,11 @@ def test_constant_answers_are_called_what_they_are_with_the_evidence() -> None:
 def test_one_answer_beyond_the_tolerance_is_no_proof() -> None:
     """Another file, another scaling, another order of features: some row tells."""
     engine_G = FILE_G.copy()
-    engine_G[17] += 2 * TOLERANCE
+    engine_G[17] += 1.1e-4
     reading = judge_probe(engine_G, FILE_G)
     assert (reading.proven, reading.final) == (False, True)
     assert reading.detail.startswith("1 of 64 golden rows are answered otherwise: row 17")
-    assert judge_probe(FILE_G + 0.9 * TOLERANCE, FILE_G).proven
+    assert judge_probe(FILE_G + 9e-5, FILE_G).proven
 
 
 @pytest.mark.parametrize(

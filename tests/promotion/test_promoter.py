@@ -208,7 +208,7 @@ def test_f6_a_model_file_that_vanishes_before_the_switch_aborts(server: Server, 
     assert server.served() == str(server.old_path)
 
 
-def test_f7_too_little_space_is_found_before_anything_is_written(server: Server) -> None:
+def test_f7_j2_too_little_space_is_found_before_anything_is_written(server: Server) -> None:
     """A full disk in the middle is the worst moment to find out."""
     outcome = server.promoter(min_free_bytes=10**18).promote(server.artefact(), "p07_run")
     assert outcome.state is PromotionState.ABORTED

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bus.test_service import ACL
 from tests.systemd.boxes import Box
 from tests.systemd.conftest import ENGINE_ENV
 from tests.systemd.servers import (
@@ -216,6 +217,32 @@ def test_h10_a_daemon_that_hangs_is_restarted(story: Story) -> None:
         60,
     )
     assert box.show(CLM, "NRestarts") == "1"
+
+
+def test_l7_i10_the_password_comes_as_a_credential_and_is_seen_nowhere(story: Story) -> None:
+    """An account for us alone in Redis, and a file of root's that only the running service is shown."""
+    box, password = story.box, "pw-3f1c0a9be277"
+    box.redis("ACL", "SETUSER", "clm", "on", f">{password}", "resetkeys", *ACL.split())
+    box.redis("ACL", "SETUSER", "default", "resetkeys", "~none:*")
+    box.run("sh", "-c", f"echo CLM_REDIS_URL=redis://clm@localhost:6379/0 >>{SETTINGS}")
+
+    box.run("systemctl", "restart", CLM)
+    box.wait_for(lambda: "redis" in box.show(CLM, "StatusText"), "the daemon to say that Redis refuses it")
+    assert "redis up" not in box.show(CLM, "StatusText")
+
+    box.write("/etc/credstore/quantum-clm.redis-password", password + "\n", mode="0600")
+    box.run("systemctl", "restart", CLM)
+    box.wait_for(lambda: box.journal(CLM)[-20:] and _connected(box), "a connection with the password")
+    seen = box.out("journalctl", "--no-pager") + box.out("systemctl", "show", CLM)
+    seen += box.run("sh", "-c", f"tr '\\0' ' ' </proc/{pid_of(box, CLM)}/environ; ps axww -o args").stdout
+    assert password not in seen
+
+
+def _connected(box: Box) -> bool:
+    """Return whether the bus connected since the daemon's last start."""
+    names = event_names(box)
+    last = len(names) - names[::-1].index("daemon.started") if "daemon.started" in names else 0
+    return "bus.connected" in names[last:]
 
 
 def test_stopping_in_the_middle_of_a_training_is_quick_and_leaves_no_child(store: Path) -> None:

@@ -12,7 +12,6 @@ from tests.systemd.servers import ENGINE, ENGINE_ENV_FILE
 from tests.systemd.switching import (
     LOADED,
     PREDICT_URL,
-    after_restart,
     doctor,
     named,
     new_version,
@@ -63,24 +62,6 @@ def test_h1_h2_an_engine_that_crashes_at_once_is_back_on_the_champion_beyond_its
         box.run("rm", drop_in)
         box.run("systemctl", "daemon-reload")
     assert any("too quickly" in line for line in box.journal(ENGINE))
-
-
-def test_an_engine_that_answers_one_number_is_called_what_it_is(box: Box) -> None:
-    """No retraining repairs it, so the reason must not blame the model."""
-    reason = rolled_back(box, "constant", probe_url=PREDICT_URL)
-    assert "serving input constant: 8 different windows get one answer, 0.615028" in reason
-
-
-def test_h9_an_engine_that_a_person_stops_meanwhile_is_not_started_again(box: Box) -> None:
-    """The file names the champion for the next start, and the starting is theirs."""
-    champion = named(box)
-    after_restart(box, f"systemctl stop {ENGINE}")
-    outcome = promote(box, new_version(), "good", stable_s=5)
-    assert outcome["state"] == "SUPERSEDED", outcome["reason"]
-    assert box.show(ENGINE, "ActiveState") == "inactive"
-    assert named(box) == champion
-    box.run("systemctl", "start", ENGINE)
-    assert served(box) == champion
 
 
 def test_l1_a_root_engine_whose_environment_qt_may_write_gets_no_model(box: Box) -> None:

@@ -69,6 +69,28 @@ def test_systemd_finds_nothing_to_say_about_the_units(machine: Box, unit: str) -
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("name", ["gpu", "journal", "other-user"])
+def test_the_examples_of_drop_ins_are_understood_and_expose_no_more(machine: Box, name: str) -> None:
+    """Copied as they are; each opens one thing and keeps the unit below 1.5."""
+    text = (PROJECT / f"deploy/systemd/examples/{name}.conf").read_text()
+    machine.write(f"/etc/systemd/system/quantum-clm.service.d/{name}.conf", text)
+    verify = machine.run("systemd-analyze", "verify", "quantum-clm.service", check=False)
+    secure = ("systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager")
+    exposed = machine.run(*secure, "quantum-clm.service", check=False)
+    machine.run("rm", "-r", "/etc/systemd/system/quantum-clm.service.d")
+    assert (verify.returncode, verify.stdout + verify.stderr) == (0, "")
+    assert exposed.returncode == 0, exposed.stdout[-300:]
+
+
+def test_the_engines_own_drop_in_is_understood(machine: Box) -> None:
+    """Advice for a unit that is not ours."""
+    text = (PROJECT / "deploy/systemd/examples/quantum-ai-engine.conf").read_text()
+    machine.write(f"/etc/systemd/system/{ENGINE}.d/quantum-clm.conf", text)
+    done = machine.run("systemd-analyze", "verify", ENGINE, check=False)
+    machine.run("rm", "-r", f"/etc/systemd/system/{ENGINE}.d")
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 def refused(box: Box, *arguments: str) -> None:
     """Hold that qt may not do this, and that nothing was done."""
     before = [box.show(unit, "InvocationID") for unit in (ENGINE, OTHER, BUSY_HELPER)]
@@ -131,6 +153,13 @@ def test_l13_with_the_helper_qt_writes_nothing_in_the_settings_directory(machine
     paths = ("/etc/quantum/ai-engine.env", "/etc/quantum/new.env", "/etc/quantum/clm.env")
     for path in (*paths, "/var/lib/quantum-clm-switch/report.json"):
         assert machine.as_user("qt", "sh", "-c", f"echo >>{path}", check=False).returncode != 0
+
+
+def test_l11_the_helpers_reports_are_for_qt_alone(machine: Box) -> None:
+    """They say where models lie, which is nobody else's business."""
+    machine.run("systemctl", "start", HELPER.format("check"))
+    assert machine.stat("/var/lib/quantum-clm-switch") == "root:qt 750"
+    assert machine.stat("/var/lib/quantum-clm-switch/check.json") == "root:qt 640"
 
 
 def test_l12_the_helper_reaches_nothing_but_its_files(machine: Box) -> None:
