@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clm.artefacts.judgement import read_judgement
 from clm.data.dataset import DataPolicy, Dataset, build_dataset
 from clm.data.reading import parse_samples
 from clm.decision import DecisionKind
@@ -208,7 +209,7 @@ class Repair:
         self.case = case
         case.signal = FakeSignal(p_value=0.01)
         case.ladder = Ladder(tuner=FakeTuner(trial(0, -0.1)), trials=1, budget_s=9)
-        answers = [oracle(0.0), oracle(second)]
+        answers = [oracle(0.0), oracle(second, seed=2)]
         case.trainer.predict = lambda dataset: answers[len(case.trainer.jobs) - 1](dataset)
 
 
@@ -241,3 +242,6 @@ def test_a_second_rejection_leaves_the_first_one_in_the_report(tmp_path):
     assert report.version == case.proof["artefact"]["version"] == first
     assert case.proof["tuning"]["lost"]["version"] == second
     assert case.promoter.promoted == []
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    kept = read_judgement(run_dir).evidence.p_candidate_N
+    assert (kept == report.pack.comparison.p_candidate_N).all(), "what verify-run reads is the first's"

@@ -50,8 +50,8 @@ class ProbePolicy:
     """Units of the feed-forward layers that answer to no window."""
     min_scaling_gain: float = 0.1
     """Nats that scaled features save of the loss after learning 64 rows by heart."""
-    min_static_share: float = 0.05
-    """Share of the inputs' variance that lies between windows, below which there is nothing to erase."""
+    min_static_share: float = 0.01
+    """Share of the inputs' variance that lies between windows; noise of 128 steps has 1 / 128."""
     min_static_kept: float = 0.01
     """Share of a change of the windows' level that is left behind a normalisation."""
     max_naive_gain: float = 0.15

@@ -1,5 +1,7 @@
 """Probes of what was learnt: was there anything to learn, and is what looks like skill any?"""
 
+import math
+
 from clm.diagnosis.answers import ProbeAnswer, judged, unknown
 from clm.diagnosis.evidence import Evidence, ProbePolicy
 from clm.diagnosis.needs import data_needed
@@ -13,7 +15,7 @@ def time_leak(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     name, measured = "time_leak", evidence.measurement("time")
     if measured.absent_because:
         return unknown(name, measured.absent_because, cost_s=measured.cost_s)
-    naive, purged = measured.figures["naive_auroc"], measured.figures["purged_auroc"]
+    naive, purged = measured.figures["naive_auroc"], _purged_auroc(evidence, measured.figures["purged_auroc"])
     return judged(
         name,
         guilty=naive - purged > policy.max_naive_gain,
@@ -105,6 +107,14 @@ def misses_signal(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
         message=f"plain models show skill at the last step (p {floor.p_value:.3f}), the gate sees none here",
         next_step="the signal is there: other settings of the training are worth trying",
     )
+
+
+def _purged_auroc(evidence: Evidence, of_validation: float) -> float:
+    """Return the lower of two: one validation part is a few weeks, the folds are most of the history."""
+    trees = evidence.floor.skills.get("boosted trees") if evidence.floor else None
+    if trees is None or math.isnan(trees.auroc):
+        return of_validation
+    return min(of_validation, trees.auroc)
 
 
 def _wide_without_skill(evidence: Evidence) -> bool:

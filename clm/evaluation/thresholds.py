@@ -31,8 +31,8 @@ def study_thresholds(
 def best_thresholds(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Thresholds:
     """Return the thresholds of the largest net return, of all there are; no trade where nothing earns.
 
-    Selling the first i rows and buying from row j on are independent but for i <= j, so every pair is
-    weighed in one pass over the sorted rows.
+    How many of the lowest rows are sold and from which row on is bought are chosen apart: a trade costs, so
+    no row can be worth selling and worth buying, and the two never cross.
     """
     if not usable(p_win_N):
         return NO_TRADE
@@ -48,13 +48,9 @@ def best_thresholds(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -
     can_sell_J, can_buy_J = between_J.copy(), between_J.copy()
     can_sell_J[n] = n == 0 or p_N[-1] < 1.0
     can_buy_J[0] = n == 0 or p_N[0] > 0.0
-    sold_J = np.where(can_sell_J, sold_J, -np.inf)
-    best_sold_J = np.maximum.accumulate(sold_J)
-    total_J = np.where(can_buy_J, best_sold_J + bought_J, -np.inf)
-    j = int(np.argmax(total_J))
-    i = int(np.argmax(sold_J[: j + 1]))
-    if not total_J[j] > 0.0:
-        return NO_TRADE
+    # Of equal sums the least is traded: the first for selling, the last for buying.
+    i = int(np.argmax(np.where(can_sell_J, sold_J, -np.inf)))
+    j = max(i, n - int(np.argmax(np.where(can_buy_J, bought_J, -np.inf)[::-1])))
     return Thresholds(
         buy_above=1.0 if j == n else float(p_N[j - 1]) if j else 0.0,
         sell_below=0.0 if i == 0 else float(p_N[i]) if i < n else 1.0,

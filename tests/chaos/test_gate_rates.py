@@ -1,6 +1,6 @@
 """The network itself, trained on many small histories: how often noise gets in, and how often skill does.
 
-`tests/gates/test_rates.py` does the same with a regression in its place. CLM_RATES=n takes n seeds of each.
+`tests/gates/test_rates.py` does the same with a regression in its place. RATES_SEEDS=n takes n seeds of each.
 """
 
 import os
@@ -19,7 +19,7 @@ from tests.builders import training_spec
 from tests.gates.rates import MONTH, history, judged, shuffled, stand_in
 from tests.training import jobs
 
-NOISE, SKILL = (int(os.environ.get("CLM_RATES", default)) for default in (50, 20))
+NOISE, SKILL = (int(os.environ.get("RATES_SEEDS", default)) for default in (50, 20))
 pytestmark = pytest.mark.timeout(7200)
 
 

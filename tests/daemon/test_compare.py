@@ -91,7 +91,7 @@ class Evil:
 
 def test_l3_a_checkpoint_that_is_code_is_not_run(files, tmp_path):
     """Old checkpoints come from anywhere; they are read as data or not at all."""
-    mark, file = tmp_path / "was here", tmp_path / "evil.pth"
+    mark, file = tmp_path / "was_here", tmp_path / "evil.pth"
     file.write_bytes(pickle.dumps(Evil(mark), protocol=2))
     with pytest.raises(TrainingError, match="evil cannot be loaded"):
         scored(tmp_path / "job", files.bare, file)

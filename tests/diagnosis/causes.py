@@ -168,12 +168,17 @@ def features(change: Callable[[Row, dict[str, float]], Mapping[str, float]]) -> 
     return one
 
 
+def one_an_hour(rows: Rows) -> Rows:
+    """One trade a symbol and hour: two that differ in nothing but side and label are another fault."""
+    return list({(row["symbol"], row["timestamp"]): row for row in rows}.values())
+
+
 def shuffled(rows: Rows, rng: np.random.Generator) -> Rows:
     """Every trade ends as another one of its side did: the labels are drawn from a hat.
 
     One trade a symbol and hour is left: two that differ in nothing but their label are another fault.
     """
-    rows = list({(row["symbol"], row["timestamp"]): row for row in rows}.values())
+    rows = one_an_hour(rows)
     made = [dict(row) for row in rows]
     for side in ("BUY", "SELL"):
         mine = [n for n, row in enumerate(rows) if row["execution_side"] == side and row["exit_price"]]
@@ -199,7 +204,7 @@ def ended(row: Row, wins: bool) -> Row:
 
 def by_a_coin(rows: Rows, rng: np.random.Generator) -> Rows:
     """As many wins as losses, tied to nothing; one trade a symbol and hour, as in `shuffled`."""
-    rows = list({(row["symbol"], row["timestamp"]): row for row in rows}.values())
+    rows = one_an_hour(rows)
     return [{**row, **ended(row, bool(rng.random() < 0.5))} for row in rows]
 
 
@@ -285,7 +290,7 @@ def normalising() -> Iterator[None]:
         yield
 
 
-HEALTHY = Cause(finding="", n_samples=6000, n_symbols=5)
+HEALTHY = Cause(finding="", rows=lambda rows, rng: one_an_hour(rows), n_samples=6000, n_symbols=5)
 
 CAUSES: Mapping[str, Cause] = {
     "windows of one repeated row": Cause(finding="constant_windows", rows=tiled),
@@ -315,7 +320,14 @@ CAUSES: Mapping[str, Cause] = {
     ),
     "a best epoch that goes on training": Cause(
         finding="best_epoch_not_restored",
-        spec={"learning_rate": 2e-3, "epochs": 5, "patience": 5, "dropout": 0.0},
+        spec={  # long and bold enough that the last epoch is not the best one
+            "learning_rate": 2e-3,
+            "epochs": 6,
+            "patience": 6,
+            "dropout": 0.0,
+            "label_smoothing": 0.0,
+            "batch_size": 32,
+        },
         world=shallow_copy,
     ),
     "an engine that repeats one price": Cause(

@@ -165,6 +165,22 @@ def test_a_figure_that_is_no_number_is_not_clear(name):
     assert any(answer.verdict is not ProbeVerdict.CLEAR for answer in answers)
 
 
+@pytest.mark.parametrize("floor", [None, SignalFloor(skills={}, n_rows=0, n_blocks=0, absent_because="off")])
+def test_a_signal_that_nobody_measured_is_neither_there_nor_missing(floor):
+    """CLM_SIGNAL_FLOOR=off must not look like a store without signal, nor like one with it."""
+    answers = diagnose(replace(evidence(gates=NO_SKILL), floor=floor), ProbePolicy()).answers
+    unknown = {answer.name for answer in answers if answer.verdict is ProbeVerdict.UNKNOWN}
+    assert unknown == {"no_skill", "misses_signal"}
+
+
+def test_a_lucky_validation_part_hides_no_leak():
+    """A few weeks may agree by chance; the folds of the signal floor are most of the history."""
+    lucky = evidence(measured=changed("time", naive_auroc=0.84, purged_auroc=0.84), p_value=0.01)
+    folds = SignalFloor(skills={"boosted trees": Skill(auroc=0.52, p_value=0.01)}, n_rows=900, n_blocks=90)
+    assert diagnose(lucky, ProbePolicy()).findings == ()
+    assert diagnose(replace(lucky, floor=folds), ProbePolicy()).cause.name == "time_leak"
+
+
 def test_a_diverged_rehearsal_counts_as_not_learnt():
     """A loss of infinity at the job's rate is the clearest sign there is."""
     sick = evidence(measured=changed("overfit", own_loss=float("inf")), learning_rate=0.5)

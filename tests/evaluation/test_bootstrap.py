@@ -116,6 +116,19 @@ def test_the_quantiles_are_moved_out_as_for_a_t_interval(n_blocks: float) -> Non
     assert norm.cdf(-expected) < 0.025
 
 
+def test_an_end_beyond_all_replicates_is_stretched_and_not_read_off() -> None:
+    """At attempt 300 no replicate lies that far out; the smallest of 300 would be an end for ever after."""
+    test_rows, p = market()
+    value, replicates = roc_auc_score(test_rows.label_N, p), auroc_replicates(test_rows, p, POLICY)
+    sure = [1 - 0.1 / (k * (k + 1)) for k in (1, 30, 300)]
+    lows = [auroc_interval(test_rows, p, replace(POLICY, confidence=one)).low for one in sure]
+    assert lows[0] > replicates.min() > lows[1] > lows[2]
+    n_blocks = blocks_of(test_rows, POLICY).n_blocks
+    reach = [(value - low) / _z_of(one, n_blocks) for low, one in zip(lows, sure, strict=True)]
+    assert reach[1] == pytest.approx(reach[2], rel=1e-9)
+    assert reach[0] == pytest.approx(reach[1], rel=0.25)
+
+
 def test_on_noise_the_lower_end_passes_one_half_in_at_most_1_of_20_cases() -> None:
     """Four days of a market with memory, the smallest evidence there is: plain percentiles fail this."""
     random = np.random.default_rng(3)

@@ -156,6 +156,19 @@ def test_a_registered_model_answers_its_golden_rows_rolls_and_reloads(artefact: 
         assert engine.poll() is None
 
 
+def test_f3_a_registered_file_that_changed_is_not_taken_for_a_strangers(artefact: Artefact) -> None:
+    """A stranger's file is loaded without a hash; ours never is."""
+    promoted = artefact.directory.parents[1] / "torn" / f"{artefact.manifest.version}.pth"
+    promoted.parent.mkdir()
+    content = bytearray(artefact.model_path.read_bytes())
+    content[len(content) // 2] ^= 1
+    promoted.write_bytes(content)
+    artefacts = str(artefact.directory.parent)
+    with running(PATCHTST_MODEL_PATH=str(promoted), ENGINE_ARTEFACTS_DIR=artefacts) as (engine, said):
+        assert engine.wait(30) == 1
+        assert "ARTEFACT_TORN" in said
+
+
 def test_a_registered_model_of_candles_is_fed_candles(tmp_path: Path) -> None:
     """As an engine gets them from its exchange."""
     last = jobs.table().decided_at_R.max()

@@ -100,7 +100,7 @@ def test_noise_in_shadow_passes_in_at_most_1_of_20_records() -> None:
     random, passed = np.random.default_rng(5), 0
     for _ in range(200):
         coin = record(
-            np.ones(300), 1, random.uniform(0.5, 0.8, 300), (random.random(300) < 0.5).astype(float)
+            np.ones(300), 1, random.uniform(0.6, 0.8, 300), (random.random(300) < 0.5).astype(float)
         )
         passed += judge_shadow(coin)[1].status is GateStatus.PASS
     assert passed <= 10

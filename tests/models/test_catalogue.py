@@ -65,6 +65,21 @@ class TestEveryArchitecture:
         copy.load_state_dict(model.state_dict(), strict=True)
         assert torch.equal(model(windows(chosen)), copy(windows(chosen)))
 
+    def test_it_learns_as_it_serves(self, chosen: Architecture) -> None:
+        """Training may compute in another way; without dropout it has to be the same, gradients included."""
+        model = built(chosen)
+        logits = {}
+        for mode in (True, False):
+            model.train(mode).zero_grad()
+            logits[mode] = model(windows(chosen))
+            logits[mode].pow(2).sum().backward()
+            logits[mode, "gradient"] = torch.cat([p.grad.flatten() for p in model.parameters()])
+        torch.testing.assert_close(logits[True], logits[False], rtol=0, atol=1e-6)
+        scale = float(logits[False, "gradient"].abs().max())
+        torch.testing.assert_close(
+            logits[True, "gradient"], logits[False, "gradient"], rtol=0, atol=1e-5 * scale
+        )
+
     def test_every_parameter_gets_a_gradient(self, chosen: Architecture) -> None:
         """A parameter without one is dead weight that the engine would load all the same."""
         model = built(chosen)
