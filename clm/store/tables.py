@@ -58,7 +58,6 @@ Index(
     tasks.c.dedupe_key,
     unique=True,
     sqlite_where=text("status = 'pending'"),
-    postgresql_where=text("status = 'pending'"),
 )
 
 inbox = Table(
@@ -96,14 +95,12 @@ Index(
     "ix_clm_outbox_waiting",
     outbox.c.seq,
     sqlite_where=text("published_at IS NULL"),
-    postgresql_where=text("published_at IS NULL"),
 )
 
 Index(
     "ix_clm_outbox_unsure",
     outbox.c.seq,
     sqlite_where=text("published_at IS NOT NULL AND is_kept = 0"),
-    postgresql_where=text("published_at IS NOT NULL AND is_kept = 0"),
 )
 
 runs = Table(
@@ -150,7 +147,6 @@ Index(
     models.c.is_active,
     unique=True,
     sqlite_where=text("is_active = 1"),
-    postgresql_where=text("is_active = 1"),
 )
 
 promotions = Table(
@@ -184,7 +180,6 @@ Index(
     promotions.c.is_open,
     unique=True,
     sqlite_where=text("is_open = 1"),
-    postgresql_where=text("is_open = 1"),
 )
 
 Index("ix_clm_promotions_candidate_path", promotions.c.candidate_path)
