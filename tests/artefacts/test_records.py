@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clm.artefacts.records import encode_record, read_record
@@ -70,6 +70,7 @@ def bits(value: object) -> object:
     return value.hex() if isinstance(value, float) and not math.isnan(value) else repr(value)
 
 
+@settings(deadline=None)
 @given(outers)
 def test_a_record_is_the_same_to_the_last_bit(
     tmp_path_factory: pytest.TempPathFactory, record: Outer
