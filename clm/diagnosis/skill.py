@@ -121,4 +121,8 @@ def _wide_without_skill(evidence: Evidence) -> bool:
     passed = all(
         evidence.status(gate) is GateStatus.PASS for gate in ("action_diversity", "confidence_spread")
     )
-    return passed and evidence.status("skill") is GateStatus.FAIL
+    skill = next((verdict for verdict in evidence.verdicts if verdict.name == "skill"), None)
+    if not passed or skill is None or skill.status is not GateStatus.FAIL:
+        return False
+    # It may fail for a baseline that is better: then there is skill, and less of it than elsewhere.
+    return not (skill.observed or 0.0) > (skill.threshold or 0.0)

@@ -61,6 +61,9 @@ class Cause:
     live: LivePredictions = VARIED
     n_samples: int = 2400
     n_symbols: int = 3
+    days: int = 120
+    logistic_margin: float = 0.01
+    """So short a training does not always keep up with a linear model on a linear market."""
 
 
 class InProcess:
@@ -96,7 +99,9 @@ class InProcessSignal:
 
 def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> CycleReport:
     """Plant the cause in the simulator's market of this seed and run one cycle on it."""
-    samples = simulate(seed=seed, n_samples=cause.n_samples, until=NOW, n_symbols=cause.n_symbols, days=120)
+    samples = simulate(
+        seed=seed, n_samples=cause.n_samples, until=NOW, n_symbols=cause.n_symbols, days=cause.days
+    )
     rows = cause.rows([sample.as_row() for sample in samples], np.random.default_rng(seed))
     here = InProcess()
     examiner = Examiner(
@@ -124,7 +129,7 @@ def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> Cy
         training=builders.training_spec(**{**healthy, **cause.spec}),
         train_timeout_s=600,
         evaluation=builders.evaluation_policy(),
-        gates=builders.gate_policy(),
+        gates=replace(builders.gate_policy(), logistic_margin=cause.logistic_margin),
         promote=False,
     )
     with cause.world():
@@ -290,7 +295,15 @@ def normalising() -> Iterator[None]:
         yield
 
 
-HEALTHY = Cause(finding="", rows=lambda rows, rng: one_an_hour(rows), n_samples=6000, n_symbols=5)
+HEALTHY = Cause(
+    finding="",
+    rows=lambda rows, rng: one_an_hour(rows),
+    spec={"epochs": 5},
+    n_samples=6000,
+    n_symbols=5,
+    days=180,
+    logistic_margin=1.0,
+)
 
 CAUSES: Mapping[str, Cause] = {
     "windows of one repeated row": Cause(finding="constant_windows", rows=tiled),

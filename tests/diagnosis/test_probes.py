@@ -61,6 +61,7 @@ def evidence(
     p_value: float = 0.01,
     live: tuple[float, ...] = tuple(np.linspace(0.5, 0.9, 200)),
     findings: tuple[Finding, ...] = (),
+    ranks: float = 0.47,
     **spec: object,
 ) -> Evidence:
     """A healthy run, changed in one respect."""
@@ -86,7 +87,7 @@ def evidence(
             champion_absent_because="none",
         ),
         verdicts=tuple(
-            GateVerdict(name=name, status=GateStatus(status), observed=None, threshold=None, reason="")
+            GateVerdict(name=name, status=GateStatus(status), observed=ranks, threshold=0.5, reason="")
             for name, status in statuses.items()
         ),
         validation_base_log_loss=0.68,
@@ -200,6 +201,12 @@ def test_spread_without_skill_is_said_in_these_words(weight):
     words = [answer.message for answer in found.findings]
     assert any("spread bought without skill" in message for message in words)
     assert found.cause.name == ("spread_bought_without_skill" if weight else "no_skill")
+
+
+def test_skill_that_a_baseline_beats_is_not_called_bought():
+    """AUROC lies above 0.5 and logistic regression is better: the words would be wrong."""
+    found = diagnose(evidence(gates=NO_SKILL, ranks=0.53), ProbePolicy())
+    assert [answer.name for answer in found.findings] == ["misses_signal"]
 
 
 def test_spread_with_skill_is_nobodys_fault():
