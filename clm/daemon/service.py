@@ -22,7 +22,7 @@ from clm.daemon.wiring import Wired
 from clm.domain.job import EpochReport
 from clm.domain.task import Task
 from clm.errors import ClmError, Interrupted, PromotionBusy
-from clm.ports import Brake
+from clm.ports import Brake, RunStatus
 from clm.record import CycleReport
 
 log = structlog.get_logger()
@@ -161,6 +161,7 @@ class Service:
         return not_before(
             [run.started_at for run in latest],
             self._clock.now(),
+            interrupted={run.started_at for run in latest if run.status is RunStatus.INTERRUPTED},
             min_interval_min=settings.min_run_interval_min,
             max_a_day=settings.max_runs_a_day,
         )

@@ -15,8 +15,8 @@ def at(*ago: float) -> list:
     return [NOW - timedelta(minutes=one) for one in ago]
 
 
-def asked(started: list, *, max_a_day: int = 24):
-    return not_before(started, NOW, min_interval_min=15, max_a_day=max_a_day)
+def asked(started: list, *, interrupted: list = (), max_a_day: int = 24):
+    return not_before(started, NOW, interrupted=interrupted, min_interval_min=15, max_a_day=max_a_day)
 
 
 def test_c18_a_cycle_begins_a_quarter_of_an_hour_after_the_last_one():
@@ -30,6 +30,13 @@ def test_c18_a_day_has_so_many_cycles():
     """Until the oldest of them is a day ago."""
     assert asked(at(60, 1439), max_a_day=2) == NOW + timedelta(minutes=1)
     assert asked(at(60, 1441), max_a_day=2) is None
+
+
+def test_e11_a_run_that_was_interrupted_is_taken_up_again_at_once():
+    """The operator restarted the service; but one that dies of each training does so only so often a day."""
+    assert asked(at(1), interrupted=at(1)) is None
+    assert asked(at(1, 14), interrupted=at(1)) == NOW + timedelta(minutes=1)
+    assert asked(at(1, 60), interrupted=at(1, 60), max_a_day=2) == NOW + timedelta(hours=23)
 
 
 def test_k1_a_run_from_the_future_holds_nobody_up():
