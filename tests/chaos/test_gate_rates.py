@@ -48,7 +48,7 @@ def test_networks_of_shuffled_labels_pass_gate_5_in_at_most_1_of_20_seeds(tmp_pa
 
 @pytest.mark.xfail(
     strict=True,
-    reason="the network, as it is trained today, is further behind logistic regression than gate 5 allows: docs/gates.md",
+    reason="the network, as trained today, is too far behind logistic regression: docs/gates.md",
 )
 def test_networks_of_a_strong_signal_are_promoted_in_at_least_19_of_20_seeds(tmp_path):
     """A judge who lets nobody in is no judge."""
