@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from clm.errors import TrainingError
-from clm.models.patchtst import PatchTST, PatchTSTConfig
+from clm.models.engine import EngineConfig, EngineNetwork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Architecture:
 
 
 def _build_engine(dropout: float) -> nn.Module:
-    return PatchTST(PatchTSTConfig(dropout=dropout))
+    return EngineNetwork(EngineConfig(dropout=dropout))
 
 
 ARCHITECTURES: tuple[Architecture, ...] = (

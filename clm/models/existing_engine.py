@@ -1,6 +1,6 @@
 """The network as the existing engine has it, and its ways to a file: to hold ours against.
 
-Written out from what the engine does and sharing no line with `clm.models.patchtst`: were ours to drift, in
+Written out from what the engine does and sharing no line with `clm.models.engine`: were ours to drift, in
 an activation, an order of axes, a norm, the weights would still load and the answers would be others.
 
 The engine has been in use in three generations. The one here reads `PATCHTST_MODEL_PATH`, takes a dict with

@@ -29,7 +29,7 @@ from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.measurement import LivePredictions, Measurement
 from clm.examination import Examiner
 from clm.models import catalogue
-from clm.models.patchtst import PatchTST, PatchTSTConfig
+from clm.models.engine import EngineConfig, EngineNetwork
 from clm.ports import StopSignal
 from clm.record import CycleReport
 from clm.training import loop
@@ -273,10 +273,10 @@ class PatchNorm(nn.Module):
         return h_BPD - h_BPD.mean(dim=1, keepdim=True)
 
 
-class NormalisesOverTheWindow(PatchTST):
+class NormalisesOverTheWindow(EngineNetwork):
     """The engine's network with a normalisation behind its first layer."""
 
-    def __init__(self, config: PatchTSTConfig) -> None:
+    def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
         self.norm = PatchNorm()
 
@@ -290,7 +290,7 @@ class NormalisesOverTheWindow(PatchTST):
 def normalising() -> Iterator[None]:
     """The engine's architecture is another one."""
     (engine,) = catalogue.ARCHITECTURES
-    other = replace(engine, build=lambda dropout: NormalisesOverTheWindow(PatchTSTConfig(dropout=dropout)))
+    other = replace(engine, build=lambda dropout: NormalisesOverTheWindow(EngineConfig(dropout=dropout)))
     with mock.patch.object(catalogue, "ARCHITECTURES", (other,)):
         yield
 

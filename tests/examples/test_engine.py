@@ -23,7 +23,7 @@ from clm.artefacts.manifest import Artefact
 from clm.bus.telemetry import read_telemetry
 from clm.clock import HOUR, from_micros, iso
 from clm.data.dataset import build_dataset
-from clm.models.patchtst import PatchTST, PatchTSTConfig
+from clm.models.engine import EngineConfig, EngineNetwork
 from tests.builders import data_policy
 from tests.bus.conftest import RedisServer
 from tests.data.candles.market import candles, series
@@ -69,13 +69,13 @@ def get(url: str, body: object = None) -> tuple[int, dict[str, object]]:
 def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("models") / "patchtst_v20260301_120000.pth"
-    torch.save({"model_state_dict": PatchTST(PatchTSTConfig()).state_dict()}, path)
+    torch.save({"model_state_dict": EngineNetwork(EngineConfig()).state_dict()}, path)
     return path
 
 
 def test_it_predicts_what_the_trained_network_predicts(model_file: Path) -> None:
     """The two networks share no code, only names and shapes of tensors; loaded strictly they agree."""
-    network = PatchTST(PatchTSTConfig())
+    network = EngineNetwork(EngineConfig())
     network.load_state_dict(torch.load(model_file, weights_only=True)["model_state_dict"], strict=True)
     network.eval()
     torch.manual_seed(4)
@@ -223,7 +223,7 @@ def test_like_the_existing_engine_it_answers_with_one_number_whatever_it_is_aske
             get(f"{url}/predict", {"window": random.normal(size=(128, 8)).tolist()})[1]["p_win"]
             for _ in range(5)
         }
-    network = PatchTST(PatchTSTConfig())
+    network = EngineNetwork(EngineConfig())
     network.load_state_dict(torch.load(model_file, weights_only=True)["model_state_dict"], strict=True)
     with torch.inference_mode():
         of_zeros = float(torch.sigmoid(network.eval()(torch.zeros(1, 128, 8)))[0])

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from clm.errors import TrainingError
 from clm.models.catalogue import ARCHITECTURES, Architecture, architecture, linear_layer
-from clm.models.patchtst import PatchTST, PatchTSTConfig
+from clm.models.engine import EngineConfig, EngineNetwork
 
 ENGINE_KEYS = {
     "pos_encoding": (1, 8, 128),
@@ -141,7 +141,7 @@ def test_an_unknown_architecture_is_named_with_the_known_ones() -> None:
 def test_a_window_without_a_whole_number_of_patches_is_refused() -> None:
     """A remainder would silently lose the newest steps."""
     with pytest.raises(ValueError, match="100 steps"):
-        PatchTST(PatchTSTConfig(context_length=100))
+        EngineNetwork(EngineConfig(context_length=100))
 
 
 def test_a_layer_that_is_not_linear_cannot_take_a_fold() -> None:

@@ -38,9 +38,9 @@ CLM_ENGINE_HEALTH_URL=http://127.0.0.1:8001/health/live
 
 _RANDOM_MODEL = f"""
 import torch
-from clm.models.patchtst import PatchTST, PatchTSTConfig
+from clm.models.engine import EngineConfig, EngineNetwork
 torch.manual_seed(1)
-torch.save({{"model_state_dict": PatchTST(PatchTSTConfig()).state_dict()}}, "{FIRST_MODEL}")
+torch.save({{"model_state_dict": EngineNetwork(EngineConfig()).state_dict()}}, "{FIRST_MODEL}")
 """
 
 

@@ -17,7 +17,7 @@ the newest patch, which says most, from the oldest.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PatchTSTConfig:
+class EngineConfig:
     """Sizes of the network; the defaults are the engine's and give 612,481 parameters."""
 
     context_length: int = 128
@@ -36,10 +36,10 @@ class PatchTSTConfig:
         return self.context_length // self.patch_length
 
 
-class PatchTST(nn.Module):
+class EngineNetwork(nn.Module):
     """P(WIN) as a logit from a window (B, L, C); names and shapes of its tensors are the engine's."""
 
-    def __init__(self, config: PatchTSTConfig) -> None:
+    def __init__(self, config: EngineConfig) -> None:
         super().__init__()
         if config.context_length % config.patch_length:
             raise ValueError(
