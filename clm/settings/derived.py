@@ -55,6 +55,7 @@ class Settings(Fields):
             scaling=self.scaling,
             spread_weight=self.spread_weight,
             ensemble=self.ensemble,
+            precision=self.precision,
         )
 
     def evaluation_policy(self) -> EvaluationPolicy:

@@ -112,6 +112,8 @@ class Fields(BaseSettings):
     """Weight of a loss term that pays for spread of P(WIN); it buys gates 1 and 2, never skill."""
     ensemble: Annotated[int, Field(ge=1, le=10)] = 1
     """Networks of different seeds whose average is taught to the served one; 1 for none."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Matrix products while learning: `auto` takes bf16 where the processor has it (AMX, AVX512_BF16)."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     """Seed of everything random; the same seed and store give the same weights."""
     train_threads: Annotated[int, Field(ge=1, le=256)] = 1

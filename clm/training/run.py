@@ -13,6 +13,7 @@ from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.sample import Ints
 from clm.errors import TrainingError
 from clm.models.catalogue import Architecture, architecture, linear_layer
+from clm.training import precision
 from clm.training.calibrate import fold_calibration
 from clm.training.champion import score_champion
 from clm.training.determinism import make_deterministic
@@ -96,6 +97,7 @@ def _notes(job: TrainingJob, fitted: Fit, difference: float, live: list[bool]) -
     return {
         "device": "cpu",
         "threads": job.spec.threads,
+        "precision": precision.told(job.spec.precision),
         "torch": torch.__version__,
         "calibration": asdict(fitted.calibration),
         "export_difference": difference,
