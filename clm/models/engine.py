@@ -47,7 +47,7 @@ class EngineConfig:
 class EngineNetwork(nn.Module):
     """P(WIN) as a logit from a window (B, L, C); names and shapes of its tensors are the engine's."""
 
-    straight_unit = LAST
+    straight_units = slice(LAST, LAST + 1)
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class EngineNetwork(nn.Module):
             attention.out_proj.weight[:, :head] = 0.0
             attention.out_proj.weight[LAST, 0] = 1.0
             self.output_proj.weight.mul_(QUIET)
-            self.output_proj.weight[0, [OWN, MARK]] = 0.0
+            self.output_proj.weight[0, [OWN, LAST, MARK]] = torch.tensor([0.0, 1.0, 0.0])
 
 
 def _draw(block: nn.Module) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 class BeginsStraight(Protocol):
     """A network with a path on which a weighted sum of the last step reaches the output layer."""
 
-    straight_unit: int
-    """The input of the output layer in which the sum arrives, up to scale."""
+    straight_units: slice
+    """The inputs of the output layer in which the sum arrives, up to scale."""
 
     def begin_straight(self, weight_C: Tensor) -> None:
         """Lay the path; what else there is begins small, and can be learnt."""

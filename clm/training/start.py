@@ -37,17 +37,17 @@ def begin(architecture: Architecture, windows: Windows, train: Part, spec: Train
 def _match(
     model: BeginsStraight, output: nn.Linear, windows: Windows, row_N: Tensor, logit_N: Tensor
 ) -> None:
-    """Set the output's weight on the straight path, and its bias, so that the answers are these logits."""
+    """Scale the output's weights on the straight path, and set its bias, so that these are the answers."""
     model.eval()
-    with torch.inference_mode():
-        x_NLC = windows.gather(row_N)
+    x_NLC, path = windows.gather(row_N), model.straight_units
     with torch.no_grad():
-        weight_U, path = output.weight[0], model.straight_unit
+        weight_U = output.weight[0]
+        drawn_U = weight_U.clone()
         weight_U[path] = 0.0
         without_N = model(x_NLC)
-        weight_U[path] = 1.0
+        weight_U.copy_(drawn_U)
         straight_N = model(x_NLC) - without_N
         spread_N = straight_N - straight_N.mean()
-        # All alike where the regression found nothing: then there is no line to follow.
-        weight_U[path] = (spread_N @ logit_N) / (spread_N @ spread_N).clamp(min=1e-12)
+        # Nothing moves where the regression found nothing: then there is no line to follow.
+        weight_U[path] *= (spread_N @ logit_N) / (spread_N @ spread_N).clamp(min=1e-12)
         output.bias.add_(logit_N.mean() - model(x_NLC).mean())
