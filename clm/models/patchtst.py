@@ -4,10 +4,10 @@ Nie, Nguyen, Sinthong & Kalagnanam, "A Time Series is Worth 64 Words: Long-term 
 Transformers", ICLR 2023. The sizes are those it gives for small data sets (d_model 16, 4 heads, feed-forward
 128); names are those of Hugging Face's implementation.
 
-Three things differ. Nothing is padded at the end: patches of 16 with stride 8 cover 128 steps exactly, and
-the last one ends with the newest step. Layers normalise a token by itself (LayerNorm) and not over the batch:
-what is trained is what is served, and no statistics have to be made again where weights are averaged. And the
-head classifies: the mean over patches, the channels side by side, one linear layer to a logit.
+As there, the newest value is repeated for one stride at the end, so that 128 steps make 16 patches. Two things
+differ. Layers normalise a token by itself (LayerNorm) and not over the batch: what is trained is what is
+served, and no statistics have to be made again where weights are averaged. And the head classifies: the mean
+over patches, the channels side by side, one linear layer to a logit.
 
 Shapes: B batch, L context_length, C channels, P patches, S patch_length, D d_model.
 """
@@ -44,16 +44,16 @@ class PatchTSTConfig:
 
     @property
     def n_patches(self) -> int:
-        """Patches of one series.
+        """Patches of one series, the repeated values at its end included.
 
         Raises:
             ValueError: they leave steps over.
         """
-        return n_patches(self.context_length, self.patch_length, self.patch_stride)
+        return n_patches(self.context_length + self.patch_stride, self.patch_length, self.patch_stride)
 
 
 def n_patches(context_length: int, patch_length: int, patch_stride: int) -> int:
-    """Return how many patches cover a window exactly.
+    """Return how many patches cover so many steps exactly.
 
     Raises:
         ValueError: none do.
@@ -61,8 +61,8 @@ def n_patches(context_length: int, patch_length: int, patch_stride: int) -> int:
     strides, rest = divmod(context_length - patch_length, patch_stride)
     if strides < 0 or rest:
         raise ValueError(
-            f"patches of {patch_length} steps every {patch_stride} do not cover a window of "
-            f"{context_length} exactly: the newest steps would be lost"
+            f"patches of {patch_length} steps every {patch_stride} do not cover {context_length} steps exactly: "
+            "the newest would be lost"
         )
     return strides + 1
 
@@ -105,6 +105,7 @@ class PatchTST(nn.Module):
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Return one logit a window, shape (B,)."""
         x_BLC = self.instance_norm(self.input_scaling(x_BLC))
+        x_BLC = torch.cat([x_BLC, x_BLC[:, -1:].expand(-1, self.config.patch_stride, -1)], dim=1)
         x_BCPS = x_BLC.transpose(1, 2).unfold(2, self.config.patch_length, self.config.patch_stride)
         h_TPD = self.patch_embedding(x_BCPS.flatten(0, 1)) + self.pos_encoding  # T = B * C series
         h_TPD = self.dropout(h_TPD)
