@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 ENGINE = "engine"
 """The one that the existing engine is written for; a file without a manifest is taken to be of it."""
+EngineLoads = Literal["existing", "serving"]
+"""What an engine can load: files of ENGINE alone, or whatever a manifest names."""
 MANY_FEATURES = 32
 """Features beyond which a first layer has more weights than a store of thousands of samples can teach."""
 
@@ -23,6 +26,10 @@ class ArchitectureFacts:
     """Whether it takes the mean out of each window: what stands still within one tells it nothing."""
     loads_in_existing_engine: bool
     """Whether the existing engine can load it; all others need one that is built on clm.serving."""
+
+    def loads_in(self, engine: EngineLoads) -> bool:
+        """Return whether such an engine can load it."""
+        return engine == "serving" or self.loads_in_existing_engine
 
 
 def _facts(name: str, *, fixed_channels: int | None = None, erases_levels: bool = False) -> ArchitectureFacts:

@@ -1,7 +1,7 @@
 """An encoder layer for sequences of a dozen tokens: attention by plain products, in training as in serving.
 
-Shapes: B batch, T tokens, as keys K and as queries Q, D d_model, H heads, E numbers of a head, F numbers of the
-feed-forward layer.
+Shapes: B batch, T tokens, as keys K and as queries Q, D d_model, H heads, E numbers of a head, F numbers of
+the feed-forward layer.
 """
 
 from dataclasses import dataclass

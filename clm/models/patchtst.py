@@ -4,10 +4,10 @@ Nie, Nguyen, Sinthong & Kalagnanam, "A Time Series is Worth 64 Words: Long-term 
 Transformers", ICLR 2023. The sizes are those it gives for small data sets (d_model 16, 4 heads, feed-forward
 128); names are those of Hugging Face's implementation.
 
-As there, the newest value is repeated for one stride at the end, so that 128 steps make 16 patches. Two things
-differ. Layers normalise a token by itself (LayerNorm) and not over the batch: what is trained is what is
-served, and no statistics have to be made again where weights are averaged. And the head classifies: the mean
-over patches, the channels side by side, one linear layer to a logit.
+As there, the newest value is repeated for one stride at the end, so that 128 steps make 16 patches. Two
+things differ. Layers normalise a token by itself (LayerNorm) and not over the batch: what is trained is what
+is served, and no statistics have to be made again where weights are averaged. And the head classifies: the
+mean over patches, the channels side by side, one linear layer to a logit.
 
 Shapes: B batch, L context_length, C channels, P patches, S patch_length, D d_model.
 """
@@ -61,8 +61,8 @@ def n_patches(context_length: int, patch_length: int, patch_stride: int) -> int:
     strides, rest = divmod(context_length - patch_length, patch_stride)
     if strides < 0 or rest:
         raise ValueError(
-            f"patches of {patch_length} steps every {patch_stride} do not cover {context_length} steps exactly: "
-            "the newest would be lost"
+            f"patches of {patch_length} steps every {patch_stride} do not cover {context_length} steps "
+            "exactly: the newest would be lost"
         )
     return strides + 1
 

@@ -57,7 +57,7 @@ def train_job(
     load_served(served, data)
     p_candidate_N = p_win(logits(served, raw, test_N))
     difference = require_agreement(p_candidate_N, p_trained_N)
-    champion = score_champion(job.champion, chosen, job.feature_names, raw, test_N)
+    champion = score_champion(job.champion, job.feature_names, arrays, job.context_length)
     return TrainingResult(
         weights_path=job.directory / MODEL,
         file_sha256=hashlib.sha256(data).hexdigest(),
