@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clm.domain.architecture import ENGINE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSpec:
@@ -46,6 +48,8 @@ class ChampionRef:
     """Empty for an adopted file whose features are not recorded."""
     adopted: bool = False
     """True when the file was there before us: its hash was taken, not checked."""
+    architecture: str = ENGINE
+    """As its manifest says; a file without one is taken to be the existing engine's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

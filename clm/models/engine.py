@@ -5,9 +5,12 @@ Shapes: B batch, L context_length, C features, P patches, S patch_length, D d_mo
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+
+from clm.models.layers import ByteDropout, learn
 
 POSITION_STD = 0.5
 """Spread of the position code at the start.
@@ -59,12 +62,12 @@ class EngineNetwork(nn.Module):
         self.config = config
         self.patch_embedding = nn.Linear(config.patch_length * config.n_features, config.d_model)
         self.pos_encoding = nn.Parameter(POSITION_STD * torch.randn(1, config.n_patches, config.d_model))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
         layer = nn.TransformerEncoderLayer(
             d_model=config.d_model,
             nhead=config.n_heads,
             dim_feedforward=config.d_feedforward,
-            dropout=config.dropout,
+            dropout=0.0,  # `learn` drops by itself
             activation="relu",
             norm_first=False,
             batch_first=True,
@@ -79,7 +82,11 @@ class EngineNetwork(nn.Module):
         """Return one logit a window, shape (B,)."""
         x_BPF = x_BLC.reshape(x_BLC.shape[0], self.config.n_patches, -1)  # F = S * C, step by step
         h_BPD = self.dropout(self.patch_embedding(x_BPF) + self.pos_encoding)
-        h_BPD = self.transformer(h_BPD)
+        if self.training:
+            for block in self.transformer.layers:
+                h_BPD = learn(cast(nn.TransformerEncoderLayer, block), h_BPD, self.dropout)
+        else:
+            h_BPD = self.transformer(h_BPD)
         h_BD = h_BPD.mean(dim=1)
         logit_B1: Tensor = self.output_proj(h_BD)
         return logit_B1.squeeze(-1)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from clm.domain.job import TrainingSpec
-from clm.models.catalogue import Architecture, linear_layer
+from clm.models.catalogue import Architecture
+from clm.models.scaling import linear_layer
 from clm.models.straight import BeginsStraight
 from clm.training.logistic import fit_logistic
 from clm.training.windows import Part, Windows
