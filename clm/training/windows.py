@@ -30,6 +30,10 @@ class Windows:
         all_NF = self.values_RC.as_strided((n_windows, length * n_channels), (n_channels, 1))
         return all_NF.index_select(0, row_B - (length - 1)).view(-1, length, n_channels)
 
+    def last_step(self, row_B: Tensor) -> Tensor:
+        """Return the newest step of these windows, x_BC."""
+        return self.values_RC[row_B]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldWindows(Windows):
@@ -45,6 +49,12 @@ class HeldWindows(Windows):
         x_BLC = Windows.gather(self, self.end_N[row_B])
         x_BLC[:, :, self.held_K] = self.held_NK[row_B][:, None, :]
         return x_BLC
+
+    def last_step(self, row_B: Tensor) -> Tensor:
+        """Return the newest step of the windows of these numbers, x_BC."""
+        x_BC = self.values_RC[self.end_N[row_B]]
+        x_BC[:, self.held_K] = self.held_NK[row_B]
+        return x_BC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

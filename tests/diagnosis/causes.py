@@ -289,9 +289,9 @@ class NormalisesOverTheWindow(EngineNetwork):
 @contextmanager
 def normalising() -> Iterator[None]:
     """The engine's architecture is another one."""
-    (engine,) = catalogue.ARCHITECTURES
-    other = replace(engine, build=lambda dropout: NormalisesOverTheWindow(EngineConfig(dropout=dropout)))
-    with mock.patch.object(catalogue, "ARCHITECTURES", (other,)):
+    engine, *others = catalogue.ARCHITECTURES
+    other = replace(engine, draw=lambda dropout, _: NormalisesOverTheWindow(EngineConfig(dropout=dropout)))
+    with mock.patch.object(catalogue, "ARCHITECTURES", (other, *others)):
         yield
 
 
