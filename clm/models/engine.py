@@ -82,13 +82,13 @@ class EngineNetwork(nn.Module):
         """Return one logit a window, shape (B,)."""
         x_BPF = x_BLC.reshape(x_BLC.shape[0], self.config.n_patches, -1)  # F = S * C, step by step
         h_BPD = self.dropout(self.patch_embedding(x_BPF) + self.pos_encoding)
-        if self.training:
+        if self.training or torch.is_autocast_enabled(h_BPD.device.type):
             for block in self.transformer.layers:
                 h_BPD = learn(cast(nn.TransformerEncoderLayer, block), h_BPD, self.dropout)
         else:
             h_BPD = self.transformer(h_BPD)
-        h_BD = h_BPD.mean(dim=1)
-        logit_B1: Tensor = self.output_proj(h_BD)
+        with torch.autocast(h_BPD.device.type, enabled=False):  # a logit of bf16 has three digits
+            logit_B1: Tensor = self.output_proj(h_BPD.mean(dim=1))
         return logit_B1.squeeze(-1)
 
     def begin_straight(self, weight_C: Tensor) -> None:
