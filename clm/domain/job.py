@@ -31,6 +31,8 @@ class TrainingSpec:
     """`standard`, `robust` (median and quartiles) or `none`."""
     spread_weight: float = 0.0
     """Of the loss term that rewards spread of P(WIN)."""
+    start: str = "random"
+    """`logistic`: the network begins as the regression on the last step; `random`: anywhere."""
     ensemble: int = 1
     """Networks whose averaged answer is taught to the one that is served."""
 
@@ -68,8 +70,10 @@ class EpochReport:
     """Figures of one epoch, sent while training goes on; losses in nats."""
 
     epoch: int
+    """0 for a network that began as a regression, before its first step."""
     epochs: int
     train_loss: float
+    """NaN before the first step."""
     validation_log_loss: float
     validation_auroc: float
     validation_p_win_std: float

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from clm.models.encoder import EncoderConfig, EncoderLayer
 from clm.models.patchtst import POSITION_STD, n_patches
 from clm.models.scaling import InputScaling
+from clm.models.straight import QUIET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,10 @@ class PatchTSTMix(nn.Module):
         )
         # One layer makes the logit of all there is, so that a calibration scales all of it.
         self.output_proj = nn.Linear(config.n_summaries, 1)
+        if config.last_step:
+            # Where the newest step comes in; without that path there is none that could begin straight.
+            first = config.n_series * config.d_model
+            self.straight_units = slice(first, first + config.n_channels)
 
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Return one logit a window, shape (B,)."""
@@ -104,6 +109,12 @@ class PatchTSTMix(nn.Module):
         summary_BK = torch.cat([self.dropout(pooled_BE), *self._of_last_step(x_BLC[:, -1])], dim=1)
         logit_B1: Tensor = self.output_proj(summary_BK)
         return logit_B1.squeeze(-1)
+
+    def begin_straight(self, weight_C: Tensor) -> None:
+        """Take the weights of a sum of the last step; all else begins small (clm.models.straight)."""
+        with torch.no_grad():
+            self.output_proj.weight.mul_(QUIET)
+            self.output_proj.weight[0, self.straight_units] = weight_C
 
     def _tokens(self, x_BLC: Tensor) -> Tensor:
         """Return the patches as tokens, and the token of the levels, shape (B * series, T, D)."""

@@ -111,6 +111,8 @@ class Fields(BaseSettings):
     """How features are scaled: by mean and deviation, by median and quartiles, or not at all."""
     spread_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Weight of a loss term that pays for spread of P(WIN); it buys gates 1 and 2, never skill."""
+    start: Literal["logistic", "random"] = "logistic"
+    """Where a training begins: as logistic regression on the last step, or anywhere (docs/model.md)."""
     ensemble: Annotated[int, Field(ge=1, le=10)] = 1
     """Networks of different seeds whose average is taught to the served one; 1 for none."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7

@@ -101,5 +101,5 @@ def _notes(job: TrainingJob, fitted: Fit, difference: float, live: list[bool]) -
         "calibration": asdict(fitted.calibration),
         "export_difference": difference,
         "silent_features": [name for name, on in zip(job.feature_names, live, strict=False) if not on],
-        "epochs_run": len(fitted.epochs),
+        "epochs_run": fitted.epochs[-1].epoch,
     }
