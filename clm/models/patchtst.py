@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from clm.models.encoder import EncoderConfig, EncoderLayer
+from clm.models.layers import ByteDropout
 from clm.models.scaling import InputScaling
 
 POSITION_STD = 0.5
@@ -90,7 +91,7 @@ class PatchTST(nn.Module):
         self.instance_norm = InstanceNorm() if config.instance_norm else nn.Identity()
         self.patch_embedding = nn.Linear(config.patch_length, config.d_model)
         self.pos_encoding = nn.Parameter(POSITION_STD * torch.randn(1, config.n_patches, config.d_model))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
         layer = EncoderConfig(
             d_model=config.d_model,
             n_heads=config.n_heads,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from clm.models.encoder import EncoderConfig, EncoderLayer
+from clm.models.layers import ByteDropout
 from clm.models.patchtst import POSITION_STD, n_patches
 from clm.models.scaling import InputScaling
 from clm.models.straight import QUIET
@@ -77,7 +78,7 @@ class PatchTSTMix(nn.Module):
         self.patch_embedding = nn.Linear(config.patch_length * seen, config.d_model)
         self.pos_encoding = nn.Parameter(POSITION_STD * torch.randn(1, config.n_patches, config.d_model))
         self.static_embedding = nn.Linear(seen, config.d_model) if config.static_token else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
         layer = EncoderConfig(
             d_model=config.d_model,
             n_heads=config.n_heads,
