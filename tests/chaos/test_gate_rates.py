@@ -27,8 +27,8 @@ def judged_network(
     directory: Path, dataset: Dataset, *, epochs: int = 3, **settings: float
 ) -> tuple[dict[str, GateVerdict], Decision]:
     """Train the engine's architecture on a history, and judge it as the cycle does."""
-    chosen = {"learning_rate": 5e-4, "start": "logistic", **settings}
-    spec = training_spec(batch_size=64, epochs=epochs, patience=epochs, **chosen)
+    usual = {"batch_size": 64, "learning_rate": 5e-4, "start": "logistic"}
+    spec = training_spec(**{**usual, "epochs": epochs, "patience": epochs, **settings})
     arrays = jobs.arrays(dataset, directory)
     result = train_job(jobs.job(directory, of=dataset, spec=spec), arrays, lambda _: None)
     verdicts, decision = judged(dataset, replace(result, figures=figures_of(arrays, result)))
