@@ -35,6 +35,8 @@ class TrainingSpec:
     """`logistic`: the network begins as the regression on the last step; `random`: anywhere."""
     ensemble: int = 1
     """Networks whose averaged answer is taught to the one that is served."""
+    precision: str = "auto"
+    """Of the matrix products while learning: `bf16`, `fp32`, or `auto`, bf16 where the processor has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
