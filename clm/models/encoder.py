@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clm.models.layers import ByteDropout
+from clm.models.dropout import ByteDropout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from clm.models.dropout import ByteDropout
 from clm.models.encoder import EncoderConfig, EncoderLayer
-from clm.models.layers import ByteDropout
 from clm.models.scaling import InputScaling
 
 POSITION_STD = 0.5
@@ -112,6 +112,7 @@ class PatchTST(nn.Module):
         h_TPD = self.dropout(h_TPD)
         for layer in self.encoder:
             h_TPD = layer(h_TPD)
-        h_BE = h_TPD.mean(dim=1).reshape(len(x_BLC), -1)  # E = C * D
-        logit_B1: Tensor = self.output_proj(self.dropout(h_BE))
+        with torch.autocast(x_BLC.device.type, enabled=False):  # a logit of bf16 has three digits
+            h_BE = h_TPD.mean(dim=1).reshape(len(x_BLC), -1)  # E = C * D
+            logit_B1: Tensor = self.output_proj(self.dropout(h_BE))
         return logit_B1.squeeze(-1)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from clm.models.dropout import ByteDropout
 from clm.models.encoder import EncoderConfig, EncoderLayer
-from clm.models.layers import ByteDropout
 from clm.models.patchtst import POSITION_STD, n_patches
 from clm.models.scaling import InputScaling
 from clm.models.straight import QUIET
@@ -106,9 +106,10 @@ class PatchTSTMix(nn.Module):
         h_TD = self._tokens(x_BLC)
         for layer in self.encoder:
             h_TD = layer(h_TD)
-        pooled_BE = self.pooling(self.final_norm(h_TD)).reshape(len(x_BLC), -1)
-        summary_BK = torch.cat([self.dropout(pooled_BE), *self._of_last_step(x_BLC[:, -1])], dim=1)
-        logit_B1: Tensor = self.output_proj(summary_BK)
+        with torch.autocast(x_BLC.device.type, enabled=False):  # a logit of bf16 has three digits
+            pooled_BE = self.pooling(self.final_norm(h_TD)).reshape(len(x_BLC), -1)
+            summary_BK = torch.cat([self.dropout(pooled_BE), *self._of_last_step(x_BLC[:, -1])], dim=1)
+            logit_B1: Tensor = self.output_proj(summary_BK)
         return logit_B1.squeeze(-1)
 
     def begin_straight(self, weight_C: Tensor) -> None:

@@ -95,6 +95,18 @@ class TestEveryArchitecture:
             logits[True, "gradient"], logits[False, "gradient"], rtol=0, atol=1e-5 * scale
         )
 
+    def test_half_precision_is_of_its_products_alone(self, chosen: Architecture) -> None:
+        """Logit and gradients stay in fp32, and near what fp32 gives: the processor must not decide."""
+        model = built(chosen)
+        wanted_B = model(windows(chosen))
+        with torch.autocast("cpu", torch.bfloat16):
+            logit_B = model(windows(chosen))
+        assert logit_B.dtype == torch.float32
+        torch.testing.assert_close(logit_B, wanted_B, rtol=0, atol=0.03)
+        assert not torch.equal(logit_B, wanted_B)
+        logit_B.sum().backward()
+        assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
+
     def test_every_parameter_gets_a_gradient(self, chosen: Architecture) -> None:
         """A parameter without one is dead weight that the engine would load all the same."""
         model = built(chosen)
