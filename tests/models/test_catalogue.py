@@ -1,5 +1,8 @@
 """One battery for every architecture; a new one is covered as soon as it is listed."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -212,6 +215,20 @@ def test_every_known_architecture_has_a_network() -> None:
     assert [chosen.name for chosen in ARCHITECTURES] == list(KNOWN)
     assert all(chosen.facts is KNOWN[chosen.name] for chosen in ARCHITECTURES)
     assert [chosen.name for chosen in ARCHITECTURES if chosen.facts.loads_in("existing")] == ["engine"]
+
+
+def test_the_document_tells_every_architecture_with_its_size() -> None:
+    """Whoever chooses one reads it there."""
+    document = (Path(__file__).parents[2] / "docs/model.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `([a-z-]+)` \| ([\d,]+) \| (\d+) \|", document, re.MULTILINE)
+    assert told == [
+        (
+            chosen.name,
+            f"{sum(p.numel() for p in built(chosen).parameters()):,}",
+            str(chosen.facts.max_features),
+        )
+        for chosen in ARCHITECTURES
+    ]
 
 
 def test_patchtst_sees_channels_apart_and_has_the_papers_patches() -> None:
