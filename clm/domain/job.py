@@ -31,6 +31,8 @@ class TrainingSpec:
     """Of the loss term that rewards spread of P(WIN)."""
     ensemble: int = 1
     """Networks whose averaged answer is taught to the one that is served."""
+    processes: int = 1
+    """Of an ensemble, trained at a time; 0: as many as the cores allow. It changes no weight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,8 @@ class EpochReport:
     validation_p_win_std: float
     seconds: float
     best: bool
+    network: str = ""
+    """Which one of several it is of; empty for the one that is served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

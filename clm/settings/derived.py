@@ -55,6 +55,7 @@ class Settings(Fields):
             scaling=self.scaling,
             spread_weight=self.spread_weight,
             ensemble=self.ensemble,
+            processes=self.train_processes,
         )
 
     def evaluation_policy(self) -> EvaluationPolicy:

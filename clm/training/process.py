@@ -2,15 +2,20 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import signal
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 from clm.errors import TrainingError
 
 PR_SET_PDEATHSIG = 1
 NICENESS = 10
+TORCH_OUT_OF_MEMORY = "can't allocate memory"
+"""How torch's CPU allocator words it, in a RuntimeError."""
 OOM_SCORE_ADJ = 1000
 """The kernel's highest: under memory pressure the child goes before the daemon and the engine."""
 
@@ -46,6 +51,24 @@ def end_with(parent_pid: int | None) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent_pid:
         raise TrainingError("ORPHANED", f"the parent {parent_pid} is gone; nobody waits for this training")
+
+
+def end_as(code: int) -> NoReturn:
+    """End this process as another one did: with its exit code, or by its signal where `code` is -signal."""
+    if code < 0:
+        with contextlib.suppress(OSError):  # SIGKILL has no handler
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+def out_of_memory(error: Exception) -> str:
+    """Return a message where the error says so, else ""; Python, torch and the system word it differently."""
+    if isinstance(error, OSError):
+        refused = error.errno == errno.ENOMEM
+    else:
+        refused = isinstance(error, MemoryError) or TORCH_OUT_OF_MEMORY in str(error)
+    return f"out of memory ({memory_figures()})" if refused else ""
 
 
 def memory_figures() -> str:
