@@ -12,7 +12,7 @@ from clm.artefacts.job_files import ChildExit, epoch_line
 from clm.artefacts.member_files import MembersJob, read_members
 from clm.domain.job import EpochReport
 from clm.errors import TrainingError
-from clm.training.process import end_with, out_of_memory
+from clm.training.process import end_with, leave, loading, out_of_memory
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -23,7 +23,8 @@ def main(arguments: Sequence[str]) -> ChildExit:
         end_with(int(arguments[1]) if len(arguments) > 1 else None)
         job = read_members(directory)
         # After the tie to the parent: torch takes seconds in which the parent may die.
-        from clm.training.members import read_material, take_members, train_members
+        with loading():
+            from clm.training.members import read_material, take_members, train_members
 
         if len(arguments) > 1:
             take_members(job, read_material(job), lambda number, report: _tell(job, number, report))
@@ -46,4 +47,4 @@ def _tell(job: MembersJob, number: int, report: EpochReport) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

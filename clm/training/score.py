@@ -11,7 +11,7 @@ from pathlib import Path
 from clm.artefacts.job_files import ChildExit, read_job
 from clm.artefacts.score_files import Scores, read_models, write_scores
 from clm.errors import TrainingError
-from clm.training.process import become_disposable
+from clm.training.process import become_disposable, leave, loading
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -33,13 +33,14 @@ def score(directory: Path) -> Scores:
         TrainingError: JOB_UNREADABLE, a model cannot be scored and why; ARCHITECTURE_UNKNOWN.
     """
     # Imported here, after the tie to the parent: torch takes seconds in which the parent may die.
-    import torch
+    with loading():
+        import torch
 
-    from clm.models.catalogue import architecture
-    from clm.training.champion import score_champion
-    from clm.training.determinism import make_deterministic
-    from clm.training.logistic import score_logistic
-    from clm.training.windows import raw_windows
+        from clm.models.catalogue import architecture
+        from clm.training.champion import score_champion
+        from clm.training.determinism import make_deterministic
+        from clm.training.logistic import score_logistic
+        from clm.training.windows import raw_windows
 
     job, arrays = read_job(directory)
     chosen = architecture(job.spec.architecture)
@@ -56,4 +57,4 @@ def score(directory: Path) -> Scores:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

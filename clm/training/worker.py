@@ -13,7 +13,7 @@ from clm.artefacts.job_files import PROGRESS, ChildExit, epoch_line, read_job
 from clm.artefacts.result_files import write_result
 from clm.domain.job import EpochReport
 from clm.errors import TrainingError
-from clm.training.process import become_disposable, out_of_memory
+from clm.training.process import become_disposable, leave, loading, out_of_memory
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -33,9 +33,10 @@ def main(arguments: Sequence[str]) -> ChildExit:
 
 def _train(directory: Path) -> None:
     # Imported here, after the tie to the parent: torch alone takes seconds in which the parent may die.
-    from clm.training.figures import figures_of
-    from clm.training.logistic import score_folds
-    from clm.training.run import train_job
+    with loading():
+        from clm.training.figures import figures_of
+        from clm.training.logistic import score_folds
+        from clm.training.run import train_job
 
     job, arrays = read_job(directory)
     with (directory / PROGRESS).open("wb") as progress:
@@ -55,4 +56,4 @@ def _end(code: ChildExit, message: str) -> ChildExit:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))
