@@ -54,6 +54,7 @@ class Settings(Fields):
             threads=self.train_threads,
             scaling=self.scaling,
             spread_weight=self.spread_weight,
+            start=self.start,
             ensemble=self.ensemble,
             processes=self.train_processes,
         )

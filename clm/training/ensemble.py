@@ -17,6 +17,7 @@ from clm.domain.job import EpochReport, TrainingSpec
 from clm.models.catalogue import Architecture
 from clm.training.loop import Fit, fit
 from clm.training.members import Material, train_members
+from clm.training.start import begin
 from clm.training.windows import Part, Windows
 
 
@@ -40,9 +41,11 @@ def fit_candidate(
         ArtefactError: the members' files cannot be written.
     """
     if spec.ensemble == 1:
-        model = architecture.build(spec.dropout)
+        model = begin(architecture, windows, train, spec)
         return model, fit(model, windows, train, validation, spec, on_epoch)
-    material = Material(windows=windows, parts={"train": train, "validation": validation})
+    material = Material(
+        architecture=architecture, windows=windows, parts={"train": train, "validation": validation}
+    )
     with TemporaryDirectory(prefix="members-", dir=directory) as place:
         members = MembersJob(
             directory=Path(place),
@@ -57,5 +60,5 @@ def fit_candidate(
     # What the teachers say is on the scale of the base rate and soft already.
     plain = replace(spec, class_weights=False, label_smoothing=0.0)
     torch.manual_seed(spec.seed)
-    pupil = architecture.build(spec.dropout)
+    pupil = begin(architecture, windows, train, spec)
     return pupil, fit(pupil, windows, taught, validation, plain, on_epoch)

@@ -49,6 +49,8 @@ def fit(
 ) -> Fit:
     """Train until the epochs or the patience are used up and return the epoch of least validation log loss.
 
+    A network that began as a regression is judged before its first step, too: as epoch 0, without a loss.
+
     The validation figures are those of the calibrated network, as it would be served: class weights and
     smoothing move the raw log loss by more than what separates two epochs.
 
@@ -67,9 +69,13 @@ def fit(
     reports: list[EpochReport] = []
     best, state, calibration = math.inf, copy.deepcopy(model.state_dict()), IDENTITY
     best_epoch, stopped_because = 0, f"all {spec.epochs} epochs are done"
-    for epoch, index_N in zip(range(1, spec.epochs + 1), _epochs(train, n_windows, shuffle), strict=False):
-        started = clock.monotonic()
-        train_loss = _train_epoch(model, windows, train, index_N, spec, weights, optimizer, schedule, epoch)
+    epochs = _epochs(train, n_windows, shuffle)
+    for epoch in range(0 if spec.start == "logistic" else 1, spec.epochs + 1):
+        started, train_loss = clock.monotonic(), math.nan
+        if epoch:
+            train_loss = _train_epoch(
+                model, windows, train, next(epochs), spec, weights, optimizer, schedule, epoch
+            )
         logit_N = logits(model, windows, validation.row_N)
         _require_finite(float(logit_N.sum()), f"sum of the validation logits of epoch {epoch}")
         fitted = fit_calibration(logit_N, label_N, spec.spread_weight)

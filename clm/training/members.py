@@ -22,11 +22,12 @@ from clm.artefacts.member_files import MembersJob, claim, read_answer, write_ans
 from clm.domain.job import EpochReport
 from clm.domain.sample import Floats
 from clm.errors import TrainingError
-from clm.models.catalogue import architecture
+from clm.models.catalogue import Architecture, architecture
 from clm.training.determinism import make_deterministic
 from clm.training.loop import fit
 from clm.training.predict import logits, p_win
 from clm.training.process import end_as
+from clm.training.start import begin
 from clm.training.windows import Part, Windows, part_of, scaled_windows, scaler_of
 
 _POLL_S = 0.05
@@ -37,6 +38,7 @@ _GRACE_S = 2.0
 class Material:
     """What all members learn from and are asked about."""
 
+    architecture: Architecture
     windows: Windows
     parts: Mapping[str, Part]
     """By name; `train` and `validation`, and those whose P(WIN) is wanted."""
@@ -93,9 +95,10 @@ def read_material(job: MembersJob) -> Material:
     """
     of, arrays = read_job(job.data)
     learnt = replace(arrays, scaler=scaler_of(arrays, job.spec.scaling))
-    n_channels = architecture(job.spec.architecture).n_features
+    chosen = architecture(job.spec.architecture).sized(len(of.feature_names))
     return Material(
-        windows=scaled_windows(learnt, n_channels=n_channels, context_length=of.context_length),
+        architecture=chosen,
+        windows=scaled_windows(learnt, n_channels=chosen.n_features, context_length=of.context_length),
         parts={name: part_of(arrays, getattr(arrays, name)) for name in {"train", "validation", *job.parts}},
     )
 
@@ -112,7 +115,7 @@ def _train(
     """Train one member as it would be trained alone and return its P(WIN) by part."""
     spec, parts = replace(job.spec, seed=job.seeds[number]), material.parts
     make_deterministic(spec.seed, spec.threads)
-    model = architecture(spec.architecture).build(spec.dropout)
+    model = begin(material.architecture, material.windows, parts["train"], spec)
     fitted = fit(model, material.windows, parts["train"], parts["validation"], spec, tell)
     model.load_state_dict(fitted.state)
     slope, intercept = fitted.calibration.slope, fitted.calibration.intercept

@@ -28,6 +28,10 @@ class Windows:
         steps_L = torch.arange(1 - self.context_length, 1)
         return self.values_RC[row_B[:, None] + steps_L]
 
+    def last_step(self, row_B: Tensor) -> Tensor:
+        """Return the newest step of these windows, x_BC."""
+        return self.values_RC[row_B]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldWindows(Windows):
@@ -43,6 +47,12 @@ class HeldWindows(Windows):
         x_BLC = Windows.gather(self, self.end_N[row_B])
         x_BLC[:, :, self.held_K] = self.held_NK[row_B][:, None, :]
         return x_BLC
+
+    def last_step(self, row_B: Tensor) -> Tensor:
+        """Return the newest step of the windows of these numbers, x_BC."""
+        x_BC = self.values_RC[self.end_N[row_B]]
+        x_BC[:, self.held_K] = self.held_NK[row_B]
+        return x_BC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
