@@ -37,6 +37,8 @@ class TrainingSpec:
     """Networks whose averaged answer is taught to the one that is served."""
     processes: int = 1
     """Of an ensemble, trained at a time; 0: as many as the cores allow. It changes no weight."""
+    precision: str = "auto"
+    """Of the matrix products while learning: `bf16`, `fp32`, or `auto`, bf16 where the processor has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

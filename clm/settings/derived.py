@@ -57,6 +57,7 @@ class Settings(Fields):
             start=self.start,
             ensemble=self.ensemble,
             processes=self.train_processes,
+            precision=self.precision,
         )
 
     def evaluation_policy(self) -> EvaluationPolicy:

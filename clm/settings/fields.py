@@ -115,6 +115,8 @@ class Fields(BaseSettings):
     """Where a training begins: as logistic regression on the last step, or anywhere (docs/model.md)."""
     ensemble: Annotated[int, Field(ge=1, le=10)] = 1
     """Networks of different seeds whose average is taught to the served one; 1 for none."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Matrix products while learning: `auto` takes bf16 where the processor has it (AMX, AVX512_BF16)."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     """Seed of everything random; the same seed and store give the same weights."""
     train_threads: Annotated[int, Field(ge=1, le=256)] = 1

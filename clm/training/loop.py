@@ -15,6 +15,7 @@ from clm.errors import TrainingError
 from clm.evaluation.metrics import auroc, log_loss_rows
 from clm.training.calibrate import IDENTITY, Calibration, fit_calibration
 from clm.training.loss import class_weights, spread_term, weighted_loss
+from clm.training.precision import products
 from clm.training.predict import logits, p_win
 from clm.training.windows import Part, Windows
 
@@ -26,6 +27,8 @@ Windows overlap in all steps but one: those of a large store say little new each
 MAX_GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.1
 """Share of all steps in which the learning rate rises; then it falls along a cosine to 0."""
+STEPS_A_CHECK = 16
+"""Steps after which their losses are looked at; to look at each would have a graphics card wait each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +65,6 @@ def fit(
     optimizer = torch.optim.AdamW(_groups(model, spec.weight_decay), lr=spec.learning_rate, fused=True)
     n_windows = min(len(train.row_N), EPOCH_WINDOWS)
     steps = spec.epochs * math.ceil(n_windows / spec.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
     weights = class_weights(train.label_N) if spec.class_weights else (1.0, 1.0)
 
     label_N = validation.label_N.numpy().astype(np.int8)
@@ -74,7 +76,7 @@ def fit(
         started, train_loss = clock.monotonic(), math.nan
         if epoch:
             train_loss = _train_epoch(
-                model, windows, train, next(epochs), spec, weights, optimizer, schedule, epoch
+                model, windows, train, next(epochs), spec, weights, optimizer, steps, epoch
             )
         logit_N = logits(model, windows, validation.row_N)
         _require_finite(float(logit_N.sum()), f"sum of the validation logits of epoch {epoch}")
@@ -144,27 +146,42 @@ def _train_epoch(
     spec: TrainingSpec,
     weights: tuple[float, float],
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
+    steps: int,
     epoch: int,
 ) -> float:
     """Take one step a batch over the training windows named by `index_N` and return their mean loss."""
     model.train()
-    total = 0.0
-    for step, index_B in enumerate(torch.split(index_N, spec.batch_size), start=1):
-        logit_B = model(windows.gather(train.row_N[index_B]))
-        loss = weighted_loss(
-            logit_B, train.label_N[index_B], label_smoothing=spec.label_smoothing, weights=weights
-        )
+    batches = torch.split(index_N, spec.batch_size)
+    loss_S = torch.zeros(len(batches), device=train.label_N.device)
+    before = (epoch - 1) * len(batches)
+    for step, index_B in enumerate(batches):
+        x_BLC, label_B = windows.gather(train.row_N[index_B]), train.label_N[index_B]
+        with products(spec.precision, x_BLC.device):
+            logit_B = model(x_BLC)
+        logit_B = logit_B.float()
+        loss = weighted_loss(logit_B, label_B, label_smoothing=spec.label_smoothing, weights=weights)
         if spec.spread_weight:
             loss = loss + spec.spread_weight * spread_term(logit_B)
-        _require_finite(loss.item(), f"training loss at step {step} of epoch {epoch}")
+        loss_S[step] = loss.detach()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+        for group in optimizer.param_groups:
+            group["lr"] = spec.learning_rate * learning_rate_factor(before + step, steps)
         optimizer.step()
-        schedule.step()
-        total += loss.item() * len(index_B)
-    return total / len(index_N)
+        if step % STEPS_A_CHECK == STEPS_A_CHECK - 1:
+            _require_finite_steps(loss_S[: step + 1], epoch)
+    _require_finite_steps(loss_S, epoch)
+    size_S = torch.tensor([len(index_B) for index_B in batches], dtype=torch.float64)
+    return float(loss_S.cpu().double() @ size_S) / len(index_N)
+
+
+def _require_finite_steps(loss_S: Tensor, epoch: int) -> None:
+    """Name the first step of which the loss is no number: what came after it learnt from that."""
+    bad_S = torch.nonzero(~torch.isfinite(loss_S))
+    if len(bad_S):
+        first = int(bad_S[0])
+        _require_finite(float(loss_S[first]), f"training loss at step {first + 1} of epoch {epoch}")
 
 
 def _require_finite(loss: float, what: str) -> None:

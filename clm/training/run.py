@@ -14,6 +14,7 @@ from clm.domain.sample import Ints
 from clm.errors import TrainingError
 from clm.models.catalogue import Architecture, architecture
 from clm.models.scaling import linear_layer
+from clm.training import precision
 from clm.training.calibrate import fold_calibration
 from clm.training.champion import score_champion
 from clm.training.determinism import make_deterministic
@@ -97,6 +98,7 @@ def _notes(job: TrainingJob, fitted: Fit, difference: float, live: list[bool]) -
     return {
         "device": "cpu",
         "threads": job.spec.threads,
+        "precision": precision.told(job.spec.precision),
         "torch": torch.__version__,
         "calibration": asdict(fitted.calibration),
         "export_difference": difference,
