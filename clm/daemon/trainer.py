@@ -132,6 +132,7 @@ class _Watch:
         self._on_epoch = on_epoch
         self._read = 0
         self._epoch = 0
+        self._network = ""
 
     def take_news(self) -> bool:
         """Pass on the epochs that were finished since the last call, and return whether there were any."""
@@ -144,13 +145,14 @@ class _Watch:
                     "RESULT_INVALID",
                     f"training {self.job.run_id} wrote progress that is no report of an epoch: {line[:80]!r}",
                 ) from exc
-            self._epoch, news = report.epoch, True
+            self._epoch, self._network, news = report.epoch, report.network, True
             self._on_epoch(report)
         return news
 
     def where(self) -> str:
         """Say how far the training had come."""
-        return f"after epoch {self._epoch} of {self.job.spec.epochs}"
+        of = f" of {self._network}" if self._network else ""
+        return f"after epoch {self._epoch} of {self.job.spec.epochs}{of}"
 
     def _new_lines(self) -> Iterator[bytes]:
         path = self.job.directory / PROGRESS

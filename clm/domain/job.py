@@ -35,6 +35,8 @@ class TrainingSpec:
     """`logistic`: the network begins as the regression on the last step; `random`: anywhere."""
     ensemble: int = 1
     """Networks whose averaged answer is taught to the one that is served."""
+    processes: int = 1
+    """Of an ensemble, trained at a time; 0: as many as the cores allow. It changes no weight."""
     precision: str = "auto"
     """Of the matrix products while learning: `bf16`, `fp32`, or `auto`, bf16 where the processor has it."""
 
@@ -81,6 +83,8 @@ class EpochReport:
     validation_p_win_std: float
     seconds: float
     best: bool
+    network: str = ""
+    """Which one of several it is of; empty for the one that is served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,7 +81,7 @@ class EngineNetwork(nn.Module):
         """Return one logit a window, shape (B,)."""
         x_BPF = x_BLC.reshape(x_BLC.shape[0], self.config.n_patches, -1)  # F = S * C, step by step
         h_BPD = self.dropout(self.patch_embedding(x_BPF) + self.pos_encoding)
-        if self.training:
+        if self.training or torch.is_autocast_enabled(h_BPD.device.type):
             for block in self.transformer.layers:
                 h_BPD = learn(cast(nn.TransformerEncoderLayer, block), h_BPD, self.dropout)
         else:

@@ -56,6 +56,7 @@ class Settings(Fields):
             spread_weight=self.spread_weight,
             start=self.start,
             ensemble=self.ensemble,
+            processes=self.train_processes,
             precision=self.precision,
         )
 

@@ -121,6 +121,8 @@ class Fields(BaseSettings):
     """Seed of everything random; the same seed and store give the same weights."""
     train_threads: Annotated[int, Field(ge=1, le=256)] = 1
     """Threads of the training child; one leaves the engine its core."""
+    train_processes: Annotated[int, Field(ge=0, le=256)] = 0
+    """Members of an ensemble that are trained at a time, a process each; 0: as many as cores allow."""
     train_timeout_s: Annotated[float, Field(ge=1, le=7 * 86400)] = 3600.0
     """Wall time after which the child is ended."""
 

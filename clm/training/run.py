@@ -47,7 +47,7 @@ def train_job(
     validation, test_N = part_of(arrays, arrays.validation), _rows(arrays, arrays.test)
 
     train = part_of(arrays, arrays.train)
-    model, fitted = fit_candidate(chosen, scaled, train, validation, job.spec, on_epoch)
+    model, fitted = fit_candidate(chosen, scaled, train, validation, job.spec, on_epoch, job.directory)
     model.load_state_dict(fitted.state)
     fold_calibration(linear_layer(model, chosen.output_layer), fitted.calibration)
     p_trained_N = p_win(logits(model, scaled, test_N))

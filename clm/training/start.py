@@ -14,7 +14,7 @@ from clm.domain.job import TrainingSpec
 from clm.models.catalogue import Architecture
 from clm.models.scaling import linear_layer
 from clm.models.straight import BeginsStraight
-from clm.training.logistic import fit_logistic
+from clm.training.loss import class_weights, prior_shift
 from clm.training.windows import Part, Windows
 
 WINDOWS = 512
@@ -25,12 +25,17 @@ def begin(architecture: Architecture, windows: Windows, train: Part, spec: Train
     """Return a freshly drawn network; where the job asks for it, one that answers as the regression does."""
     model = architecture.build(spec.dropout)
     if spec.start == "logistic" and isinstance(model, BeginsStraight) and 0 < train.label_N.mean() < 1:
+        # Here, for who begins elsewhere: scikit-learn takes a second of every process that trains.
+        from clm.training.logistic import fit_logistic
+
         last_NC = windows.last_step(train.row_N)
         regression = fit_logistic(last_NC.numpy(), train.label_N.numpy() > 0.5)
         weight_C = torch.from_numpy(regression.coef_[0]).float()
         model.begin_straight(weight_C)
         sample = torch.linspace(0, len(train.row_N) - 1, min(WINDOWS, len(train.row_N))).long()
         logit_N = last_NC[sample] @ weight_C + float(regression.intercept_[0])
+        if spec.class_weights:
+            logit_N = logit_N + prior_shift(class_weights(train.label_N))
         _match(model, linear_layer(model, architecture.output_layer), windows, train.row_N[sample], logit_N)
     return model
 

@@ -4,7 +4,6 @@ Reads job.json and dataset.npz, leaves progress.jsonl, model.pth, predictions.np
 says by its exit code how it ended (ChildExit). What went wrong stands in the last line of stderr.
 """
 
-import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,10 +13,7 @@ from clm.artefacts.job_files import PROGRESS, ChildExit, epoch_line, read_job
 from clm.artefacts.result_files import write_result
 from clm.domain.job import EpochReport
 from clm.errors import TrainingError
-from clm.training.process import become_disposable, memory_figures
-
-TORCH_OUT_OF_MEMORY = "can't allocate memory"
-"""How torch's CPU allocator words it, in a RuntimeError."""
+from clm.training.process import become_disposable, leave, loading, out_of_memory
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -29,24 +25,18 @@ def main(arguments: Sequence[str]) -> ChildExit:
     except TrainingError as error:
         return _end(ChildExit[error.code], error.message)
     except (MemoryError, RuntimeError, OSError) as error:
-        if not _tells_of_memory(error):
+        if not (message := out_of_memory(error)):
             raise
-        return _end(ChildExit.CHILD_OOM, f"out of memory ({memory_figures()})")
+        return _end(ChildExit.CHILD_OOM, message)
     return ChildExit.DONE
-
-
-def _tells_of_memory(error: Exception) -> bool:
-    """Python, torch and the system each have a word of their own for it."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or TORCH_OUT_OF_MEMORY in str(error)
 
 
 def _train(directory: Path) -> None:
     # Imported here, after the tie to the parent: torch alone takes seconds in which the parent may die.
-    from clm.training.figures import figures_of
-    from clm.training.logistic import score_folds
-    from clm.training.run import train_job
+    with loading():
+        from clm.training.figures import figures_of
+        from clm.training.logistic import score_folds
+        from clm.training.run import train_job
 
     job, arrays = read_job(directory)
     with (directory / PROGRESS).open("wb") as progress:
@@ -66,4 +56,4 @@ def _end(code: ChildExit, message: str) -> ChildExit:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -13,6 +13,7 @@ from clm.data.windows import gather
 from clm.domain.architecture import ENGINE
 from clm.domain.job import TrainingSpec
 from clm.domain.tuning import AS_SET, TuningJob
+from clm.evaluation.metrics import log_loss_rows
 from clm.models.catalogue import ARCHITECTURES, Architecture
 from clm.models.scaling import linear_layer
 from clm.serving.model import ServedModel
@@ -77,10 +78,13 @@ def test_it_is_as_wide_as_the_data(trained: Trained) -> None:
 
 
 def test_calibration_is_in_the_file(trained: Trained) -> None:
-    """On validation it sits at the base rate, to which class weights and smoothing do not lead."""
+    """The file must answer as sharply, and at the same level, as what was judged on validation."""
     validation = trained.dataset.split.validation
-    mean = served(trained).p_win(raw(trained, validation)).mean()
-    assert mean == pytest.approx(trained.dataset.label_N[validation].mean(), abs=0.03)
+    p_N = served(trained).p_win(raw(trained, validation))
+    (best,) = (report for report in trained.result.epochs if report.epoch == trained.result.best_epoch)
+    loss = log_loss_rows(trained.dataset.label_N[validation], p_N).mean()
+    assert loss == pytest.approx(best.validation_log_loss, abs=1e-5)
+    assert trained.result.notes["calibration"]["intercept"] != 0.0  # class weights moved the level
 
 
 def test_the_same_seed_twice_gives_the_same_file(trained: Trained, tmp_path: Path) -> None:
