@@ -1,9 +1,11 @@
 """Settings are read once, all problems are said at once, and the shipped file tells the truth."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from clm.domain.architecture import KNOWN
 from clm.errors import ConfigError
 from clm.settings import Settings, example_env, load_settings, redis_password
 
@@ -55,6 +57,25 @@ def test_m3_a_figure_that_is_none_is_refused(monkeypatch, value):
     monkeypatch.setenv("CLM_MIN_CONFIDENCE_STD", value)
     with pytest.raises(ConfigError, match="CLM_MIN_CONFIDENCE_STD"):
         load_settings()
+
+
+@pytest.mark.parametrize("name", [name for name in KNOWN if name != "engine"])
+def test_an_architecture_that_the_engine_cannot_load_is_refused_in_a_line_that_says_what_to_set(name):
+    """It would train for hours, pass, and leave the engine on random weights."""
+    with pytest.raises(ConfigError) as raised:
+        load_settings(None, {"architecture": name})
+    assert raised.value.exit_code == 78
+    assert f"CLM_ARCHITECTURE={name}" in str(raised.value)
+    assert "CLM_ARCHITECTURE=engine, or CLM_ENGINE_LOADS=serving" in str(raised.value)
+    assert load_settings(None, {"architecture": name, "engine_loads": "serving"}).architecture == name
+
+
+def test_every_architecture_can_be_chosen_and_no_other():
+    """The catalogue has torch, the settings may not load it: they are held together here."""
+    choices = get_args(Settings.model_fields["architecture"].annotation)
+    assert choices == tuple(KNOWN)
+    with pytest.raises(ConfigError, match="CLM_ARCHITECTURE=lstm"):
+        load_settings(None, {"architecture": "lstm"})
 
 
 def test_d9_a_bad_cron_text_is_refused_by_name_and_value(monkeypatch):

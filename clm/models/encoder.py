@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from clm.models.dropout import ByteDropout
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderConfig:
@@ -39,7 +41,7 @@ class EncoderLayer(nn.Module):
         self.linear2 = nn.Linear(config.d_feedforward, config.d_model)
         self.norm1 = nn.LayerNorm(config.d_model)
         self.norm2 = nn.LayerNorm(config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
         for layer in (self.in_proj, self.out_proj, self.linear1, self.linear2):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)

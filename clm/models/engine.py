@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from clm.models.layers import ByteDropout, learn
+from clm.models.straight import QUIET
 
 POSITION_STD = 0.5
 """Spread of the position code at the start.
@@ -21,8 +22,6 @@ the newest patch, which says most, from the oldest.
 
 OWN, LAST, MARK = 0, 1, 2
 """Units of the straight start: a patch's own sum, that of the last patch, and which patch is the last."""
-QUIET = 0.1
-"""Of their drawn size: what the branches and the output layer begin with beside the straight path."""
 SHARP = 6.0
 """Difference of the attention scores by which every patch looks at the last one: e^6, 98 % of it."""
 
@@ -82,7 +81,7 @@ class EngineNetwork(nn.Module):
         """Return one logit a window, shape (B,)."""
         x_BPF = x_BLC.reshape(x_BLC.shape[0], self.config.n_patches, -1)  # F = S * C, step by step
         h_BPD = self.dropout(self.patch_embedding(x_BPF) + self.pos_encoding)
-        if self.training:
+        if self.training or torch.is_autocast_enabled(h_BPD.device.type):
             for block in self.transformer.layers:
                 h_BPD = learn(cast(nn.TransformerEncoderLayer, block), h_BPD, self.dropout)
         else:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from clm.models.dropout import ByteDropout
 from clm.models.encoder import EncoderConfig, EncoderLayer
 from clm.models.scaling import InputScaling
 
@@ -90,7 +91,7 @@ class PatchTST(nn.Module):
         self.instance_norm = InstanceNorm() if config.instance_norm else nn.Identity()
         self.patch_embedding = nn.Linear(config.patch_length, config.d_model)
         self.pos_encoding = nn.Parameter(POSITION_STD * torch.randn(1, config.n_patches, config.d_model))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
         layer = EncoderConfig(
             d_model=config.d_model,
             n_heads=config.n_heads,
@@ -111,6 +112,7 @@ class PatchTST(nn.Module):
         h_TPD = self.dropout(h_TPD)
         for layer in self.encoder:
             h_TPD = layer(h_TPD)
-        h_BE = h_TPD.mean(dim=1).reshape(len(x_BLC), -1)  # E = C * D
-        logit_B1: Tensor = self.output_proj(self.dropout(h_BE))
+        with torch.autocast(x_BLC.device.type, enabled=False):  # a logit of bf16 has three digits
+            h_BE = h_TPD.mean(dim=1).reshape(len(x_BLC), -1)  # E = C * D
+            logit_B1: Tensor = self.output_proj(self.dropout(h_BE))
         return logit_B1.squeeze(-1)

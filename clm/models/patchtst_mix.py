@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from clm.models.dropout import ByteDropout
 from clm.models.encoder import EncoderConfig, EncoderLayer
 from clm.models.patchtst import POSITION_STD, n_patches
 from clm.models.scaling import InputScaling
-
-QUIET = 0.1
-"""Of its drawn size: what the output layer begins with beside the newest step, where a start is asked for."""
+from clm.models.straight import QUIET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +78,7 @@ class PatchTSTMix(nn.Module):
         self.patch_embedding = nn.Linear(config.patch_length * seen, config.d_model)
         self.pos_encoding = nn.Parameter(POSITION_STD * torch.randn(1, config.n_patches, config.d_model))
         self.static_embedding = nn.Linear(seen, config.d_model) if config.static_token else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = ByteDropout(config.dropout)
         layer = EncoderConfig(
             d_model=config.d_model,
             n_heads=config.n_heads,
@@ -96,18 +95,10 @@ class PatchTSTMix(nn.Module):
         )
         # One layer makes the logit of all there is, so that a calibration scales all of it.
         self.output_proj = nn.Linear(config.n_summaries, 1)
-
-    @property
-    def straight_units(self) -> slice:
-        """Return where the newest step stands among the numbers that make the logit."""
-        n_pooled = self.config.n_series * self.config.d_model
-        return slice(n_pooled, n_pooled + (self.config.n_channels if self.config.last_step else 0))
-
-    def begin_straight(self, weight_C: Tensor) -> None:
-        """Weigh the newest step by these, and all else hardly."""
-        with torch.no_grad():
-            self.output_proj.weight.mul_(QUIET)
-            self.output_proj.weight[0, self.straight_units] = weight_C
+        if config.last_step:
+            # Where the newest step comes in; without that path there is none that could begin straight.
+            first = config.n_series * config.d_model
+            self.straight_units = slice(first, first + config.n_channels)
 
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Return one logit a window, shape (B,)."""
@@ -115,10 +106,17 @@ class PatchTSTMix(nn.Module):
         h_TD = self._tokens(x_BLC)
         for layer in self.encoder:
             h_TD = layer(h_TD)
-        pooled_BE = self.pooling(self.final_norm(h_TD)).reshape(len(x_BLC), -1)
-        summary_BK = torch.cat([self.dropout(pooled_BE), *self._of_last_step(x_BLC[:, -1])], dim=1)
-        logit_B1: Tensor = self.output_proj(summary_BK)
+        with torch.autocast(x_BLC.device.type, enabled=False):  # a logit of bf16 has three digits
+            pooled_BE = self.pooling(self.final_norm(h_TD)).reshape(len(x_BLC), -1)
+            summary_BK = torch.cat([self.dropout(pooled_BE), *self._of_last_step(x_BLC[:, -1])], dim=1)
+            logit_B1: Tensor = self.output_proj(summary_BK)
         return logit_B1.squeeze(-1)
+
+    def begin_straight(self, weight_C: Tensor) -> None:
+        """Take the weights of a sum of the last step; all else begins small (clm.models.straight)."""
+        with torch.no_grad():
+            self.output_proj.weight.mul_(QUIET)
+            self.output_proj.weight[0, self.straight_units] = weight_C
 
     def _tokens(self, x_BLC: Tensor) -> Tensor:
         """Return the patches as tokens, and the token of the levels, shape (B * series, T, D)."""

@@ -4,6 +4,9 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+QUIET = 0.1
+"""Of their drawn size: what branches and an output layer begin with beside the straight path."""
+
 
 @runtime_checkable
 class BeginsStraight(Protocol):

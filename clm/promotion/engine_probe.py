@@ -15,7 +15,7 @@ TOLERANCE = 1e-4
 """Between the engine's answer and the file's: its own arithmetic may round, nothing more."""
 _SAME = 1e-9
 _CHANNELS = 8
-"""Of the served architecture; those that no feature fills are zero."""
+"""Of the existing engine; those that no feature fills are zero, and one on clm.serving ignores them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

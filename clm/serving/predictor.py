@@ -154,10 +154,15 @@ class Predictor:
         served = self._served
         return _answer(served, np.asarray(window_LC, dtype=np.float64)[:, : served.n_features])
 
-    def p_win(self, window_NLC: NDArray[Any]) -> Floats:
-        """Return P(WIN) of many raw windows at once, unjudged; channels beyond the features are ignored."""
+    def p_win(self, window_NLC: NDArray[Any], *, exact: bool = True, threads: int = 1) -> Floats:
+        """Return P(WIN) of many raw windows at once, unjudged; channels beyond the features are ignored.
+
+        Not `exact` is for screening: faster, and by how much it is off is told in docs/serving.md. Ask again
+        for what matters. `threads` share the batches.
+        """
         served = self._served
-        return served.model.p_win(window_NLC[:, :, : served.n_features])
+        window_NLC = window_NLC[:, :, : served.n_features]
+        return served.model.p_win(window_NLC, exact=exact, threads=threads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from clm.domain.job import EpochReport, TrainingSpec
 from clm.errors import TrainingError
 from clm.evaluation.metrics import auroc, log_loss_rows
 from clm.training.calibrate import IDENTITY, Calibration, fit_calibration
-from clm.training.loss import class_weights, spread_term, weighted_loss
+from clm.training.loss import class_weights, prior_shift, spread_term, weighted_loss
 from clm.training.precision import products
 from clm.training.predict import logits, p_win
 from clm.training.windows import Part, Windows
@@ -67,6 +67,7 @@ def fit(
     steps = spec.epochs * math.ceil(n_windows / spec.batch_size)
     weights = class_weights(train.label_N) if spec.class_weights else (1.0, 1.0)
 
+    prior = prior_shift(weights)
     label_N = validation.label_N.numpy().astype(np.int8)
     reports: list[EpochReport] = []
     best, state, calibration = math.inf, copy.deepcopy(model.state_dict()), IDENTITY
@@ -80,7 +81,7 @@ def fit(
             )
         logit_N = logits(model, windows, validation.row_N)
         _require_finite(float(logit_N.sum()), f"sum of the validation logits of epoch {epoch}")
-        fitted = fit_calibration(logit_N, label_N, spec.spread_weight)
+        fitted = fit_calibration(logit_N, label_N, spec.spread_weight, prior)
         p_N = p_win(fitted.slope * logit_N + fitted.intercept)
         log_loss = float(log_loss_rows(label_N, p_N).mean())
         if better := log_loss < best:

@@ -1,5 +1,7 @@
 """Binary cross-entropy with label smoothing and class weights."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -22,6 +24,11 @@ def class_weights(label_N: Tensor) -> tuple[float, float]:
     if not n_win or not n_loss:
         return 1.0, 1.0
     return len(label_N) / (2.0 * n_loss), len(label_N) / (2.0 * n_win)
+
+
+def prior_shift(weights: tuple[float, float]) -> float:
+    """Return what these weights of LOSS and WIN add to the log odds that are learnt."""
+    return math.log(weights[1] / weights[0])
 
 
 def spread_term(logit_B: Tensor) -> Tensor:

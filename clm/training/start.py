@@ -14,6 +14,7 @@ from clm.domain.job import TrainingSpec
 from clm.models.catalogue import Architecture
 from clm.models.scaling import linear_layer
 from clm.models.straight import BeginsStraight
+from clm.training.loss import class_weights, prior_shift
 from clm.training.windows import Part, Windows
 
 WINDOWS = 512
@@ -33,6 +34,8 @@ def begin(architecture: Architecture, windows: Windows, train: Part, spec: Train
         model.begin_straight(weight_C)
         sample = torch.linspace(0, len(train.row_N) - 1, min(WINDOWS, len(train.row_N))).long()
         logit_N = last_NC[sample] @ weight_C + float(regression.intercept_[0])
+        if spec.class_weights:
+            logit_N = logit_N + prior_shift(class_weights(train.label_N))
         _match(model, linear_layer(model, architecture.output_layer), windows, train.row_N[sample], logit_N)
     return model
 

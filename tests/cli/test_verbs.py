@@ -97,6 +97,16 @@ def test_check_config_says_every_problem_in_one_line(tmp_path):
     assert "CLM_DROPOUT=2" in done.stderr
 
 
+def test_check_config_refuses_what_the_engine_cannot_load(tmp_path):
+    """The unit asks it before it starts, so the daemon never trains such a model."""
+    refused = clm(tmp_path, "check-config", CLM_ARCHITECTURE="patchtst-mix")
+    assert refused.returncode == 78
+    (line,) = refused.stderr.splitlines()
+    assert "set CLM_ARCHITECTURE=engine, or CLM_ENGINE_LOADS=serving" in line
+    told = {"CLM_ARCHITECTURE": "patchtst-mix", "CLM_ENGINE_LOADS": "serving"}
+    assert clm(tmp_path, "check-config", **told).returncode == 0
+
+
 def test_the_command_line_reads_the_daemons_settings(tmp_path):
     """`clm status` must speak of the store that the daemon uses."""
     config = tmp_path / "etc/quantum/clm.env"

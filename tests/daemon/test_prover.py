@@ -66,6 +66,23 @@ def test_f5_a_fresh_process_repeats_the_golden_answers_in_every_way(model_file: 
     assert not list((model_file.parent / "proof").glob("*.npz"))
 
 
+def test_f5_what_the_existing_engine_does_not_load_is_proven_by_clm_serving_alone(tmp_path: Path) -> None:
+    """A way that nobody goes proves nothing, and would fail every such model."""
+    torch.manual_seed(11)
+    path, window_GLC = tmp_path / "model.pth", WINDOW_GLC[:, :, :5]
+    network = architecture("patchtst-mix").sized(5).build(0.0)
+    torch.save({"model_state_dict": network.state_dict()}, path)
+    answers = ServedModel(path.read_bytes(), "patchtst-mix", 5).p_win(window_GLC)
+    golden = GoldenRows(window_GLC=window_GLC, p_G=answers)
+    asked = job(path, architecture="patchtst-mix", n_features=5)
+    proof = SubprocessProver().prove(asked, golden, threading.Event())
+    (route,) = proof.routes
+    assert route.name == "clm.serving"
+    assert proof.difference(route) <= 1e-5
+    assert proof.weights_finite
+    assert proof.predictions == 300
+
+
 def test_f5_a_file_that_is_no_such_network_is_an_answer_and_runs_nothing(model_file: Path) -> None:
     """Keys that lack, and code in a pickle: each way says why it cannot load, none runs what is in it."""
     golden, trap = golden_of(model_file), model_file.parent / "sprung"

@@ -1,5 +1,8 @@
 """One battery for every architecture; a new one is covered as soon as it is listed."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +97,18 @@ class TestEveryArchitecture:
         torch.testing.assert_close(
             logits[True, "gradient"], logits[False, "gradient"], rtol=0, atol=1e-5 * scale
         )
+
+    def test_half_precision_is_of_its_products_alone(self, chosen: Architecture) -> None:
+        """Logit and gradients stay in fp32, and near what fp32 gives: the processor must not decide."""
+        model = built(chosen)
+        wanted_B = model(windows(chosen))
+        with torch.autocast("cpu", torch.bfloat16):
+            logit_B = model(windows(chosen))
+        assert logit_B.dtype == torch.float32
+        torch.testing.assert_close(logit_B, wanted_B, rtol=0, atol=0.03)
+        assert not torch.equal(logit_B, wanted_B)
+        logit_B.sum().backward()
+        assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
 
     def test_every_parameter_gets_a_gradient(self, chosen: Architecture) -> None:
         """A parameter without one is dead weight that the engine would load all the same."""
@@ -200,6 +215,20 @@ def test_every_known_architecture_has_a_network() -> None:
     assert [chosen.name for chosen in ARCHITECTURES] == list(KNOWN)
     assert all(chosen.facts is KNOWN[chosen.name] for chosen in ARCHITECTURES)
     assert [chosen.name for chosen in ARCHITECTURES if chosen.facts.loads_in("existing")] == ["engine"]
+
+
+def test_the_document_tells_every_architecture_with_its_size() -> None:
+    """Whoever chooses one reads it there."""
+    document = (Path(__file__).parents[2] / "docs/model.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `([a-z-]+)` \| ([\d,]{5,}) \| (\d+) \|", document, re.MULTILINE)
+    assert told == [
+        (
+            chosen.name,
+            f"{sum(p.numel() for p in built(chosen).parameters()):,}",
+            str(chosen.facts.max_features),
+        )
+        for chosen in ARCHITECTURES
+    ]
 
 
 def test_patchtst_sees_channels_apart_and_has_the_papers_patches() -> None:

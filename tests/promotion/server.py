@@ -111,13 +111,11 @@ class Server:
             return True
         return False
 
-    def artefact(
-        self, content: bytes = b"good candidate", version: str = NEW, decision: str = "PROMOTE"
-    ) -> Artefact:
+    def artefact(self, content: bytes = b"good candidate", version: str = NEW, **told: str) -> Artefact:
         """Register a model of this content; its first word tells the engine how to behave."""
         weights = self.root / "weights.pth"
         weights.write_bytes(content)
-        return self.registry.register(weights, replace(manifest(content, version), decision=decision))
+        return self.registry.register(weights, replace(manifest(content, version), **told))  # type: ignore[arg-type]
 
     def policy(self, **changes: object) -> PromotionPolicy:
         values: dict[str, object] = {

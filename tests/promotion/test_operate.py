@@ -16,13 +16,14 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from clm.daemon import operate
+from clm.daemon import doctor, operate
 from clm.daemon.lock import single_instance
 from clm.daemon.overview import overview
 from clm.daemon.owner import as_root, work_as_owner
 from clm.daemon.wiring import brake_of
 from clm.errors import PromotionError, UsageError
 from clm.ports import Control, PromotionKind, PromotionState, Reign
+from clm.settings import Settings
 from tests.promotion.server import NEW, OLD, Server, free_port, wait_until
 
 LATER = "patchtst_v20260302_120000"
@@ -69,6 +70,63 @@ def test_a_model_that_did_not_pass_goes_in_only_with_words_that_remain(server: S
     assert asked == [("override: we need its telemetry",)]
     (payload,) = server.query("SELECT payload FROM clm_outbox WHERE event_type = 'model.promoted'")
     assert "we need its telemetry" in str(payload)
+
+
+@pytest.mark.parametrize("override", [None, "we need its telemetry"])
+def test_what_the_engine_has_no_code_for_is_promoted_by_nobody(server: Server, override: str | None) -> None:
+    """The existing engine takes any file and stays active on random weights: no reason makes up for that."""
+    server.artefact(architecture="patchtst-mix")
+    before = server.files()
+    ended = operate.promote_version(server.settings(), NEW, override=override, stop=NEVER)
+    assert ended.state is PromotionState.ABORTED
+    assert "ENGINE_CANNOT_LOAD" in ended.reason
+    assert "CLM_ENGINE_LOADS=serving" in ended.reason
+    assert server.files() == before
+    assert server.query("SELECT count(*) FROM clm_promotions WHERE kind != 'ADOPT'") == [(0,)]
+    serving = server.settings(engine_loads="serving")
+    ended = operate.promote_version(serving, NEW, override=override, stop=NEVER)
+    assert ended.state is PromotionState.COMMITTED
+
+
+def test_a_former_champion_that_the_engine_can_load_no_more_is_not_brought_back(server: Server) -> None:
+    """The engine went back a generation since: the way back may not lead to a network it lacks."""
+    server.artefact(architecture="patchtst-mix")
+    serving = server.settings(engine_loads="serving")
+    operate.promote_version(serving, NEW, override=None, stop=NEVER)
+    server.artefact(b"good third", LATER)
+    assert promote(server, LATER) is PromotionState.COMMITTED
+    ended = operate.roll_back(server.settings(), NEW, reason="it trades badly", stop=NEVER)
+    assert ended.state is PromotionState.ABORTED
+    assert "ENGINE_CANNOT_LOAD" in ended.reason
+    assert operate.roll_back(serving, NEW, reason="again", stop=NEVER).state is PromotionState.COMMITTED
+
+
+def test_the_champion_is_known_by_its_own_architecture(server: Server) -> None:
+    """The next cycle scores it as it is, whatever is trained by then; a stranger's file is the engine's."""
+    assert server.promoter().champion().architecture == "engine"  # type: ignore[union-attr]  # there is one
+    server.artefact(architecture="patchtst-mix")
+    serving = server.settings(engine_loads="serving")
+    operate.promote_version(serving, NEW, override=None, stop=NEVER)
+    champion = server.promoter().champion()
+    assert champion is not None
+    assert (champion.version, champion.architecture) == (NEW, "patchtst-mix")
+
+
+def test_the_doctor_sees_an_engine_that_lacks_the_code_for_what_it_is_pointed_to(server: Server) -> None:
+    """clm.env may be changed after a promotion: the engine would not survive its next restart."""
+    server.artefact(architecture="patchtst-mix")
+    serving = server.settings(engine_loads="serving", architecture="patchtst-mix")
+
+    def said(settings: Settings) -> tuple[str, str]:
+        (check,) = [check for check in doctor.examine(settings) if check.name == "architecture"]
+        return check.status.value, check.message
+
+    assert said(server.settings())[0] == "OK"
+    operate.promote_version(serving, NEW, override=None, stop=NEVER)
+    assert said(serving)[0] == "OK"
+    status, message = said(server.settings())
+    assert status == "FAIL"
+    assert f"{NEW} is of architecture patchtst-mix" in message
 
 
 def test_a_rollback_goes_to_the_model_before_and_the_next_one_further_back(server: Server) -> None:

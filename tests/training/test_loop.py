@@ -14,6 +14,7 @@ from clm.evaluation.metrics import log_loss_rows
 from clm.training import loop
 from clm.training.calibrate import fit_calibration
 from clm.training.loop import Fit, Part, fit, learning_rate_factor
+from clm.training.loss import class_weights
 from clm.training.predict import logits, p_win
 from clm.training.windows import Windows
 from tests.builders import training_spec
@@ -103,13 +104,14 @@ def test_the_validation_loss_is_plain_and_of_the_calibrated_network() -> None:
     plain, _ = run(training_spec(epochs=1, label_smoothing=0.0, class_weights=False, learning_rate=1e-12))
     treated, _ = run(training_spec(epochs=1, label_smoothing=0.4, learning_rate=1e-12))
     assert treated.epochs[0].train_loss != pytest.approx(plain.epochs[0].train_loss, abs=1e-6)
-    for fitted in (plain, treated):
+    weights = class_weights(world()[1].label_N)
+    for fitted, prior in ((plain, 0.0), (treated, math.log(weights[1] / weights[0]))):
         model, (windows, _, validation) = Linear(), world()
         model.load_state_dict(fitted.state)
         label_N = validation.label_N.numpy().astype("int8")
         logit_N = logits(model, windows, validation.row_N)
         p_N = p_win(fitted.calibration.slope * logit_N + fitted.calibration.intercept)
-        assert fitted.calibration == fit_calibration(logit_N, label_N)
+        assert fitted.calibration == fit_calibration(logit_N, label_N, prior=prior)
         assert fitted.epochs[0].validation_log_loss == pytest.approx(log_loss_rows(label_N, p_N).mean())
         assert fitted.epochs[0].validation_p_win_std == pytest.approx(p_N.std())
 

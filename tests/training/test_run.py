@@ -15,6 +15,7 @@ from clm.errors import TrainingError
 from clm.evaluation.metrics import log_loss_rows
 from clm.training import run
 from clm.training.export import weights_hash
+from clm.training.predict import p_win
 from tests.builders import training_spec
 from tests.training import jobs
 from tests.training.conftest import Trained, train
@@ -98,11 +99,17 @@ def test_the_best_epochs_weights_are_in_the_file(tmp_path: Path) -> None:
 
 
 def test_calibration_is_in_the_file(trained: Trained) -> None:
-    """On validation the served file must sit at the base rate, to which weights and smoothing do not lead."""
+    """The file must answer as sharply as what was judged: weights and smoothing do not lead there."""
     engine, validation = as_the_engine_reads(trained.result.weights_path), trained.dataset.split.validation
     with torch.no_grad():
-        mean = float(engine(raw_windows(trained, validation)).mean())
-    assert mean == pytest.approx(trained.dataset.label_N[validation].mean(), abs=0.03)
+        p_N = engine(raw_windows(trained, validation)).squeeze(-1).double().numpy()
+    (best,) = (report for report in trained.result.epochs if report.epoch == trained.result.best_epoch)
+    loss = log_loss_rows(trained.dataset.label_N[validation], p_N).mean()
+    assert loss == pytest.approx(best.validation_log_loss, abs=1e-5)
+    fitted = trained.result.notes["calibration"]
+    log_odds_N = np.log(p_N / (1.0 - p_N))
+    as_trained_N = p_win((log_odds_N - fitted["intercept"]) / fitted["slope"])
+    assert np.abs(as_trained_N - p_N).max() > 1e-3  # the test is not idle
 
 
 def test_the_same_seed_twice_gives_the_same_file_and_another_seed_another(

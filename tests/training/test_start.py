@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from clm.artefacts.job_files import TrainingArrays
 from clm.evaluation.metrics import auroc, log_loss_rows
 from clm.models.catalogue import ARCHITECTURES, Architecture, architecture
 from clm.models.straight import BeginsStraight
 from clm.training.logistic import score_logistic
+from clm.training.loss import class_weights
 from clm.training.predict import logits, p_win
 from clm.training.start import begin
 from clm.training.windows import part_of, scaled_windows
@@ -32,10 +34,17 @@ def begun(chosen: Architecture, directory: Path, *, start: str = "logistic", **w
     return model, arrays, p_win(logits(model, windows, test_N))
 
 
+def unweighted(p_N: np.ndarray, arrays: TrainingArrays) -> np.ndarray:
+    """Return P(WIN) without what class weights add to the log odds."""
+    loss, win = class_weights(torch.from_numpy(arrays.label_N[arrays.train]))
+    return p_win(np.log(p_N / (1 - p_N)) - np.log(win / loss))
+
+
 @pytest.mark.parametrize("chosen", STRAIGHT, ids=lambda chosen: chosen.name)
 def test_the_start_answers_as_the_regression_does(chosen: Architecture, tmp_path: Path) -> None:
     """Whatever a training learns, it cannot end below the first challenger by more than this."""
     _, arrays, p_N = begun(chosen, tmp_path, n_windows=1200)
+    p_N = unweighted(p_N, arrays)
     logistic_N = score_logistic(arrays)
     label_N = arrays.label_N[arrays.test]
     assert np.corrcoef(np.log(p_N / (1 - p_N)), np.log(logistic_N / (1 - logistic_N)))[0, 1] > 0.98
