@@ -65,6 +65,7 @@ def fit(
     optimizer = torch.optim.AdamW(_groups(model, spec.weight_decay), lr=spec.learning_rate, fused=True)
     n_windows = min(len(train.row_N), EPOCH_WINDOWS)
     steps = spec.epochs * math.ceil(n_windows / spec.batch_size)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
     weights = class_weights(train.label_N) if spec.class_weights else (1.0, 1.0)
 
     prior = prior_shift(weights)
@@ -77,7 +78,7 @@ def fit(
         started, train_loss = clock.monotonic(), math.nan
         if epoch:
             train_loss = _train_epoch(
-                model, windows, train, next(epochs), spec, weights, optimizer, steps, epoch
+                model, windows, train, next(epochs), spec, weights, optimizer, schedule, epoch
             )
         logit_N = logits(model, windows, validation.row_N)
         _require_finite(float(logit_N.sum()), f"sum of the validation logits of epoch {epoch}")
@@ -147,14 +148,13 @@ def _train_epoch(
     spec: TrainingSpec,
     weights: tuple[float, float],
     optimizer: torch.optim.Optimizer,
-    steps: int,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
     epoch: int,
 ) -> float:
     """Take one step a batch over the training windows named by `index_N` and return their mean loss."""
     model.train()
     batches = torch.split(index_N, spec.batch_size)
     loss_S = torch.zeros(len(batches), device=train.label_N.device)
-    before = (epoch - 1) * len(batches)
     for step, index_B in enumerate(batches):
         x_BLC, label_B = windows.gather(train.row_N[index_B]), train.label_N[index_B]
         with products(spec.precision, x_BLC.device):
@@ -167,9 +167,8 @@ def _train_epoch(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
-        for group in optimizer.param_groups:
-            group["lr"] = spec.learning_rate * learning_rate_factor(before + step, steps)
         optimizer.step()
+        schedule.step()
         if step % STEPS_A_CHECK == STEPS_A_CHECK - 1:
             _require_finite_steps(loss_S[: step + 1], epoch)
     _require_finite_steps(loss_S, epoch)
