@@ -64,6 +64,19 @@ class Child:
             os.killpg(self.pid, number)
 
 
+def threads_environment(threads: int) -> dict[str, str]:
+    """Return what sets the thread count of a child before its libraries are there; 0 leaves it to them.
+
+    They read it once, when they are loaded: too late for the child to set. Threads that have nothing to do
+    sleep: one that spins holds the core that the other waits for.
+    """
+    passive = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+    if threads == 0:
+        return passive
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {**dict.fromkeys(names, str(threads)), **(passive if threads > 1 else {})}
+
+
 def cgroup_oom_kills() -> int | None:
     """Return how many processes of our cgroup the kernel killed for memory; None where it does not tell."""
     with contextlib.suppress(OSError, ValueError):

@@ -25,12 +25,17 @@ class TrainingSpec:
     """Epochs without a better validation log loss before training stops."""
     seed: int
     threads: int
+    """0 measures at the start which count is faster."""
     scaling: str = "standard"
     """`standard`, `robust` (median and quartiles) or `none`."""
     spread_weight: float = 0.0
     """Of the loss term that rewards spread of P(WIN)."""
     ensemble: int = 1
     """Networks whose averaged answer is taught to the one that is served."""
+    swa_from: float = 1.0
+    """Share of the epochs after which their weights are averaged; 1 for none."""
+    device: str = "cpu"
+    """`cpu`, `cuda`, or `auto`, which takes a GPU where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,12 @@ class TrainingJob:
     feature_names: tuple[str, ...]
     champion: ChampionRef | None
     timeout_s: float
+    cpu_s: float = 0.0
+    """Processor seconds after which the system ends the child; 0 for no limit."""
+    memory_mb: int = 0
+    """Megabytes of memory that the child may take; 0 for no limit."""
+    checkpoints: Path | None = None
+    """Where an interrupted training is kept; None where it need not go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from torch import nn
 
 from clm.domain.job import EpochReport, TrainingSpec
 from clm.models.catalogue import Architecture
+from clm.training.checkpoint import Checkpoint, Checkpoints
 from clm.training.loop import Fit, fit
 from clm.training.predict import logits, p_win
 from clm.training.windows import Part, Windows
@@ -24,30 +25,38 @@ def fit_candidate(
     validation: Part,
     spec: TrainingSpec,
     on_epoch: Callable[[EpochReport], None],
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[nn.Module, Fit]:
     """Return a network and its fit; of an ensemble, the one that learnt the average of all.
 
     The average is of calibrated probabilities, taken on training windows alone: the pupil's validation labels
-    stay what they are, and choose its epoch as for any other network.
+    stay what they are, and choose its epoch as for any other network. Each network has its own checkpoint.
 
     Raises:
         TrainingError: NAN_LOSS.
     """
+
+    def kept(name: str) -> Checkpoint | None:
+        return checkpoints.of(name) if checkpoints else None
+
     if spec.ensemble == 1:
         model = architecture.build(spec.dropout)
-        return model, fit(model, windows, train, validation, spec, on_epoch)
+        return model, fit(model, windows, train, validation, spec, on_epoch, kept("network"))
     total_N = np.zeros(len(train.row_N))
     for member in range(spec.ensemble):
         own = replace(spec, seed=spec.seed + member)
         torch.manual_seed(own.seed)
         teacher = architecture.build(spec.dropout)
-        fitted = fit(teacher, windows, train, validation, own, on_epoch)
+        fitted = fit(teacher, windows, train, validation, own, on_epoch, kept(f"teacher-{member + 1}"))
         teacher.load_state_dict(fitted.state)
         calibration = fitted.calibration
         total_N += p_win(calibration.slope * logits(teacher, windows, train.row_N) + calibration.intercept)
-    taught = Part(row_N=train.row_N, label_N=torch.from_numpy((total_N / spec.ensemble).astype(np.float32)))
+    taught = Part(
+        row_N=train.row_N,
+        label_N=torch.from_numpy((total_N / spec.ensemble).astype(np.float32)).to(train.row_N.device),
+    )
     # What the teachers say is on the scale of the base rate and soft already.
     plain = replace(spec, class_weights=False, label_smoothing=0.0)
     torch.manual_seed(spec.seed)
     pupil = architecture.build(spec.dropout)
-    return pupil, fit(pupil, windows, taught, validation, plain, on_epoch)
+    return pupil, fit(pupil, windows, taught, validation, plain, on_epoch, kept("pupil"))

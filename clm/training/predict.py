@@ -18,4 +18,4 @@ def logits(model: nn.Module, windows: Windows, row_N: Tensor) -> Floats:
     model.eval()
     with torch.inference_mode():
         parts = [model(windows.gather(row_B)).double() for row_B in torch.split(row_N, BATCH)]
-    return torch.cat(parts).numpy() if parts else np.empty(0)
+    return torch.cat(parts).cpu().numpy() if parts else np.empty(0)

@@ -3,7 +3,8 @@
 Shapes: R rows, B batch, L context_length, C channels of the architecture.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clm.artefacts.job_files import TrainingArrays
+from clm.data.association import spread
 from clm.data.scaling import Scaler, fit_robust, unscaled, varies
 from clm.domain.sample import Floats, Ints
 
@@ -25,8 +27,12 @@ class Windows:
 
     def gather(self, row_B: Tensor) -> Tensor:
         """Return x_BLC, oldest step first."""
-        steps_L = torch.arange(1 - self.context_length, 1)
+        steps_L = torch.arange(1 - self.context_length, 1, device=row_B.device)
         return self.values_RC[row_B[:, None] + steps_L]
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same windows on a device; batches are gathered there."""
+        return replace(self, values_RC=self.values_RC.to(device))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +50,11 @@ class HeldWindows(Windows):
         x_BLC[:, :, self.held_K] = self.held_NK[row_B][:, None, :]
         return x_BLC
 
+    def to(self, device: torch.device) -> Self:
+        """Return the same windows on a device, with what they hold."""
+        held = {name: getattr(self, name).to(device) for name in ("values_RC", "end_N", "held_K", "held_NK")}
+        return replace(self, **held)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
@@ -52,6 +63,17 @@ class Part:
     row_N: Tensor
     label_N: Tensor
     """float32, 1 or 0."""
+
+    def to(self, device: torch.device) -> "Part":
+        """Return the same part on a device."""
+        return Part(row_N=self.row_N.to(device), label_N=self.label_N.to(device))
+
+    def spread(self, limit: int) -> "Part":
+        """Return at most `limit` of the windows, evenly spread over the part."""
+        if len(self.row_N) <= limit:
+            return self
+        kept_N = torch.from_numpy(spread(len(self.row_N), limit)).to(self.row_N.device)
+        return Part(row_N=self.row_N[kept_N], label_N=self.label_N[kept_N])
 
 
 def raw_windows(arrays: TrainingArrays, *, n_channels: int, context_length: int) -> Windows:

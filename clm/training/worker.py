@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from clm.artefacts.job_files import PROGRESS, ChildExit, epoch_line, read_job
+from clm.artefacts.job_files import PROGRESS, ChildExit, epoch_line, read_job, resumed_line
 from clm.artefacts.result_files import write_result
-from clm.domain.job import EpochReport
 from clm.errors import TrainingError
-from clm.training.process import become_disposable, memory_figures
+from clm.training.process import become_disposable, limit, memory_figures
 
 TORCH_OUT_OF_MEMORY = "can't allocate memory"
 """How torch's CPU allocator words it, in a RuntimeError."""
@@ -44,20 +43,27 @@ def _tells_of_memory(error: Exception) -> bool:
 
 def _train(directory: Path) -> None:
     # Imported here, after the tie to the parent: torch alone takes seconds in which the parent may die.
+    from clm.training.checkpoint import checkpoints_of
     from clm.training.figures import figures_of
     from clm.training.logistic import score_folds
     from clm.training.run import train_job
+    from clm.training.threads import with_threads
 
     job, arrays = read_job(directory)
+    limit(cpu_s=job.cpu_s, memory_mb=0 if job.spec.device != "cpu" else job.memory_mb)
+    job, counted = with_threads(job)
     with (directory / PROGRESS).open("wb") as progress:
 
-        def tell(report: EpochReport) -> None:
-            progress.write(epoch_line(report))
+        def say(line: bytes) -> None:
+            progress.write(line)
             progress.flush()
 
-        result = train_job(job, arrays, tell)
-    notes = {**result.notes, "logistic_folds": score_folds(arrays)}
+        checkpoints = checkpoints_of(job, arrays, lambda epoch: say(resumed_line(epoch)))
+        result = train_job(job, arrays, lambda report: say(epoch_line(report)), checkpoints)
+    notes = {**result.notes, **counted, "logistic_folds": score_folds(arrays)}
     write_result(directory, replace(result, notes=notes, figures=figures_of(arrays, result)))
+    if checkpoints:
+        checkpoints.clear()
 
 
 def _end(code: ChildExit, message: str) -> ChildExit:
