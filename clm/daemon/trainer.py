@@ -14,6 +14,7 @@ from clm.artefacts.job_files import PROGRESS, STDERR, STDOUT, ChildExit, parse_e
 from clm.artefacts.result_files import read_result
 from clm.clock import SystemClock
 from clm.daemon.child import Child, cgroup_oom_kills, threads_environment
+from clm.daemon.memory import require_room
 from clm.data.dataset import Dataset
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.errors import Interrupted, TrainingError
@@ -72,12 +73,13 @@ class SubprocessTrainer:
         """Train and return the checked result; the child is gone whichever way this ends.
 
         Raises:
-            TrainingError: CHILD_KILLED, CHILD_OOM, CHILD_TIMEOUT, CHILD_FAILED, NAN_LOSS, EXPORT_MISMATCH,
-                RESULT_INVALID.
+            TrainingError: MEMORY_BUDGET, CHILD_KILLED, CHILD_OOM, CHILD_TIMEOUT, CHILD_FAILED, NAN_LOSS,
+                EXPORT_MISMATCH, DEVICE_ABSENT, RESULT_INVALID.
             ArtefactError: the job's files cannot be written.
             Interrupted: `stop` was set.
         """
         job = replace(job, cpu_s=self._cpu_s, memory_mb=self._memory_mb, checkpoints=self._checkpoints)
+        require_room(job, dataset)
         write_job(job, dataset)
         watch = _Watch(job, on_epoch)
         oom_kills_before = self._oom_kills()
@@ -204,6 +206,9 @@ def _failure(code: int, watch: _Watch, *, oom_killed: bool) -> TrainingError:
         return TrainingError("CHILD_FAILED", f"{training} failed with exit code {code} {where}: {last_words}")
     number = signal.Signals(-code)
     name = f"{number.name} (signal {-code})"
+    if number is signal.SIGXCPU:
+        limit = f"after {watch.job.cpu_s:g} s of processor time"
+        return _timeout(watch, limit, "raise CLM_TRAIN_CPU_S or lower CLM_EPOCHS")
     if number in _CRASHES:
         return TrainingError("CHILD_FAILED", f"{training} crashed by {name} {where}: {last_words}")
     if number is signal.SIGKILL and oom_killed:

@@ -15,6 +15,7 @@ from clm.artefacts.result_files import write_result
 from clm.errors import TrainingError
 from clm.training.process import become_disposable, limit, memory_figures
 
+ADVICE = "raise CLM_TRAIN_MEMORY_MB and the unit's MemoryMax, or lower CLM_HISTORY_DAYS"
 TORCH_OUT_OF_MEMORY = "can't allocate memory"
 """How torch's CPU allocator words it, in a RuntimeError."""
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> ChildExit:
     except (MemoryError, RuntimeError, OSError) as error:
         if not _tells_of_memory(error):
             raise
-        return _end(ChildExit.CHILD_OOM, f"out of memory ({memory_figures()})")
+        return _end(ChildExit.CHILD_OOM, f"out of memory ({memory_figures()}); {ADVICE}")
     return ChildExit.DONE
 
 
@@ -44,13 +45,16 @@ def _tells_of_memory(error: Exception) -> bool:
 def _train(directory: Path) -> None:
     # Imported here, after the tie to the parent: torch alone takes seconds in which the parent may die.
     from clm.training.checkpoint import checkpoints_of
+    from clm.training.device import device_of
     from clm.training.figures import figures_of
     from clm.training.logistic import score_folds
     from clm.training.run import train_job
     from clm.training.threads import with_threads
 
     job, arrays = read_job(directory)
-    limit(cpu_s=job.cpu_s, memory_mb=0 if job.spec.device != "cpu" else job.memory_mb)
+    # A GPU's driver maps more than any budget for this machine's own memory.
+    on_cpu = device_of(job.spec.device).type == "cpu"
+    limit(cpu_s=job.cpu_s, memory_mb=job.memory_mb if on_cpu else 0)
     job, counted = with_threads(job)
     with (directory / PROGRESS).open("wb") as progress:
 
