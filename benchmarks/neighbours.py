@@ -7,8 +7,9 @@ beside two processes that each keep a core busy (niceness 0; they end by themsel
 times longer the same windows take beside them, median of the repeats, the ways in turn:
 
 one thread        as the training child runs: one thread, the batch class, not nicer than others
-two threads       that sleep while they wait for each other
+two threads       that wait for each other for a moment before they sleep
 two that spin     two threads as they come by default
+two that sleep    two that sleep at once
 nice 10, nice 19  one thread that is nicer than others
 
 The engine is a process that answers a request every 15 ms with 3 ms of work; p99 of its latency with a way of
@@ -39,6 +40,7 @@ WAYS: Mapping[str, tuple[int, int, bool, Mapping[str, str]]] = {
     "one thread": (1, 0, True, threads_environment(1)),
     "two threads": (2, 0, True, threads_environment(2)),
     "two that spin": (2, 0, False, SPINNING),
+    "two that sleep": (2, 0, True, {**SPINNING, "GOMP_SPINCOUNT": "0"}),
     "nice 10": (1, 10, True, threads_environment(1)),
     "nice 19": (1, 19, True, threads_environment(1)),
 }
@@ -154,14 +156,14 @@ def _seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def slowdown(trainer: Helper, seconds: float) -> float:
-    """Return how many times longer a window takes beside two busy processes than alone."""
+def rates(trainer: Helper, seconds: float) -> tuple[float, float]:
+    """Return the windows a second alone, and beside two busy processes."""
     alone = float(trainer.ask(f"{seconds}"))
     # They end by themselves, whatever becomes of us.
     busy = [subprocess.Popen([sys.executable, "-c", BUSY, f"{30 * seconds}"]) for _ in range(2)]
     try:
         time.sleep(0.2)
-        return alone / float(trainer.ask(f"{seconds}"))
+        return alone, float(trainer.ask(f"{seconds}"))
     finally:
         for process in busy:
             process.kill()
@@ -189,12 +191,15 @@ def measure(repeats: int, seconds: float, requests: int, say: Callable[[str], No
         for name, (threads, nice, batch, environment) in WAYS.items()
     }
     engine = Helper("--engine")
+    alone: dict[str, list[float]] = {name: [] for name in WAYS}
     slower: dict[str, list[float]] = {name: [] for name in WAYS}
     quiet: list[float] = []
     beside: dict[str, list[float]] = {name: [] for name in BESIDE_THE_ENGINE}
     for repeat in range(repeats):
         for name, trainer in trainers.items():
-            slower[name].append(slowdown(trainer, seconds))
+            by_itself, beside_them = rates(trainer, seconds)
+            alone[name].append(by_itself)
+            slower[name].append(by_itself / beside_them)
         quiet.append(p99(latencies(engine, requests)))
         for name, kept in beside.items():
             trainers[name].tell(f"{requests * (PAUSE_S + 2 * WORK_S)}")
@@ -205,7 +210,7 @@ def measure(repeats: int, seconds: float, requests: int, say: Callable[[str], No
         helper.end()
     return {
         "times_longer_beside_two_busy_processes": {n: statistics.median(s) for n, s in slower.items()},
-        "all": slower,
+        "windows_a_second_alone": {name: statistics.median(rate) for name, rate in alone.items()},
         "engine_p99_ms_alone": 1000 * statistics.median(quiet),
         "engine_p99_ratio": {
             name: statistics.median(with_it / without for with_it, without in zip(kept, quiet, strict=True))
@@ -240,7 +245,11 @@ def main() -> int:
         return 0
     for name, times in report["times_longer_beside_two_busy_processes"].items():
         ratio = report["engine_p99_ratio"].get(name)
-        print(f"{name:16} {times:6.1f} x longer" + (f"   engine p99 {ratio:.2f} x" if ratio else ""))
+        rate = report["windows_a_second_alone"][name]
+        print(
+            f"{name:16} {rate:6.0f} windows/s alone {times:6.1f} x longer"
+            + (f"   engine p99 {ratio:.2f} x" if ratio else "")
+        )
     return 0
 
 
