@@ -20,9 +20,7 @@ from clm.ports import StopSignal, Tuner
 MIN_GAIN = 0.001
 """Nats of validation log loss that a try has to save to be worth a look at the test part."""
 
-FIXED = {
-    "patch size, depth": "the engine holds one network, 8 patches of 16 steps and 3 layers; no other loads"
-}
+FIXED = {"patch size, depth": "an architecture is one network with its sizes; CLM_ARCHITECTURE takes another"}
 
 Reread = Callable[[DataPolicy], Dataset]
 """The same store under another policy of windows or labels, audited."""

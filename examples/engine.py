@@ -6,15 +6,17 @@ the file, says so on stdout, and answers on 127.0.0.1:
     GET  /health/live, /health/ready      {"status": "ok"}
     GET  /health                          {"status": "ok", "models_loaded": 1}
     POST /predict {"window": 128 x 8 raw numbers}                       {"p_win": 0.57, "action": "HOLD", ...}
+                  (of a model with more features 128 x as many)
     POST /predict {"symbol", "timestamp", "features": {name: number}}   from the symbol's rolling window
     POST /predict {"symbol", "candle": {"timestamp", "open", ..., "volume"}}    likewise, of candles
     POST /reload  {"path": a file beside the one that is served}        {"version": ...}
 
-A file that quantum-clm registered (its manifest lies in ENGINE_ARTEFACTS_DIR) is served by `clm.serving`:
-hash checked, features by the code of the training, an abstention with its reason where it cannot answer.
-`p_win` of a window is the network's answer even then. Any other file is loaded as the existing engine does,
-but strictly, and takes windows alone. With ENGINE_REDIS_URL a request that has a `side`, which is what the
-rest of the ensemble decided, is told on `quantum:stream:trade.intent`, flagged as PATCHTST_SHADOW_ONLY says.
+A file that quantum-clm registered (its manifest lies in ENGINE_ARTEFACTS_DIR) is served by `clm.serving`, of
+whatever architecture: hash checked, features by the code of the training, an abstention with its reason where
+it cannot answer. `p_win` of a window is the network's answer even then. Any other file is loaded as the
+existing engine does, but strictly, and takes windows alone. With ENGINE_REDIS_URL a request with a `side`,
+which is what the rest of the ensemble decided, is told on `quantum:stream:trade.intent`, flagged as
+PATCHTST_SHADOW_ONLY says.
 
 --like-existing makes it the existing engine, faults included: any file loads, whatever keys lack, and
 /predict repeats the last step of the window, so that every window is constant and every answer the same.
@@ -139,7 +141,8 @@ def _ours(path: Path, artefacts: Path | None) -> Model:
 
         def predict(self, request: Request) -> Reply:
             if "window" in request:
-                window = _checked(request["window"])
+                n_features = len(predictor.manifest.feature_names)
+                window = _checked(request["window"], n_features, max(n_features, N_FEATURES))
                 import numpy as np
 
                 raw = np.array(window, dtype=np.float32)
@@ -318,9 +321,9 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _checked(window: Window) -> Window:
-    if len(window) != CONTEXT_LENGTH or any(len(step) != N_FEATURES for step in window):
-        raise ValueError(f"a window has {CONTEXT_LENGTH} x {N_FEATURES} numbers")
+def _checked(window: Window, fewest: int = N_FEATURES, most: int = N_FEATURES) -> Window:
+    if len(window) != CONTEXT_LENGTH or not all(fewest <= len(step) <= most for step in window):
+        raise ValueError(f"a window has {CONTEXT_LENGTH} x {fewest} numbers, at most {most} a step")
     if not all(math.isfinite(value) for step in window for value in step):
         raise ValueError("a window holds finite numbers")
     return window

@@ -6,10 +6,11 @@ Both sides import this; it needs no torch.
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import orjson
@@ -80,6 +81,18 @@ class TrainingArrays:
         last_NC[:, self.held_K] = self.held_NK[part]
         return last_NC
 
+    def with_columns(self, columns: Sequence[int]) -> Self:
+        """Return the same windows with these channels alone, in this order."""
+        chosen = list(columns)
+        held_at = [column for column in chosen if column in self.held_K]
+        return replace(
+            self,
+            features_RC=self.features_RC[:, chosen],
+            scaler=Scaler(mean_C=self.scaler.mean_C[chosen], scale_C=self.scaler.scale_C[chosen]),
+            held_K=np.array([chosen.index(column) for column in held_at], dtype=np.int64),
+            held_NK=self.held_NK[:, [self.held_K.tolist().index(column) for column in held_at]],
+        )
+
 
 def write_job(job: TrainingJob, dataset: Dataset) -> None:
     """Write job.json and dataset.npz into the job's directory, and remove what an earlier child left.
@@ -131,7 +144,7 @@ def read_job(directory: Path) -> tuple[TrainingJob, TrainingArrays]:
             spec=TrainingSpec(**document["spec"]),
             context_length=document["context_length"],
             feature_names=tuple(document["feature_names"]),
-            champion=_champion(champion) if champion else None,
+            champion=parse_champion(champion) if champion else None,
             timeout_s=document["timeout_s"],
             cpu_s=document["cpu_s"],
             memory_mb=document["memory_mb"],
@@ -180,13 +193,19 @@ def _folds(windows: Ints, sizes: Ints) -> tuple[tuple[Ints, Ints], ...]:
     return tuple(zip(parts[::2], parts[1::2], strict=True))
 
 
-def _champion(document: Mapping[str, object]) -> ChampionRef:
+def parse_champion(document: Mapping[str, object]) -> ChampionRef:
+    """Return the model of one parsed JSON object.
+
+    Raises:
+        KeyError, TypeError: the object names no model.
+    """
     return ChampionRef(
         version=str(document["version"]),
         path=Path(str(document["path"])),
         sha256=str(document["sha256"]),
         feature_names=tuple(document["feature_names"]),  # type: ignore[arg-type]  # a list of names, or TypeError
         adopted=bool(document["adopted"]),
+        architecture=str(document["architecture"]),
     )
 
 

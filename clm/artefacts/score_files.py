@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from clm.artefacts.files import replace_durably
-from clm.artefacts.job_files import read_arrays, write_job
+from clm.artefacts.job_files import parse_champion, read_arrays, write_job
 from clm.data.dataset import Dataset
 from clm.domain.job import ChampionRef, TrainingJob
 from clm.domain.sample import Floats
@@ -47,16 +47,7 @@ def read_models(directory: Path) -> tuple[ChampionRef, ...]:
         TrainingError: JOB_UNREADABLE.
     """
     try:
-        return tuple(
-            ChampionRef(
-                version=plain["version"],
-                path=Path(plain["path"]),
-                sha256=plain["sha256"],
-                feature_names=tuple(plain["feature_names"]),
-                adopted=plain["adopted"],
-            )
-            for plain in orjson.loads((directory / MODELS).read_bytes())
-        )
+        return tuple(parse_champion(plain) for plain in orjson.loads((directory / MODELS).read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise TrainingError("JOB_UNREADABLE", f"{directory} names no models: {exc}") from exc
 

@@ -108,6 +108,7 @@ def _model(settings: Settings, name: str) -> ChampionRef:
                 path=artefact.model_path,
                 sha256=manifest.sha256,
                 feature_names=manifest.feature_names,
+                architecture=manifest.architecture,
             )
         path = settings.models_dir / f"{name}.pth"
     else:

@@ -3,14 +3,17 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from clm.artefacts.registry import DirectoryRegistry
 from clm.daemon.discovery.server import redis_facts
 from clm.daemon.lock import holder
 from clm.daemon.wiring import MODEL_KEY, engine_of, switch_of
-from clm.errors import ClmError
+from clm.domain.architecture import KNOWN
+from clm.errors import ArtefactError, ClmError
 from clm.ports import EngineStatus
 from clm.promotion.env_file import EnvFile, parse
 from clm.settings import Settings
@@ -105,6 +108,24 @@ def _engine(settings: Settings) -> Iterator[Answer]:
         yield CheckStatus.FAIL, f"{name} is {seen.status.value}: {seen.detail or 'no promotion can begin'}"
 
 
+def _architecture(settings: Settings) -> Iterator[Answer]:
+    """Ask whether the engine has the code for what it is pointed to; clm.env may have changed since."""
+    how = f"CLM_ENGINE_LOADS={settings.engine_loads}"
+    named = parse(EnvFile(settings.engine_env_file).read().data).get(MODEL_KEY)
+    manifest = None
+    with suppress(ArtefactError):  # a file that was never registered is the existing engine's own
+        manifest = DirectoryRegistry(settings.artefacts_dir).manifest(Path(named).stem) if named else None
+    served = KNOWN.get(manifest.architecture) if manifest else None
+    if manifest and not (served and served.loads_in(settings.engine_loads)):
+        yield (
+            CheckStatus.FAIL,
+            f"{manifest.version} is of architecture {manifest.architecture}, which an engine of {how} does "
+            "not load; `clm promote` another model, or set CLM_ENGINE_LOADS=serving",
+        )
+        return
+    yield CheckStatus.OK, f"CLM_ARCHITECTURE={settings.architecture}, which an engine of {how} loads"
+
+
 def _switch(settings: Settings) -> Iterator[Answer]:
     """Ask whoever would make a switch whether it could, as the preflight of a promotion does."""
     if settings.engine_control == "process":
@@ -156,6 +177,7 @@ CHECKS: tuple[tuple[str, Callable[[Settings], Iterator[Answer]]], ...] = (
     ("disk", _directories),
     ("env file", _env_file),
     ("engine", _engine),
+    ("architecture", _architecture),
     ("switch", _switch),
     ("redis", _redis),
     ("daemon", _daemon),

@@ -27,6 +27,7 @@ from clm.daemon.tuner import SubprocessTuner
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
 from clm.data.signal import SignalPolicy
+from clm.domain.architecture import KNOWN
 from clm.errors import Interrupted
 from clm.examination import Examiner
 from clm.ladder import Ladder
@@ -51,8 +52,6 @@ from clm.store.tasks import SqliteTaskQueue
 from clm.world import Policies, World
 
 CONTEXT_LENGTH = 128
-MAX_FEATURES = 8
-"""Of the served architecture; clm.models has the rest, which the daemon does not import."""
 START_BUSY_LIMIT_S = 20.0
 """Well below TimeoutStartSec, which covers everything before READY."""
 MODEL_KEY = "PATCHTST_MODEL_PATH"
@@ -186,6 +185,7 @@ def sample_cache_of(settings: Settings) -> SampleCache | None:
 
 def policies(settings: Settings, *, promote: bool = True) -> Policies:
     """Return what the operator decided, in the words of the cycle."""
+    facts = KNOWN[settings.architecture]
     return Policies(
         history_days=settings.history_days,
         max_rows=settings.max_rows,
@@ -201,7 +201,8 @@ def policies(settings: Settings, *, promote: bool = True) -> Policies:
             min_samples=settings.min_samples,
             max_bad_share=settings.max_bad_share,
             max_staleness_days=settings.max_staleness_days,
-            max_features=MAX_FEATURES,
+            max_features=facts.max_features,
+            erases_levels=facts.erases_levels,
             history_days=settings.history_days,
             block_without_skill=settings.signal_floor == "block",
         ),
@@ -267,6 +268,7 @@ def promotion_policy(settings: Settings) -> PromotionPolicy:
         health_url=settings.engine_health_url or None,
         probe_url=settings.engine_probe_url or None,
         journal_pattern=settings.engine_journal_pattern or None,
+        engine_loads=settings.engine_loads,
         engine_may_be_down=settings.engine_control == "process",
         mode=settings.promotion_mode,
         promote_live=settings.promote_live,

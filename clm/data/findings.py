@@ -47,7 +47,11 @@ class AuditPolicy:
     history_days: int = 0
     """How far back is read; 0 reads all."""
     max_features: int = 8
-    """What the served architecture takes."""
+    """What the architecture takes."""
+    erases_levels: bool = False
+    """Whether the architecture takes the mean out of each window."""
+    max_erased_share: float = 0.5
+    """Windows over which a feature stands still, above which such an architecture does not see it."""
     warn_bad_share: float = 0.01
     max_contradicting_share: float = 0.02
     """Outcomes against the recorded profit above which the labels as such are in doubt."""

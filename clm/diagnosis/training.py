@@ -115,7 +115,7 @@ def undertrained(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     if len(losses) < 2:
         return unknown(name, "one epoch shows no course")
     gain = min(losses[:-1]) - losses[-1]
-    done = len(losses) == evidence.spec.epochs
+    done = evidence.training.epochs[-1].epoch == evidence.spec.epochs
     return judged(
         name,
         guilty=done and gain > policy.still_falling,

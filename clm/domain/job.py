@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clm.domain.architecture import ENGINE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSpec:
@@ -30,6 +32,8 @@ class TrainingSpec:
     """`standard`, `robust` (median and quartiles) or `none`."""
     spread_weight: float = 0.0
     """Of the loss term that rewards spread of P(WIN)."""
+    start: str = "random"
+    """`logistic`: the network begins as the regression on the last step; `random`: anywhere."""
     ensemble: int = 1
     """Networks whose averaged answer is taught to the one that is served."""
     swa_from: float = 1.0
@@ -49,6 +53,8 @@ class ChampionRef:
     """Empty for an adopted file whose features are not recorded."""
     adopted: bool = False
     """True when the file was there before us: its hash was taken, not checked."""
+    architecture: str = ENGINE
+    """As its manifest says; a file without one is taken to be the existing engine's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +81,10 @@ class EpochReport:
     """Figures of one epoch, sent while training goes on; losses in nats."""
 
     epoch: int
+    """0 for a network that began as a regression, before its first step."""
     epochs: int
     train_loss: float
+    """NaN before the first step."""
     validation_log_loss: float
     validation_auroc: float
     validation_p_win_std: float

@@ -64,4 +64,4 @@ ENGINE_ROUTES: Mapping[str, Callable[[bytes], nn.Module]] = {
     "the engine": load_as_engine,
     "the engine without the wrapper": lambda data: load_as_engine(as_bare_state_dict(data)),
 }
-"""Ways in which the engine takes a file."""
+"""Ways in which the engine takes a file of its architecture."""

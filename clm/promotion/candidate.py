@@ -9,6 +9,7 @@ import orjson
 from clm.artefacts.manifest import Artefact, Lineage
 from clm.artefacts.registry import DirectoryRegistry
 from clm.decision import DecisionKind
+from clm.domain.architecture import ENGINE
 from clm.errors import ArtefactError
 from clm.ports import PromotionLog, Registry, Reign
 
@@ -25,6 +26,8 @@ class Candidate:
     size_bytes: int
     """0 without a source: nothing is to be copied."""
     lineage_sha256: str | None
+    architecture: str = ENGINE
+    """A file that was never registered is taken to be the existing engine's."""
 
 
 def registered(artefact: Artefact, path: Path) -> Candidate:
@@ -37,6 +40,7 @@ def registered(artefact: Artefact, path: Path) -> Candidate:
         source=artefact.model_path,
         size_bytes=manifest.size_bytes,
         lineage_sha256=lineage_sha256(manifest.lineage),
+        architecture=manifest.architecture,
     )
 
 

@@ -3,7 +3,9 @@
 import structlog
 
 from clm.artefacts.files import sha256_of
+from clm.artefacts.manifest import Manifest
 from clm.clock import iso
+from clm.domain.architecture import ENGINE
 from clm.domain.ids import VERSION_PATTERN
 from clm.domain.job import ChampionRef
 from clm.errors import ArtefactError, PromotionError
@@ -66,20 +68,22 @@ def _named(work: Workplace) -> ChampionRef:
         raise PromotionError("CHAMPION_MISSING", f"{work.env_file.path} names {path}, which does not exist")
     known = work.log.known_sha256(path)
     sha256 = known or sha256_of(path)
+    manifest = _manifest(work, path.stem, sha256)
     return ChampionRef(
         version=path.stem,
         path=path,
         sha256=sha256,
-        feature_names=_feature_names(work, path.stem, sha256),
+        feature_names=manifest.feature_names if manifest else (),
         adopted=known is None,
+        architecture=manifest.architecture if manifest else ENGINE,
     )
 
 
-def _feature_names(work: Workplace, version: str, sha256: str) -> tuple[str, ...]:
+def _manifest(work: Workplace, version: str, sha256: str) -> Manifest | None:
     if not VERSION_PATTERN.fullmatch(version):
-        return ()
+        return None
     try:
         manifest = work.registry.get(version).manifest
     except ArtefactError:
-        return ()
-    return manifest.feature_names if manifest.sha256 == sha256 else ()
+        return None
+    return manifest if manifest.sha256 == sha256 else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from clm.domain.architecture import EngineLoads
 from clm.ports import Clock, Engine, PromotionLog, Registry, Switch
 from clm.promotion.engine_health import Health
 from clm.promotion.engine_journal import JournalWitness
@@ -41,6 +42,8 @@ class PromotionPolicy:
     """Where the engine answers to windows; None asks for no golden rows."""
     journal_pattern: str | None = None
     """Text of the journal line that names the loaded file, `{file}` in its place; None looks for none."""
+    engine_loads: EngineLoads = "existing"
+    """What the engine can load; nothing else is promoted, whoever asks for it."""
     engine_may_be_down: bool = False
     """Whether a promotion may begin while the engine does not run, and start it (development)."""
 

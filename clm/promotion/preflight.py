@@ -7,6 +7,7 @@ from pathlib import Path
 
 from clm.artefacts.files import sha256_of
 from clm.artefacts.registry import check_whole
+from clm.domain.architecture import KNOWN
 from clm.errors import PromotionError
 from clm.ports import EngineStatus
 from clm.promotion.candidate import Candidate
@@ -35,6 +36,7 @@ def preflight(work: Workplace, candidate: Candidate) -> Preflight:
     Raises:
         PromotionError, ArtefactError: the first thing that stands in the way.
     """
+    _refuse_unloadable(work, candidate)
     if candidate.source is not None:
         check_whole(candidate.source, sha256=candidate.sha256, size_bytes=candidate.size_bytes)
     snapshot = work.env_file.read()
@@ -56,6 +58,17 @@ def preflight(work: Workplace, candidate: Candidate) -> Preflight:
         engine_was_running=was_running,
         health=health,
     )
+
+
+def _refuse_unloadable(work: Workplace, candidate: Candidate) -> None:
+    """No reason of a person makes an engine load a network that it has no code for."""
+    facts = KNOWN.get(candidate.architecture)
+    if facts is None or not facts.loads_in(work.policy.engine_loads):
+        raise PromotionError(
+            "ENGINE_CANNOT_LOAD",
+            f"{candidate.version} is of architecture {candidate.architecture}, which the existing engine "
+            "does not load; set CLM_ENGINE_LOADS=serving where the engine is built on clm.serving",
+        )
 
 
 def previous_path(work: Workplace, snapshot: EnvSnapshot) -> Path | None:

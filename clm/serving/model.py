@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from clm.domain.sample import Floats
-from clm.models.catalogue import architecture
+from clm.models.catalogue import LISTED_CHANNELS, architecture
 from clm.models.served_file import load_served, p_win
 
 BATCH = 64
@@ -20,14 +20,14 @@ BATCH = 64
 class ServedModel:
     """A file's weights in the architecture it was trained as."""
 
-    def __init__(self, data: bytes, architecture_name: str) -> None:
-        """Load the bytes of a file whose hash the caller has checked.
+    def __init__(self, data: bytes, architecture_name: str, n_features: int = LISTED_CHANNELS) -> None:
+        """Load the bytes of a file, made for so many features, whose hash the caller has checked.
 
         Raises:
             ArtefactError: MODEL_UNREADABLE.
-            TrainingError: ARCHITECTURE_UNKNOWN.
+            TrainingError: ARCHITECTURE_UNKNOWN; JOB_UNREADABLE, the architecture takes fewer features.
         """
-        chosen = architecture(architecture_name)
+        chosen = architecture(architecture_name).sized(n_features)
         self.n_channels = chosen.n_features
         self.context_length = chosen.context_length
         self._network = chosen.build(0.0)

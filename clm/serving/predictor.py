@@ -155,8 +155,9 @@ class Predictor:
         return _answer(served, np.asarray(window_LC, dtype=np.float64)[:, : served.n_features])
 
     def p_win(self, window_NLC: NDArray[Any]) -> Floats:
-        """Return P(WIN) of many raw windows at once, unjudged."""
-        return self._served.model.p_win(window_NLC)
+        """Return P(WIN) of many raw windows at once, unjudged; channels beyond the features are ignored."""
+        served = self._served
+        return served.model.p_win(window_NLC[:, :, : served.n_features])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +225,7 @@ def _open(path: Path, artefacts: Path, max_age_s: float, *, before: _Served | No
     return _Served(
         manifest=manifest,
         inputs=inputs,
-        model=ServedModel(data, manifest.architecture),
+        model=ServedModel(data, manifest.architecture, len(names)),
         low_C=np.where(varies_C, low_C - slack_C, -MAX_MAGNITUDE),
         high_C=np.where(varies_C, high_C + slack_C, MAX_MAGNITUDE),
         stepping_C=varies_C & ~np.array(held_C),

@@ -59,6 +59,7 @@ class Settings(Fields):
             threads=self.train_threads,
             scaling=self.scaling,
             spread_weight=self.spread_weight,
+            start=self.start,
             ensemble=self.ensemble,
             swa_from=self.swa_from,
             device=self.device,

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clm.data.candles.catalogue import FEATURE_NAMES
 from clm.data.candles.windows import PREFIX as PREFIX_OF_CANDLES
+from clm.domain.architecture import ENGINE, KNOWN
 from clm.settings.cron import crontab
 
 PREFIX = "CLM_"
@@ -88,8 +89,8 @@ class Fields(BaseSettings):
     """Hours left out after each boundary, beside the purge by label interval."""
 
     # Training
-    architecture: Literal["engine"] = "engine"
-    """Architecture of the model; `engine` is the one that the engine loads."""
+    architecture: Literal["engine", "patchtst", "patchtst-revin", "patchtst-mix"] = "engine"
+    """`engine`; with CLM_ENGINE_LOADS=serving also patchtst, patchtst-revin, patchtst-mix (docs/model.md)."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 8
     """Epochs at most; an epoch is at most 8,192 windows."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
@@ -110,6 +111,8 @@ class Fields(BaseSettings):
     """How features are scaled: by mean and deviation, by median and quartiles, or not at all."""
     spread_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Weight of a loss term that pays for spread of P(WIN); it buys gates 1 and 2, never skill."""
+    start: Literal["logistic", "random"] = "logistic"
+    """Where a training begins: as logistic regression on the last step, or anywhere (docs/model.md)."""
     ensemble: Annotated[int, Field(ge=1, le=10)] = 1
     """Networks of different seeds whose average is taught to the served one; 1 for none."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
@@ -188,6 +191,8 @@ class Fields(BaseSettings):
     """Who points and restarts the unit: `helper`, a root oneshot qt may start, or `direct`, qt itself."""
     engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = "quantum-ai-engine.service"
     """Unit that serves the model."""
+    engine_loads: Literal["existing", "serving"] = "existing"
+    """What the engine loads: `existing`, the architecture `engine`; `serving`, whatever a manifest names."""
     engine_command: str = ""
     """Command line of the engine when engine_control is `process`."""
     engine_health_url: str = ""
@@ -285,6 +290,15 @@ class Fields(BaseSettings):
                 raise ValueError(
                     f"CLM_FEATURES: candles have no {name}; they have {', '.join(FEATURE_NAMES)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _engine_loads_the_architecture(self) -> Self:
+        if not KNOWN[self.architecture].loads_in(self.engine_loads):
+            raise ValueError(
+                f"CLM_ARCHITECTURE={self.architecture} is none that the existing engine loads: set "
+                f"CLM_ARCHITECTURE={ENGINE}, or CLM_ENGINE_LOADS=serving for an engine built on clm.serving"
+            )
         return self
 
     @model_validator(mode="after")

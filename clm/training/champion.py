@@ -4,15 +4,16 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
+import torch
 
+from clm.artefacts.job_files import TrainingArrays
 from clm.domain.job import ChampionRef
 from clm.domain.sample import Floats
-from clm.errors import ArtefactError
-from clm.models.catalogue import Architecture
+from clm.errors import ArtefactError, TrainingError
+from clm.models.catalogue import architecture
 from clm.training.export import load_served
 from clm.training.predict import logits, p_win
-from clm.training.windows import Windows
+from clm.training.windows import raw_windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +26,19 @@ class ChampionScores:
 
 def score_champion(
     champion: ChampionRef | None,
-    architecture: Architecture,
     feature_names: tuple[str, ...],
-    raw: Windows,
-    test_N: Tensor,
+    arrays: TrainingArrays,
+    context_length: int,
 ) -> ChampionScores:
-    """Score the champion from raw windows as the engine would; a file that does not load is no champion."""
+    """Score the champion on the test rows from raw windows, as whoever serves it would.
+
+    It has its own architecture and its own channels, found by name among those of the candidate; a file that
+    does not load is no champion.
+    """
     if champion is None:
         return ChampionScores(p_N=None, absent_because="the engine's environment file names no model")
-    if champion.feature_names and champion.feature_names != feature_names:
+    own = _own_channels(champion, feature_names, arrays)
+    if own is None:
         return _absent(
             champion,
             f"was trained on {', '.join(champion.feature_names)}, now it is {', '.join(feature_names)}",
@@ -45,15 +50,34 @@ def score_champion(
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != champion.sha256:
         return _absent(champion, f"has sha256 {sha256[:12]}…, recorded was {champion.sha256[:12]}…")
-    model = architecture.build(0.0)
     try:
+        chosen = architecture(champion.architecture).sized(own.features_RC.shape[1])
+        model = chosen.build(0.0)
         load_served(model, data)
-    except ArtefactError as error:
+    except (ArtefactError, TrainingError) as error:
         return _absent(champion, f"cannot be loaded: {error.message[:300]}")
-    p_N = p_win(logits(model, raw, test_N))
+    raw = raw_windows(own, n_channels=chosen.n_features, context_length=context_length)
+    p_N = p_win(logits(model, raw, torch.from_numpy(own.name_N[own.test])))
     if not np.isfinite(p_N).all():
         return _absent(champion, "answers with numbers that are not finite")
     return ChampionScores(p_N=p_N)
+
+
+def _own_channels(
+    champion: ChampionRef, feature_names: tuple[str, ...], arrays: TrainingArrays
+) -> TrainingArrays | None:
+    """Return the windows with the champion's channels, None where they cannot be had.
+
+    An adopted file does not say what it reads: it gets all there is. Where all that it reads is held over the
+    window it knew these features as a history of samples, which are other windows.
+    """
+    own = champion.feature_names
+    if not own or own == feature_names:
+        return arrays
+    if not set(own) <= set(feature_names):
+        return None
+    chosen = arrays.with_columns([feature_names.index(name) for name in own])
+    return None if len(chosen.held_K) == len(own) else chosen
 
 
 def _absent(champion: ChampionRef, why: str) -> ChampionScores:

@@ -15,6 +15,7 @@ from clm.models.catalogue import Architecture
 from clm.training.checkpoint import Checkpoint, Checkpoints
 from clm.training.loop import Fit, fit
 from clm.training.predict import logits, p_win
+from clm.training.start import begin
 from clm.training.windows import Part, Windows
 
 
@@ -40,13 +41,13 @@ def fit_candidate(
         return checkpoints.of(name) if checkpoints else None
 
     if spec.ensemble == 1:
-        model = architecture.build(spec.dropout)
+        model = begin(architecture, windows, train, spec)
         return model, fit(model, windows, train, validation, spec, on_epoch, kept("network"))
     total_N = np.zeros(len(train.row_N))
     for member in range(spec.ensemble):
         own = replace(spec, seed=spec.seed + member)
         torch.manual_seed(own.seed)
-        teacher = architecture.build(spec.dropout)
+        teacher = begin(architecture, windows, train, own)
         fitted = fit(teacher, windows, train, validation, own, on_epoch, kept(f"teacher-{member + 1}"))
         teacher.load_state_dict(fitted.state)
         calibration = fitted.calibration
@@ -58,5 +59,5 @@ def fit_candidate(
     # What the teachers say is on the scale of the base rate and soft already.
     plain = replace(spec, class_weights=False, label_smoothing=0.0)
     torch.manual_seed(spec.seed)
-    pupil = architecture.build(spec.dropout)
+    pupil = begin(architecture, windows, train, spec)
     return pupil, fit(pupil, windows, taught, validation, plain, on_epoch, kept("pupil"))

@@ -1,7 +1,4 @@
-"""The served file: input scaling folded into the first layer, so that the engine feeds raw values.
-
-Shapes: C channels, S steps of a patch, D outputs of the first layer.
-"""
+"""The served file: written, hashed, and held against the network that was trained."""
 
 import hashlib
 import io
@@ -10,35 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clm.artefacts.files import replace_durably
-from clm.data.scaling import Scaler
 from clm.domain.sample import Floats
 from clm.errors import TrainingError
 from clm.models.served_file import load_served
 
-__all__ = ["fold_scaling", "load_served", "require_agreement", "save_served", "weights_hash"]
+__all__ = ["load_served", "require_agreement", "save_served", "weights_hash"]
 
 TOLERANCE = 1e-5
 """How far P(WIN) of the served file from raw windows may be from the trained network's from scaled ones."""
-
-
-def fold_scaling(input_layer: nn.Linear, scaler: Scaler, live_C: NDArray[np.bool_]) -> None:
-    """Make the layer read raw values: W' = W / scale, b' = b - W @ (mean / scale), in float64.
-
-    Columns of channels that are not live become exactly zero: whatever is fed there changes nothing.
-    """
-    mean_C, scale_C = np.zeros(len(live_C)), np.ones(len(live_C))
-    mean_C[: len(scaler.mean_C)], scale_C[: len(scaler.scale_C)] = scaler.mean_C, scaler.scale_C
-    steps = input_layer.in_features // len(live_C)
-    mean_F, scale_F, live_F = np.tile(mean_C, steps), np.tile(scale_C, steps), np.tile(live_C, steps)
-    weight_DF = np.where(live_F, input_layer.weight.detach().double().numpy(), 0.0)
-    bias_D = input_layer.bias.detach().double().numpy() - weight_DF @ (mean_F / scale_F)
-    with torch.no_grad():
-        input_layer.weight.copy_(torch.from_numpy(weight_DF / scale_F))
-        input_layer.bias.copy_(torch.from_numpy(bias_D))
 
 
 def save_served(model: nn.Module, path: Path) -> bytes:

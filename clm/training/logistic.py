@@ -1,14 +1,21 @@
 """The challenger every candidate has to hold out against: logistic regression on the last step."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from clm.artefacts.job_files import TrainingArrays
 from clm.data.scaling import Scaler, fit_scaler
 from clm.domain.sample import Floats, Ints
 from clm.evaluation.metrics import auroc
+
+
+def fit_logistic(scaled_NC: NDArray[Any], label_N: NDArray[Any]) -> LogisticRegression:
+    """Return the regression fitted on last steps of comparable scale; both labels have to occur."""
+    return LogisticRegression(max_iter=1000).fit(scaled_NC, label_N)
 
 
 def score_logistic(arrays: TrainingArrays) -> Floats:
@@ -36,6 +43,6 @@ def _score(arrays: TrainingArrays, scaler: Scaler, train: Ints, test: Ints) -> F
         return np.full(len(test), float(label_N.mean()))
     if not len(test):
         return np.empty(0)
-    regression = LogisticRegression(max_iter=1000).fit(scaler.apply(arrays.last_steps(train)), label_N)
+    regression = fit_logistic(scaler.apply(arrays.last_steps(train)), label_N)
     p_N: Floats = regression.predict_proba(scaler.apply(arrays.last_steps(test)))[:, 1]
     return p_N

@@ -59,6 +59,8 @@ def fit(
 ) -> Fit:
     """Train until the epochs or the patience are used up and return the epoch of least validation log loss.
 
+    A network that began as a regression is judged before its first step, too: as epoch 0, without a loss.
+
     The validation figures are those of the calibrated network, as it would be served: class weights and
     smoothing move the raw log loss by more than what separates two epochs. The network is moved to where the
     training windows are. With a checkpoint it goes on where an earlier fit stood, to the same bits; an epoch
@@ -71,23 +73,25 @@ def fit(
     standing = _at_the_start(model.to(train.row_N.device), train, spec)
     if checkpoint and (document := checkpoint.load()):
         standing.restore(document)
-        checkpoint.resumed(standing.story.epochs_done)
+        checkpoint.resumed(standing.story.last_epoch)
     story = standing.story
     weights = class_weights(train.label_N) if spec.class_weights else (1.0, 1.0)
     chosen_on = validation.spread(VALIDATION_WINDOWS)
 
     stopped_because = f"all {spec.epochs} epochs are done"
-    for epoch in range(story.epochs_done + 1, spec.epochs + 1):
+    first = 0 if spec.start == "logistic" else 1
+    for epoch in range(story.last_epoch + 1 if story.reports else first, spec.epochs + 1):
         if epoch - 1 - story.best_epoch >= spec.patience:
             stopped_because = (
                 f"no better validation log loss for {spec.patience} epochs after epoch {story.best_epoch}"
             )
             break
-        started = clock.monotonic()
-        index_N = standing.queue.next()
-        train_loss = _train_epoch(
-            model, windows, train, index_N, spec, weights, standing.optimizer, standing.schedule, epoch
-        )
+        started, train_loss = clock.monotonic(), math.nan
+        if epoch:
+            index_N = standing.queue.next()
+            train_loss = _train_epoch(
+                model, windows, train, index_N, spec, weights, standing.optimizer, standing.schedule, epoch
+            )
         report = _judged(model, windows, chosen_on, spec, story, epoch, train_loss)
         if spec.swa_from < 1.0 and epoch > spec.swa_from * spec.epochs:
             story.average_in(model.state_dict())
@@ -159,7 +163,7 @@ def _average_judged(
     """Judge the average of the last epochs' weights as one more epoch, in which nothing was trained."""
     started = clock.monotonic()
     model.load_state_dict(story.average)
-    report = _judged(model, windows, validation, spec, story, story.epochs_done + 1, math.nan)
+    report = _judged(model, windows, validation, spec, story, story.last_epoch + 1, math.nan)
     return replace(report, seconds=clock.monotonic() - started)
 
 

@@ -46,7 +46,7 @@ class Subject:
     @property
     def architecture(self) -> Architecture:
         """Return what was trained."""
-        return architecture(self.job.spec.architecture)
+        return architecture(self.job.spec.architecture).sized(len(self.job.feature_names))
 
     @property
     def validation_N(self) -> Tensor:

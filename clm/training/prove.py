@@ -1,6 +1,6 @@
 """The child that proves a served file: `python -m clm.training.prove DIRECTORY [PARENT_PID]`.
 
-Loads the file in every way it is served, asks for the golden rows, and times single predictions.
+Loads the file in every way it can be served, asks for the golden rows, and times single predictions.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import numpy as np
 from clm.artefacts.golden import GOLDEN_NAME, read_golden
 from clm.artefacts.job_files import ChildExit
 from clm.artefacts.proof_files import ProofJob, read_ask, write_proof
+from clm.domain.architecture import KNOWN
 from clm.domain.proof import GoldenRows, Route, ServingProof
 from clm.domain.sample import Floats
 from clm.errors import ArtefactError, TrainingError
@@ -54,7 +55,7 @@ def prove(job: ProofJob, golden: GoldenRows) -> ServingProof:
     from clm.serving.model import ServedModel
 
     torch.set_num_threads(1)
-    data = job.weights_path.read_bytes()
+    data, facts = job.weights_path.read_bytes(), KNOWN.get(job.architecture)
 
     def as_engine(load: Callable[[bytes], torch.nn.Module]) -> Answer:
         network = load(data)
@@ -67,10 +68,10 @@ def prove(job: ProofJob, golden: GoldenRows) -> ServingProof:
 
     ways: dict[str, Callable[[], Answer]] = {
         name: lambda load=load: as_engine(load)  # type: ignore[misc]  # a default binds the loop's value
-        for name, load in ENGINE_ROUTES.items()
+        for name, load in (ENGINE_ROUTES.items() if facts and facts.loads_in_existing_engine else ())
     }
-    ways["clm.serving"] = lambda: ServedModel(data, job.architecture).p_win
-    window_GLC = _padded(golden)
+    ways["clm.serving"] = lambda: ServedModel(data, job.architecture, job.n_features).p_win
+    window_GLC = _padded(golden, facts.fixed_channels if facts else None)
     routes, answers = [], []
     for name, load_way in ways.items():
         try:
@@ -97,12 +98,10 @@ def prove(job: ProofJob, golden: GoldenRows) -> ServingProof:
     )
 
 
-def _padded(golden: GoldenRows) -> Floats:
-    """Return the golden windows with every channel of the engine; those without a feature are zero."""
-    from clm.models.existing_engine import N_FEATURES
-
+def _padded(golden: GoldenRows, channels: int | None) -> Floats:
+    """Return the golden windows with every channel of the network; those without a feature are zero."""
     n, length, n_features = golden.window_GLC.shape
-    window_GLC = np.zeros((n, length, max(N_FEATURES, n_features)), dtype=np.float32)
+    window_GLC = np.zeros((n, length, max(channels or 0, n_features)), dtype=np.float32)
     window_GLC[:, :, :n_features] = golden.window_GLC
     return window_GLC
 

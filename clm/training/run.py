@@ -12,14 +12,15 @@ from clm.clock import SystemClock
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.sample import Ints
 from clm.errors import TrainingError
-from clm.models.catalogue import Architecture, architecture, linear_layer
+from clm.models.catalogue import Architecture, architecture
+from clm.models.scaling import linear_layer
 from clm.training.calibrate import fold_calibration
 from clm.training.champion import score_champion
 from clm.training.checkpoint import Checkpoints
 from clm.training.determinism import make_deterministic
 from clm.training.device import device_of
 from clm.training.ensemble import fit_candidate
-from clm.training.export import fold_scaling, load_served, require_agreement, save_served, weights_hash
+from clm.training.export import load_served, require_agreement, save_served, weights_hash
 from clm.training.logistic import score_logistic
 from clm.training.loop import Fit
 from clm.training.predict import logits, p_win
@@ -42,7 +43,7 @@ def train_job(
     """
     clock = SystemClock()
     started = clock.monotonic()
-    chosen = architecture(job.spec.architecture)
+    chosen = architecture(job.spec.architecture).sized(len(job.feature_names))
     _require_fit(job, arrays, chosen)
     device = device_of(job.spec.device)
     make_deterministic(job.spec.seed, job.spec.threads)
@@ -66,13 +67,13 @@ def train_job(
     fold_calibration(linear_layer(model, chosen.output_layer), fitted.calibration)
     p_trained_N = p_win(logits(model, scaled, test_N))
 
-    fold_scaling(linear_layer(model, chosen.input_layer), learnt.scaler, live_C)
+    chosen.fold_scaling(model, learnt.scaler, live_C)
     data = save_served(model, job.directory / MODEL)
     served = chosen.build(0.0)
     load_served(served, data)
     p_candidate_N = p_win(logits(served, raw, test_N))
     difference = require_agreement(p_candidate_N, p_trained_N)
-    champion = score_champion(job.champion, chosen, job.feature_names, raw, test_N)
+    champion = score_champion(job.champion, job.feature_names, arrays, job.context_length)
     return TrainingResult(
         weights_path=job.directory / MODEL,
         file_sha256=hashlib.sha256(data).hexdigest(),
@@ -123,5 +124,5 @@ def _notes(job: TrainingJob, fitted: Fit, difference: float, live: list[bool]) -
         "calibration": asdict(fitted.calibration),
         "export_difference": difference,
         "silent_features": [name for name, on in zip(job.feature_names, live, strict=False) if not on],
-        "epochs_run": len(fitted.epochs),
+        "epochs_run": fitted.epochs[-1].epoch,
     }

@@ -30,25 +30,18 @@ def score(directory: Path) -> Scores:
     """Return what each model answers to the test rows.
 
     Raises:
-        TrainingError: JOB_UNREADABLE, a model cannot be scored and why; ARCHITECTURE_UNKNOWN.
+        TrainingError: JOB_UNREADABLE, a model cannot be scored and why.
     """
     # Imported here, after the tie to the parent: torch takes seconds in which the parent may die.
-    import torch
-
-    from clm.models.catalogue import architecture
     from clm.training.champion import score_champion
     from clm.training.determinism import make_deterministic
     from clm.training.logistic import score_logistic
-    from clm.training.windows import raw_windows
 
     job, arrays = read_job(directory)
-    chosen = architecture(job.spec.architecture)
     make_deterministic(job.spec.seed, job.spec.threads)
-    raw = raw_windows(arrays, n_channels=chosen.n_features, context_length=job.context_length)
-    test_N = torch.from_numpy(arrays.name_N[arrays.test])
     found = []
     for model in read_models(directory):
-        scores = score_champion(model, chosen, job.feature_names, raw, test_N)
+        scores = score_champion(model, job.feature_names, arrays, job.context_length)
         if scores.p_N is None:
             raise TrainingError("JOB_UNREADABLE", scores.absent_because.removeprefix("champion "))
         found.append(scores.p_N)

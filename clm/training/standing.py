@@ -33,9 +33,9 @@ class Story:
     averaged: int = 0
 
     @property
-    def epochs_done(self) -> int:
-        """Return how many epochs were trained."""
-        return len(self.reports)
+    def last_epoch(self) -> int:
+        """Return the number of the last epoch that was judged; 0 before any."""
+        return self.reports[-1].epoch if self.reports else 0
 
     def judge(self, epoch: int, log_loss: float, calibration: Calibration, state: State) -> bool:
         """Keep these weights where they are the best so far, and return whether they are."""

@@ -153,7 +153,7 @@ def _fit(
 ) -> None:
     """Train as the run itself would, without export and without the test part."""
     make_deterministic(spec.seed, spec.threads)
-    chosen = architecture(spec.architecture)
+    chosen = architecture(spec.architecture).sized(len(of.feature_names))
     learnt = replace(arrays, scaler=scaler_of(arrays, spec.scaling))
     windows = scaled_windows(learnt, n_channels=chosen.n_features, context_length=of.context_length)
     fit_candidate(

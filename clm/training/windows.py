@@ -34,6 +34,10 @@ class Windows:
         """Return the same windows on a device; batches are gathered there."""
         return replace(self, values_RC=self.values_RC.to(device))
 
+    def last_step(self, row_B: Tensor) -> Tensor:
+        """Return the newest step of these windows, x_BC."""
+        return self.values_RC[row_B]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldWindows(Windows):
@@ -54,6 +58,12 @@ class HeldWindows(Windows):
         """Return the same windows on a device, with what they hold."""
         held = {name: getattr(self, name).to(device) for name in ("values_RC", "end_N", "held_K", "held_NK")}
         return replace(self, **held)
+
+    def last_step(self, row_B: Tensor) -> Tensor:
+        """Return the newest step of the windows of these numbers, x_BC."""
+        x_BC = self.values_RC[self.end_N[row_B]]
+        x_BC[:, self.held_K] = self.held_NK[row_B]
+        return x_BC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

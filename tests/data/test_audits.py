@@ -65,6 +65,8 @@ def test_every_audit_has_a_store_with_its_fault():
     """A new audit is tested as soon as it is listed: it has to bring the store that it is for."""
     # The reader refuses rows that are not finite; the audit guards the reader. Candles lie beside the store.
     never_in_a_store = {"features_not_finite", "bad_candles", "samples_without_candles"}
+    # No fault of a store, but of a store and an architecture together.
+    never_in_a_store |= {"levels_erased"}
 
     assert {ask_.__name__ for ask_ in AUDITS} - never_in_a_store == {
         fault.audit for fault in PLANTED.values()
@@ -126,8 +128,49 @@ def test_too_many_features_says_which_setting_to_use():
     """The wording that the operators know."""
     finding = ask("too_many_features", planted("eleven features"))
 
-    assert finding.message == "the store has 11 features, the engine takes 8"
+    assert finding.message == "the store has 11 features, the architecture takes 8"
     assert finding.next_step == "name 8 in CLM_FEATURES"
+
+
+NORMALISING = replace(POLICY, erases_levels=True)
+
+
+def standing_still(share):
+    """A store in which the first feature of so many windows is a level of its own, the same at each step."""
+    dataset = dataset_of(ROWS)
+    windows, random = dataset.windows, np.random.default_rng(1)
+    steps_MC = windows.steps_MC.copy()
+    # A level for each run of rows: a window within one run stands still.
+    runs = len(steps_MC) // round(windows.context_length / (1 - share))
+    level_of_run = np.sort(random.integers(0, len(steps_MC), runs))
+    steps_MC[:, 0] = np.searchsorted(level_of_run, np.arange(len(steps_MC)))
+    return replace(dataset, windows=replace(windows, steps_MC=steps_MC))
+
+
+def test_static_inputs_are_refused_where_the_architecture_normalises_windows():
+    """It would train on nothing of them, and the gates would reject it without knowing why."""
+    assert audit(dataset_of(ROWS), NORMALISING, CUTOFF) == ()
+    dataset = standing_still(0.9)
+    assert not any(finding.name == "levels_erased" for finding in audit(dataset, POLICY, CUTOFF))
+    (finding,) = [found for found in audit(dataset, NORMALISING, CUTOFF) if found.name == "levels_erased"]
+    assert finding.severity is Severity.BLOCK
+    assert finding.message.startswith(f"{dataset.feature_names[0]} stand still")
+    assert 0.5 < finding.statistic < 1.0
+
+
+def test_what_is_held_over_a_window_is_refused_there_too():
+    """A feature of the sample beside its candles is one value all over the window."""
+    dataset = dataset_of(ROWS)
+    held = replace(
+        dataset.windows,
+        held_K=np.array([2]),
+        held_NK=np.random.default_rng(2).normal(size=(len(dataset.windows.end_N), 1)),
+    )
+    dataset = replace(dataset, windows=held)
+    assert not any(finding.name == "levels_erased" for finding in audit(dataset, POLICY, CUTOFF))
+    (finding,) = [found for found in audit(dataset, NORMALISING, CUTOFF) if found.name == "levels_erased"]
+    assert finding.message.startswith(f"{dataset.feature_names[2]} stand still")
+    assert finding.statistic == 1.0
 
 
 def test_unknown_features_are_named():

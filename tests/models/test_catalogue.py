@@ -1,12 +1,19 @@
 """One battery for every architecture; a new one is covered as soon as it is listed."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from clm.data.scaling import Scaler
+from clm.domain.architecture import KNOWN
 from clm.errors import TrainingError
-from clm.models.catalogue import ARCHITECTURES, Architecture, architecture, linear_layer
+from clm.models.catalogue import ARCHITECTURES, Architecture, architecture
 from clm.models.engine import EngineConfig, EngineNetwork
+from clm.models.patchtst import PatchTST, PatchTSTConfig
+from clm.models.patchtst_mix import MixConfig, PatchTSTMix
+from clm.models.scaling import linear_layer
+from clm.training.calibrate import Calibration, fold_calibration
 
 ENGINE_KEYS = {
     "pos_encoding": (1, 8, 128),
@@ -38,6 +45,14 @@ ENGINE_KEYS = {
 def built(chosen: Architecture, *, seed: int = 3, dropout: float = 0.0) -> nn.Module:
     torch.manual_seed(seed)
     return chosen.build(dropout)
+
+
+def raw_scale(chosen: Architecture) -> Scaler:
+    """Means and deviations as raw features have them: ratios and prices side by side."""
+    return Scaler(
+        mean_C=np.linspace(-2.0, 300.0, chosen.n_features),
+        scale_C=np.geomspace(0.01, 40.0, chosen.n_features),
+    )
 
 
 def windows(chosen: Architecture, n: int = 6) -> Tensor:
@@ -110,11 +125,60 @@ class TestEveryArchitecture:
         model.eval()
         assert torch.equal(model(windows(chosen)), model(windows(chosen)))
 
-    def test_its_first_and_last_layers_are_linear(self, chosen: Architecture) -> None:
-        """Scaling and calibration are folded into them."""
-        model = built(chosen)
-        assert linear_layer(model, chosen.input_layer).in_features % chosen.n_features == 0
-        assert linear_layer(model, chosen.output_layer).out_features == 1
+    def test_folded_it_reads_raw_windows_as_it_read_scaled_ones(self, chosen: Architecture) -> None:
+        """The gates judged answers to scaled windows, the engine feeds raw ones."""
+        model, scaler, live_C = built(chosen).eval(), raw_scale(chosen), np.ones(8, dtype=np.bool_)
+        scaled_BLC = windows(chosen)
+        raw_BLC = (scaled_BLC.double() * torch.tensor(scaler.scale_C) + torch.tensor(scaler.mean_C)).float()
+        with torch.inference_mode():
+            wanted_B = model(scaled_BLC)
+            assert not torch.allclose(model(raw_BLC), wanted_B, rtol=0, atol=1e-3)
+            chosen.fold_scaling(model, scaler, live_C)
+            torch.testing.assert_close(model(raw_BLC), wanted_B, rtol=0, atol=1e-4)
+
+    def test_folded_it_ignores_channels_that_were_silent(self, chosen: Architecture) -> None:
+        """An engine may feed there what it likes; no weight of it was ever learnt."""
+        model, live_C = built(chosen).eval(), np.arange(8) != 5
+        chosen.fold_scaling(model, raw_scale(chosen), live_C)
+        quiet_BLC = windows(chosen)
+        loud_BLC = quiet_BLC.clone()
+        loud_BLC[:, :, 5] = 1e6
+        with torch.inference_mode():
+            assert torch.equal(model(loud_BLC), model(quiet_BLC))
+            if chosen.facts.fixed_channels is None:
+                loud_BLC[:, :, 5] = torch.inf  # zero times this would be no number
+                assert torch.equal(model(loud_BLC), model(quiet_BLC))
+
+    def test_it_is_as_wide_as_the_data_where_it_can_be(self, chosen: Architecture) -> None:
+        """Features beyond eight are of use only to a network that is built for them."""
+        facts = chosen.facts
+        for n_features in (1, 5, facts.max_features):
+            sized = chosen.sized(n_features)
+            assert sized.n_features == (facts.fixed_channels or n_features)
+            assert built(sized).eval()(windows(sized)).shape == (6,)
+        with pytest.raises(TrainingError, match=f"takes at most {facts.max_features} features"):
+            chosen.sized(facts.max_features + 1)
+
+    def test_its_calibration_scales_all_of_the_logit(self, chosen: Architecture) -> None:
+        """A path around the last layer would go uncalibrated."""
+        model = built(chosen).eval()
+        with torch.inference_mode():
+            logit_B = model(windows(chosen))
+            fold_calibration(linear_layer(model, chosen.output_layer), Calibration(slope=2.0, intercept=-0.5))
+            torch.testing.assert_close(model(windows(chosen)), 2.0 * logit_B - 0.5, rtol=0, atol=1e-5)
+
+    def test_what_is_said_of_levels_is_true(self, chosen: Architecture) -> None:
+        """The audits refuse static inputs where they would be erased, and there alone."""
+        model = built(chosen).eval()
+        x_BLC = windows(chosen)
+        lifted_BLC = x_BLC + torch.linspace(-1, 1, 8)
+        with torch.inference_mode():
+            moved = float((model(lifted_BLC) - model(x_BLC)).abs().max())
+        assert (moved < 1e-5) == chosen.facts.erases_levels
+
+    def test_its_last_layer_is_linear(self, chosen: Architecture) -> None:
+        """The calibration is folded into it."""
+        assert linear_layer(built(chosen), chosen.output_layer).out_features == 1
 
 
 def test_the_engine_has_612481_parameters_under_the_engines_names() -> None:
@@ -129,6 +193,59 @@ def test_the_layers_of_the_encoder_start_differently() -> None:
     state = built(architecture("engine")).state_dict()
     first, second = (state[f"transformer.layers.{layer}.linear1.weight"] for layer in (0, 1))
     assert not torch.equal(first, second)
+
+
+def test_every_known_architecture_has_a_network() -> None:
+    """Settings and audits ask facts that know no torch; whoever passes them can be trained."""
+    assert [chosen.name for chosen in ARCHITECTURES] == list(KNOWN)
+    assert all(chosen.facts is KNOWN[chosen.name] for chosen in ARCHITECTURES)
+    assert [chosen.name for chosen in ARCHITECTURES if chosen.facts.loads_in("existing")] == ["engine"]
+
+
+def test_patchtst_sees_channels_apart_and_has_the_papers_patches() -> None:
+    """What makes it PatchTST: no weight knows which channel it reads, but for those of the head."""
+    model = PatchTST(PatchTSTConfig(n_channels=8)).eval()
+    assert model.config.n_patches == 16  # floor((128 - 16) / 8) + 2, the last one padded
+    x_BLC = windows(architecture("patchtst"))
+    order = [1, 0, 2, 3, 4, 5, 6, 7]
+    head = model.output_proj.weight.view(8, -1)
+    with torch.inference_mode():
+        wanted_B = model(x_BLC)
+        assert not torch.allclose(model(x_BLC[:, :, order]), wanted_B, atol=1e-3)
+        head.copy_(head[order].clone())
+        torch.testing.assert_close(model(x_BLC[:, :, order]), wanted_B, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "switched",
+    [
+        {"mix_channels": False},
+        {"last_step": False},
+        {"last_step_hidden": 12},
+        {"static_token": False},
+        {"attention_pooling": False},
+        {"pre_norm": False},
+        {"patch_stride": 16},
+    ],
+    ids=lambda switched: next(iter(switched)),
+)
+def test_every_part_of_ours_can_be_switched(switched: dict[str, object]) -> None:
+    """An ablation is a config, and every parameter of it learns."""
+    torch.manual_seed(3)
+    whole = PatchTSTMix(MixConfig(n_channels=8)).eval()
+    torch.manual_seed(3)
+    other = PatchTSTMix(MixConfig(n_channels=8, **switched)).eval()  # type: ignore[arg-type]
+    x_BLC = windows(architecture("patchtst-mix"))
+    assert other(x_BLC).shape == (6,)
+    assert not torch.allclose(other(x_BLC), whole(x_BLC))
+    other(x_BLC).pow(2).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in other.parameters())
+
+
+def test_patches_that_would_lose_the_newest_steps_are_refused() -> None:
+    """The newest step says most."""
+    with pytest.raises(ValueError, match="the newest would be lost"):
+        _ = MixConfig(n_channels=8, patch_stride=10).n_patches
 
 
 def test_an_unknown_architecture_is_named_with_the_known_ones() -> None:

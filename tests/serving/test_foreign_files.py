@@ -18,7 +18,6 @@ from clm.models.existing_engine import load_as_engine
 from clm.models.served_file import load_served
 from clm.serving.predictor import Predictor
 from clm.training.champion import score_champion
-from clm.training.windows import raw_windows
 from tests.serving.served import registered, weights
 from tests.training import jobs
 
@@ -99,10 +98,9 @@ def test_l2_a_pickle_that_runs_something_is_never_run_even_where_its_hash_is_kno
     foreign.write_bytes(data)
     scores = score_champion(
         ChampionRef(version="x", path=foreign, sha256=hashlib.sha256(data).hexdigest(), adopted=True),
-        architecture("engine"),
         dataset.feature_names,
-        raw_windows(jobs.arrays(dataset, tmp_path / "job"), n_channels=8, context_length=128),
-        torch.from_numpy(dataset.row_N[dataset.split.test]),
+        jobs.arrays(dataset, tmp_path / "job"),
+        context_length=128,
     )
     assert "cannot be loaded" in scores.absent_because
     assert not trap.exists()

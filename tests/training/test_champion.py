@@ -10,8 +10,9 @@ import torch
 from clm.artefacts.files import sha256_of
 from clm.domain.job import ChampionRef
 from clm.models.catalogue import architecture
+from clm.serving.model import ServedModel
 from clm.training.champion import ChampionScores, score_champion
-from clm.training.windows import raw_windows
+from tests.training import jobs
 from tests.training.conftest import Trained
 
 
@@ -26,13 +27,19 @@ def champion(trained: Trained) -> ChampionRef:
     )
 
 
+def served(path: Path, name: str, *, n_features: int) -> Path:
+    """A file of freshly drawn weights."""
+    torch.manual_seed(5)
+    torch.save({"model_state_dict": architecture(name).sized(n_features).build(0.0).state_dict()}, path)
+    return path
+
+
 def score(trained: Trained, champion: ChampionRef | None) -> ChampionScores:
     return score_champion(
         champion,
-        architecture("engine"),
         trained.job.feature_names,
-        raw_windows(trained.arrays, n_channels=8, context_length=128),
-        torch.from_numpy(trained.arrays.row_N[trained.arrays.test]),
+        trained.arrays,
+        context_length=128,
     )
 
 
@@ -58,9 +65,58 @@ def test_without_a_champion_the_reason_is_given(trained: Trained) -> None:
 
 def test_a_champion_on_other_features_is_not_scored(trained: Trained, champion: ChampionRef) -> None:
     """Fed rsi where it expects returns it would lose for the wrong reason."""
-    scores = score(trained, replace(champion, feature_names=("rsi", "macd")))
+    scores = score(trained, replace(champion, feature_names=("rsi", "spread")))
     assert scores.p_N is None
-    assert "was trained on rsi, macd" in scores.absent_because
+    assert "was trained on rsi, spread" in scores.absent_because
+
+
+def test_a_champion_of_some_of_the_features_reads_its_own_by_name(tmp_path: Path) -> None:
+    """A candidate on more features is still held against the one that serves, on the same rows."""
+    whole = jobs.dataset(n_features=8)
+    arrays = jobs.arrays(whole, tmp_path / "job")
+    columns = (3, 0, 6)
+    own = tuple(whole.feature_names[column] for column in columns)
+    for name in ("engine", "patchtst-mix"):
+        path = served(tmp_path / f"{name}.pth", name, n_features=len(own))
+        champion = ChampionRef(
+            version=name, path=path, sha256=sha256_of(path), feature_names=own, architecture=name
+        )
+        scores = score_champion(champion, whole.feature_names, arrays, context_length=128)
+        model = ServedModel(path.read_bytes(), name, len(own))
+        test_N = arrays.row_N[arrays.test]
+        window_NLC = arrays.features_RC[test_N[:, None] + np.arange(-127, 1)][:, :, columns]
+        np.testing.assert_allclose(
+            scores.p_N, model.p_win(window_NLC.astype(np.float32)), rtol=0, atol=1e-6, err_msg=name
+        )
+
+
+def test_a_champion_is_built_as_its_manifest_says_whatever_the_candidate_is(
+    trained: Trained, tmp_path: Path
+) -> None:
+    """After a change of CLM_ARCHITECTURE the first cycle has a champion of the one before."""
+    path = served(tmp_path / "mix.pth", "patchtst-mix", n_features=5)
+    mix = ChampionRef(
+        version="mix",
+        path=path,
+        sha256=sha256_of(path),
+        feature_names=trained.job.feature_names,
+        architecture="patchtst-mix",
+    )
+    assert score(trained, mix).p_N is not None
+    taken_for_another = score(trained, replace(mix, architecture="engine"))
+    assert "does not load into this architecture" in taken_for_another.absent_because
+
+
+def test_what_was_a_history_is_not_read_from_what_is_held_over_a_window(tmp_path: Path) -> None:
+    """The same names, but each window would repeat one value: it would lose for the wrong reason."""
+    arrays = jobs.arrays(jobs.dataset(n_features=3), tmp_path / "job")
+    held = replace(arrays, held_K=np.array([0, 1]), held_NK=arrays.features_RC[arrays.row_N][:, :2])
+    path = served(tmp_path / "model.pth", "engine", n_features=2)
+    of_two = ChampionRef(version="v", path=path, sha256=sha256_of(path), feature_names=jobs.FEATURES[:2])
+    assert score_champion(of_two, jobs.FEATURES[:3], arrays, context_length=128).p_N is not None
+    assert score_champion(of_two, jobs.FEATURES[:3], held, context_length=128).p_N is None
+    of_mixed = replace(of_two, feature_names=jobs.FEATURES[2:0:-1])
+    assert score_champion(of_mixed, jobs.FEATURES[:3], held, context_length=128).p_N is not None
 
 
 def test_a_champion_whose_bytes_changed_is_not_scored(trained: Trained, champion: ChampionRef) -> None:
@@ -77,7 +133,7 @@ def test_a_missing_champion_is_not_scored(trained: Trained, champion: ChampionRe
     assert "cannot be read: No such file" in scores.absent_because
 
 
-def test_a_champion_of_another_architecture_is_not_scored(
+def test_a_champion_that_is_not_of_the_architecture_it_says_is_not_scored(
     trained: Trained, champion: ChampionRef, tmp_path: Path
 ) -> None:
     """The engine would serve random weights for it; that is nothing to be compared with."""

@@ -12,7 +12,8 @@ from torch import nn
 from clm.data.scaling import Scaler
 from clm.errors import ArtefactError, TrainingError
 from clm.models.catalogue import architecture
-from clm.training.export import fold_scaling, load_served, require_agreement, save_served, weights_hash
+from clm.models.scaling import fold_scaling
+from clm.training.export import load_served, require_agreement, save_served, weights_hash
 
 
 def engine(seed: int = 0) -> nn.Module:

@@ -29,7 +29,7 @@ from clm.data.audits.redundancy import duplicated_features, low_effective_rank
 from clm.data.audits.rows import bad_rows, future_rows, label_intervals, other_features
 from clm.data.audits.scales import features_of_other_scale, spikes, zero_filled_features
 from clm.data.audits.signal import no_skill
-from clm.data.audits.windows import constant_windows
+from clm.data.audits.windows import constant_windows, levels_erased
 from clm.data.dataset import Dataset
 from clm.data.findings import Audit, AuditPolicy, Finding, Severity
 from clm.data.signal import SignalFloor
@@ -73,6 +73,7 @@ AUDITS: tuple[Audit, ...] = (
     # features that say less than it seems
     constant_features,
     constant_windows,
+    levels_erased,
     spikes,
     zero_filled_features,
     duplicated_features,

@@ -29,7 +29,7 @@ def unknown_features(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Fi
 
 
 def too_many_features(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
-    """The engine's model has a fixed number of inputs."""
+    """The architecture takes so many and no more."""
     n_features = len(dataset.feature_names)
     if n_features <= policy.max_features:
         return None
@@ -41,7 +41,7 @@ def too_many_features(dataset: Dataset, policy: AuditPolicy, now: datetime) -> F
         threshold=float(policy.max_features),
         rows=len(dataset.table),
         message=f"{'CLM_FEATURES names' if chosen else 'the store has'} {n_features} features, "
-        f"the engine takes {policy.max_features}",
+        f"the architecture takes {policy.max_features}",
         next_step=f"name {policy.max_features} in CLM_FEATURES",
     )
 

@@ -29,6 +29,28 @@ def constant_windows(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Fi
     )
 
 
+def levels_erased(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
+    """What stands still over a window is its mean, which some architectures take out of every window."""
+    if not policy.erases_levels:
+        return None
+    still_C, names = np.ones(len(dataset.feature_names)), np.array(dataset.feature_names)
+    still_NC = still_windows(dataset)
+    still_C[dataset.windows.stepping_C] = still_NC.mean(axis=0) if len(still_NC) else 0.0
+    erased_C = still_C > policy.max_erased_share
+    if not erased_C.any():
+        return None
+    return Finding(
+        name="levels_erased",
+        severity=Severity.BLOCK,
+        statistic=float(still_C.max()),
+        threshold=policy.max_erased_share,
+        rows=len(still_NC),
+        message=f"{', '.join(names[erased_C])} stand still over a window, and the architecture takes each "
+        "window's mean out: nothing of them would be left",
+        next_step="CLM_ARCHITECTURE=patchtst, which keeps levels, or name other features in CLM_FEATURES",
+    )
+
+
 def still_windows(dataset: Dataset) -> NDArray[np.bool_]:
     """Return for each (window, feature) whether nothing changes over time, without gathering windows.
 

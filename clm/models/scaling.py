@@ -1,0 +1,92 @@
+"""How a network that was trained on scaled windows comes to read raw ones: by its weights, or by buffers.
+
+Into the weights where the first layer is linear over whole steps: the file then has no key but the network's,
+which the existing engine asks for. Into buffers where weights are shared by all channels, which hold no scale
+of one channel, or where a path leads around the first layer.
+
+Shapes: B batch, L context_length, C channels, F steps of a patch times channels, D outputs of a first layer.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from clm.data.scaling import Scaler
+
+Fold = Callable[[nn.Module, Scaler, NDArray[np.bool_]], None]
+"""Makes a network read raw values; what is fed to channels that are not live changes nothing from then on."""
+
+
+class InputScaling(nn.Module):
+    """(x - mean) / scale a channel, silent channels exactly zero; the identity until it is set.
+
+    In float64, by the arithmetic that scales the windows of a training: raw values in a served file become,
+    bit for bit, what was trained on.
+    """
+
+    mean_C: Tensor
+    scale_C: Tensor
+    live_C: Tensor
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean_C", torch.zeros(n_channels, dtype=torch.float64))
+        self.register_buffer("scale_C", torch.ones(n_channels, dtype=torch.float64))
+        self.register_buffer("live_C", torch.ones(n_channels, dtype=torch.bool))
+
+    def forward(self, x_BLC: Tensor) -> Tensor:
+        """Return the scaled window, in the type it came in."""
+        scaled_BLC = (x_BLC.double() - self.mean_C) / self.scale_C
+        # Chosen, not multiplied: zero times an infinity would be no number.
+        return torch.where(self.live_C, scaled_BLC, 0.0).to(x_BLC.dtype)
+
+    def take(self, scaler: Scaler, live_C: NDArray[np.bool_]) -> None:
+        """Scale by these from now on; channels beyond the scaler's stay as they are."""
+        n_features = len(scaler.mean_C)
+        self.mean_C[:n_features] = torch.from_numpy(scaler.mean_C)
+        self.scale_C[:n_features] = torch.from_numpy(scaler.scale_C)
+        self.live_C.copy_(torch.from_numpy(live_C))
+
+
+def fold_into_buffers(model: nn.Module, scaler: Scaler, live_C: NDArray[np.bool_]) -> None:
+    """Set the network's `input_scaling`."""
+    layer = model.get_submodule("input_scaling")
+    if not isinstance(layer, InputScaling):
+        raise TypeError(f"input_scaling is {type(layer).__name__}, not InputScaling")
+    layer.take(scaler, live_C)
+
+
+def fold_into_weights(model: nn.Module, scaler: Scaler, live_C: NDArray[np.bool_]) -> None:
+    """Make `patch_embedding`, linear over whole steps with the channels innermost, read raw values."""
+    fold_scaling(linear_layer(model, "patch_embedding"), scaler, live_C)
+
+
+def fold_scaling(input_layer: nn.Linear, scaler: Scaler, live_C: NDArray[np.bool_]) -> None:
+    """Make the layer read raw values: W' = W / scale, b' = b - W @ (mean / scale), in float64.
+
+    Columns of channels that are not live become exactly zero.
+    """
+    mean_C, scale_C = np.zeros(len(live_C)), np.ones(len(live_C))
+    mean_C[: len(scaler.mean_C)], scale_C[: len(scaler.scale_C)] = scaler.mean_C, scaler.scale_C
+    steps = input_layer.in_features // len(live_C)
+    mean_F, scale_F, live_F = np.tile(mean_C, steps), np.tile(scale_C, steps), np.tile(live_C, steps)
+    weight_DF = np.where(live_F, input_layer.weight.detach().double().numpy(), 0.0)
+    bias_D = input_layer.bias.detach().double().numpy() - weight_DF @ (mean_F / scale_F)
+    with torch.no_grad():
+        input_layer.weight.copy_(torch.from_numpy(weight_DF / scale_F))
+        input_layer.bias.copy_(torch.from_numpy(bias_D))
+
+
+def linear_layer(model: nn.Module, name: str) -> nn.Linear:
+    """Return a layer of the network by its name.
+
+    Raises:
+        TypeError: it is not linear.
+    """
+    layer = model.get_submodule(name)
+    if not isinstance(layer, nn.Linear):
+        raise TypeError(f"{name} is {type(layer).__name__}, not Linear")
+    return layer

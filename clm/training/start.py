@@ -1,0 +1,57 @@
+"""Where a training begins: as logistic regression on the last step of each window, or anywhere.
+
+Most of what a window says stands in its last step, and a straight line through it is a challenger that a
+network drawn at random needs thousands of windows to catch up with. One that begins there has only to learn
+what the line lacks, and where it learns nothing better the start itself is the epoch that is kept.
+
+Shapes: N windows, C channels of the architecture.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from clm.domain.job import TrainingSpec
+from clm.models.catalogue import Architecture
+from clm.models.scaling import linear_layer
+from clm.models.straight import BeginsStraight
+from clm.training.logistic import fit_logistic
+from clm.training.windows import Part, Windows
+
+CPU = torch.device("cpu")
+WINDOWS = 512
+"""Windows that match the network's scale to the regression's: two numbers are fitted."""
+
+
+def begin(architecture: Architecture, windows: Windows, train: Part, spec: TrainingSpec) -> nn.Module:
+    """Return a freshly drawn network; where the job asks for it, one that answers as the regression does."""
+    model = architecture.build(spec.dropout)
+    if spec.start == "logistic" and isinstance(model, BeginsStraight) and 0 < train.label_N.mean() < 1:
+        # The network is drawn on the CPU, whatever trains it.
+        windows, train = windows.to(CPU), train.to(CPU)
+        last_NC = windows.last_step(train.row_N)
+        regression = fit_logistic(last_NC.numpy(), train.label_N.numpy() > 0.5)
+        weight_C = torch.from_numpy(regression.coef_[0]).float()
+        model.begin_straight(weight_C)
+        sample = torch.linspace(0, len(train.row_N) - 1, min(WINDOWS, len(train.row_N))).long()
+        logit_N = last_NC[sample] @ weight_C + float(regression.intercept_[0])
+        _match(model, linear_layer(model, architecture.output_layer), windows, train.row_N[sample], logit_N)
+    return model
+
+
+def _match(
+    model: BeginsStraight, output: nn.Linear, windows: Windows, row_N: Tensor, logit_N: Tensor
+) -> None:
+    """Scale the output's weights on the straight path, and set its bias, so that these are the answers."""
+    model.eval()
+    x_NLC, path = windows.gather(row_N), model.straight_units
+    with torch.no_grad():
+        weight_U = output.weight[0]
+        drawn_U = weight_U.clone()
+        weight_U[path] = 0.0
+        without_N = model(x_NLC)
+        weight_U.copy_(drawn_U)
+        straight_N = model(x_NLC) - without_N
+        spread_N = straight_N - straight_N.mean()
+        # Nothing moves where the regression found nothing: then there is no line to follow.
+        weight_U[path] *= (spread_N @ logit_N) / (spread_N @ spread_N).clamp(min=1e-12)
+        output.bias.add_(logit_N.mean() - model(x_NLC).mean())
