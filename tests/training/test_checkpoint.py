@@ -41,7 +41,7 @@ class Dropping(Linear):
         return super().forward(nn.functional.dropout(x_BLC, 0.3, self.training))
 
 
-def fitted(spec: TrainingSpec, checkpoint: Checkpoint | None = None, *, cut_after: int = 0) -> Fit:
+def fitted(spec: TrainingSpec, checkpoint: Checkpoint | None = None, *, cut_after: int = -1) -> Fit:
     """Fit the small network; `cut_after` ends it when that epoch was told."""
 
     def tell(report: EpochReport) -> None:
@@ -79,6 +79,18 @@ def test_a_fit_that_was_cut_off_goes_on_to_the_same_bits(
     assert resumed.calibration == whole.calibration
     assert (resumed.best_epoch, resumed.stopped_because) == (whole.best_epoch, whole.stopped_because)
     assert without_seconds(resumed.epochs) == without_seconds(whole.epochs)
+
+
+@pytest.mark.parametrize("cut_after", [0, 1])
+def test_a_fit_that_began_as_a_regression_goes_on_too(tmp_path: Path, cut_after: int) -> None:
+    """Its epoch 0 was judged and not trained: it is neither judged again nor taken for the first."""
+    spec = training_spec(epochs=3, patience=3, batch_size=16, start="logistic")
+    whole = fitted(spec)
+    with pytest.raises(CutOff):
+        fitted(spec, kept_in(tmp_path / "c"), cut_after=cut_after)
+    resumed = fitted(spec, kept_in(tmp_path / "c"))
+    assert without_seconds(resumed.epochs) == without_seconds(whole.epochs)
+    assert torch.equal(resumed.state["layer.weight"], whole.state["layer.weight"])
 
 
 def test_a_fit_that_ran_out_of_patience_does_not_go_on(tmp_path: Path) -> None:
