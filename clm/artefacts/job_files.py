@@ -243,6 +243,7 @@ def parse_epoch(document: Mapping[str, object]) -> EpochReport:
         validation_p_win_std=_figure(document["validation_p_win_std"]),
         seconds=_figure(document["seconds"]),
         best=document["best"] is True,
+        network=str(document.get("network", "")),
     )
 
 

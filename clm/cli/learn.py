@@ -65,9 +65,10 @@ def stop_on_signals() -> threading.Event:
 
 def show_epoch(epoch: EpochReport) -> None:
     mark = " *" if epoch.best else ""
+    of = f"{epoch.network}  " if epoch.network else ""
     learnt = f"train {epoch.train_loss:.4f}" if epoch.epoch else "as it began"
     click.echo(
-        f"epoch {epoch.epoch:3}/{epoch.epochs}  {learnt:12}  "
+        f"{of}epoch {epoch.epoch:3}/{epoch.epochs}  {learnt:12}  "
         f"validation {epoch.validation_log_loss:.4f}  AUROC {epoch.validation_auroc:.3f}  "
         f"std {epoch.validation_p_win_std:.3f}  {epoch.seconds:.1f} s{mark}",
         err=True,

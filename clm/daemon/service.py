@@ -286,12 +286,13 @@ class Service:
 
     def _on_epoch(self, epoch: EpochReport) -> None:
         self._doing = (
-            f"training, epoch {epoch.epoch} of {epoch.epochs}, "
+            f"training{epoch.network and f' {epoch.network}'}, epoch {epoch.epoch} of {epoch.epochs}, "
             f"validation log loss {epoch.validation_log_loss:.4f}, AUROC {epoch.validation_auroc:.3f}, "
             f"std of P(WIN) {epoch.validation_p_win_std:.3f}"
         )
         log.info(
             "training.epoch_completed",
+            network=epoch.network or None,
             epoch=f"{epoch.epoch}/{epoch.epochs}",
             train_loss=epoch.train_loss,
             validation_log_loss=epoch.validation_log_loss,

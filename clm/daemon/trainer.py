@@ -143,6 +143,7 @@ class _Watch:
         self._on_epoch = on_epoch
         self._read = 0
         self._epoch = 0
+        self._network = ""
 
     def take_news(self) -> bool:
         """Pass on the epochs that were finished since the last call, and return whether there were any."""
@@ -162,13 +163,14 @@ class _Watch:
                 # Those epochs were told when they were trained.
                 self._epoch = resumed or 0
                 continue
-            self._epoch = report.epoch
+            self._epoch, self._network = report.epoch, report.network
             self._on_epoch(report)
         return news
 
     def where(self) -> str:
         """Say how far the training had come."""
-        return f"after epoch {self._epoch} of {self.job.spec.epochs}"
+        of = f" of {self._network}" if self._network else ""
+        return f"after epoch {self._epoch} of {self.job.spec.epochs}{of}"
 
     def _new_lines(self) -> Iterator[bytes]:
         path = self.job.directory / PROGRESS

@@ -40,6 +40,10 @@ class TrainingSpec:
     """Share of the epochs after which their weights are averaged; 1 for none."""
     device: str = "cpu"
     """`cpu`, `cuda`, or `auto`, which takes a GPU where there is one."""
+    processes: int = 1
+    """Of an ensemble, trained at a time; 0: as many as the cores allow. It changes no weight."""
+    precision: str = "auto"
+    """Of the matrix products while learning: `bf16`, `fp32`, or `auto`, bf16 where the processor has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +94,8 @@ class EpochReport:
     validation_p_win_std: float
     seconds: float
     best: bool
+    network: str = ""
+    """Which one of several it is of; empty for the one that is served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,8 +87,8 @@ class EngineNetwork(nn.Module):
                 h_BPD = learn(cast(nn.TransformerEncoderLayer, block), h_BPD, self.dropout)
         else:
             h_BPD = self.transformer(h_BPD)
-        h_BD = h_BPD.mean(dim=1)
-        logit_B1: Tensor = self.output_proj(h_BD)
+        with torch.autocast(h_BPD.device.type, enabled=False):  # a logit of bf16 has three digits
+            logit_B1: Tensor = self.output_proj(h_BPD.mean(dim=1))
         return logit_B1.squeeze(-1)
 
     def begin_straight(self, weight_C: Tensor) -> None:

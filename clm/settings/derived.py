@@ -63,6 +63,8 @@ class Settings(Fields):
             ensemble=self.ensemble,
             swa_from=self.swa_from,
             device=self.device,
+            processes=self.train_processes,
+            precision=self.precision,
         )
 
     def evaluation_policy(self) -> EvaluationPolicy:

@@ -115,6 +115,8 @@ class Fields(BaseSettings):
     """Where a training begins: as logistic regression on the last step, or anywhere (docs/model.md)."""
     ensemble: Annotated[int, Field(ge=1, le=10)] = 1
     """Networks of different seeds whose average is taught to the served one; 1 for none."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Matrix products while learning: `auto` takes bf16 where the processor has it (AMX, AVX512_BF16)."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     """Seed of everything random; the same seed and store give the same weights."""
     swa_from: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -123,6 +125,8 @@ class Fields(BaseSettings):
     """Where the child trains: `cpu`, `cuda`, or `auto`, a GPU where there is one (docs/training.md)."""
     train_threads: Annotated[int, Field(ge=0, le=256)] = 1
     """Threads of the training child; one leaves the engine its core; 0 measures if all cores are faster."""
+    train_processes: Annotated[int, Field(ge=0, le=256)] = 0
+    """Members of an ensemble that are trained at a time, a process each; 0: as many as cores allow."""
     train_timeout_s: Annotated[float, Field(ge=1, le=7 * 86400)] = 3600.0
     """Wall time after which the child is ended; it goes on from its last epoch at the next attempt."""
     train_cpu_s: Annotated[float, Field(ge=0, le=7 * 86400)] = 1800.0

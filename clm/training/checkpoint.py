@@ -19,6 +19,7 @@ from clm.artefacts.files import replace_durably, translated
 from clm.artefacts.job_files import TrainingArrays
 from clm.domain.job import TrainingJob
 from clm.errors import ArtefactError
+from clm.training import precision
 from clm.training.device import device_of
 
 SUFFIX = ".checkpoint"
@@ -119,14 +120,16 @@ def checkpoints_of(
     """
     if job.checkpoints is None:
         return None
+    spec = asdict(job.spec)
+    del spec["processes"]  # who trains beside whom changes no weight
     told = {
-        "spec": asdict(job.spec),
+        "spec": spec,
         "data": arrays.fingerprint,
         "features": job.feature_names,
         "context_length": job.context_length,
         "device": str(device_of(job.spec.device)),
         "torch": torch.__version__,
-        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cpu": [torch.backends.cpu.get_cpu_capability(), precision.chosen(job.spec.precision)],
         "code": code_hash(),
     }
     key = hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -5,16 +5,19 @@ Hinton, Vinyals & Dean, "Distilling the knowledge in a neural network", 2015.
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import nn
 
+from clm.artefacts.member_files import MembersJob
 from clm.domain.job import EpochReport, TrainingSpec
 from clm.models.catalogue import Architecture
 from clm.training.checkpoint import Checkpoint, Checkpoints
 from clm.training.loop import Fit, fit
-from clm.training.predict import logits, p_win
+from clm.training.members import Material, train_members
 from clm.training.start import begin
 from clm.training.windows import Part, Windows
 
@@ -26,15 +29,19 @@ def fit_candidate(
     validation: Part,
     spec: TrainingSpec,
     on_epoch: Callable[[EpochReport], None],
+    directory: Path,
     checkpoints: Checkpoints | None = None,
 ) -> tuple[nn.Module, Fit]:
     """Return a network and its fit; of an ensemble, the one that learnt the average of all.
 
     The average is of calibrated probabilities, taken on training windows alone: the pupil's validation labels
-    stay what they are, and choose its epoch as for any other network. Each network has its own checkpoint.
+    stay what they are, and choose its epoch as for any other network. `directory` holds the job that windows
+    and parts were made of: the processes that train members beside this one read it. Each network has a
+    checkpoint of its own.
 
     Raises:
         TrainingError: NAN_LOSS.
+        ArtefactError: the members' files cannot be written.
     """
 
     def kept(name: str) -> Checkpoint | None:
@@ -43,19 +50,24 @@ def fit_candidate(
     if spec.ensemble == 1:
         model = begin(architecture, windows, train, spec)
         return model, fit(model, windows, train, validation, spec, on_epoch, kept("network"))
-    total_N = np.zeros(len(train.row_N))
-    for member in range(spec.ensemble):
-        own = replace(spec, seed=spec.seed + member)
-        torch.manual_seed(own.seed)
-        teacher = begin(architecture, windows, train, own)
-        fitted = fit(teacher, windows, train, validation, own, on_epoch, kept(f"teacher-{member + 1}"))
-        teacher.load_state_dict(fitted.state)
-        calibration = fitted.calibration
-        total_N += p_win(calibration.slope * logits(teacher, windows, train.row_N) + calibration.intercept)
-    taught = Part(
-        row_N=train.row_N,
-        label_N=torch.from_numpy((total_N / spec.ensemble).astype(np.float32)).to(train.row_N.device),
+    material = Material(
+        architecture=architecture,
+        windows=windows,
+        parts={"train": train, "validation": validation},
+        checkpoints=checkpoints,
     )
+    with TemporaryDirectory(prefix="members-", dir=directory) as place:
+        members = MembersJob(
+            directory=Path(place),
+            data=directory,
+            spec=spec,
+            seeds=tuple(spec.seed + number for number in range(spec.ensemble)),
+            parts=("train",),
+        )
+        said = train_members(members, material, on_epoch)
+    total_N = np.sum([p_by_part["train"] for p_by_part in said], axis=0)
+    taught_N = torch.from_numpy((total_N / spec.ensemble).astype(np.float32))
+    taught = Part(row_N=train.row_N, label_N=taught_N.to(train.row_N.device))
     # What the teachers say is on the scale of the base rate and soft already.
     plain = replace(spec, class_weights=False, label_smoothing=0.0)
     torch.manual_seed(spec.seed)

@@ -16,6 +16,7 @@ from clm.evaluation.metrics import auroc, log_loss_rows
 from clm.training.calibrate import Calibration, fit_calibration
 from clm.training.checkpoint import Checkpoint
 from clm.training.loss import class_weights, spread_term, weighted_loss
+from clm.training.precision import products
 from clm.training.predict import logits, p_win
 from clm.training.standing import Queue, Standing, Story
 from clm.training.windows import Part, Windows
@@ -34,6 +35,8 @@ Two epochs are told apart by what they say of the same windows, and slope and in
 MAX_GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.1
 """Share of all steps in which the learning rate rises; then it falls along a cosine to 0."""
+STEPS_A_CHECK = 16
+"""Steps after which their losses are looked at; to look at each would have a graphics card wait each time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ def fit(
         if epoch:
             index_N = standing.queue.next()
             train_loss = _train_epoch(
-                model, windows, train, index_N, spec, weights, standing.optimizer, standing.schedule, epoch
+                model, windows, train, index_N, spec, weights, standing.optimizer, epoch
             )
         report = _judged(model, windows, chosen_on, spec, story, epoch, train_loss)
         if spec.swa_from < 1.0 and epoch > spec.swa_from * spec.epochs:
@@ -115,14 +118,9 @@ def fit(
 def _at_the_start(model: nn.Module, train: Part, spec: TrainingSpec) -> Standing:
     optimizer = torch.optim.AdamW(_groups(model, spec.weight_decay), lr=spec.learning_rate, fused=True)
     n_windows = min(len(train.row_N), EPOCH_WINDOWS)
-    steps = spec.epochs * math.ceil(n_windows / spec.batch_size)
-    held_at = math.ceil(spec.swa_from * steps)
     return Standing(
         model=model,
         optimizer=optimizer,
-        schedule=torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(min(step, held_at), steps)
-        ),
         queue=Queue(len(train.row_N), n_windows, spec.seed),
         story=Story(state=copy.deepcopy(model.state_dict())),
         device=train.row_N.device,
@@ -190,27 +188,42 @@ def _train_epoch(
     spec: TrainingSpec,
     weights: tuple[float, float],
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
     epoch: int,
 ) -> float:
     """Take one step a batch over the training windows named by `index_N` and return their mean loss."""
     model.train()
-    total = 0.0
-    for step, index_B in enumerate(torch.split(index_N, spec.batch_size), start=1):
-        logit_B = model(windows.gather(train.row_N[index_B]))
-        loss = weighted_loss(
-            logit_B, train.label_N[index_B], label_smoothing=spec.label_smoothing, weights=weights
-        )
+    batches = torch.split(index_N, spec.batch_size)
+    loss_S = torch.zeros(len(batches), device=train.label_N.device)
+    before, steps = (epoch - 1) * len(batches), spec.epochs * len(batches)
+    held_at = math.ceil(spec.swa_from * steps)
+    for step, index_B in enumerate(batches):
+        x_BLC, label_B = windows.gather(train.row_N[index_B]), train.label_N[index_B]
+        with products(spec.precision, x_BLC.device):
+            logit_B = model(x_BLC)
+        logit_B = logit_B.float()
+        loss = weighted_loss(logit_B, label_B, label_smoothing=spec.label_smoothing, weights=weights)
         if spec.spread_weight:
             loss = loss + spec.spread_weight * spread_term(logit_B)
-        _require_finite(loss.item(), f"training loss at step {step} of epoch {epoch}")
+        loss_S[step] = loss.detach()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+        for group in optimizer.param_groups:
+            group["lr"] = spec.learning_rate * learning_rate_factor(min(before + step, held_at), steps)
         optimizer.step()
-        schedule.step()
-        total += loss.item() * len(index_B)
-    return total / len(index_N)
+        if step % STEPS_A_CHECK == STEPS_A_CHECK - 1:
+            _require_finite_steps(loss_S[: step + 1], epoch)
+    _require_finite_steps(loss_S, epoch)
+    size_S = torch.tensor([len(index_B) for index_B in batches], dtype=torch.float64)
+    return float(loss_S.cpu().double() @ size_S) / len(index_N)
+
+
+def _require_finite_steps(loss_S: Tensor, epoch: int) -> None:
+    """Name the first step of which the loss is no number: what came after it learnt from that."""
+    bad_S = torch.nonzero(~torch.isfinite(loss_S))
+    if len(bad_S):
+        first = int(bad_S[0])
+        _require_finite(float(loss_S[first]), f"training loss at step {first + 1} of epoch {epoch}")
 
 
 def _require_finite(loss: float, what: str) -> None:

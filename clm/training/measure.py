@@ -11,7 +11,7 @@ from pathlib import Path
 from clm.artefacts.job_files import ChildExit, read_job
 from clm.artefacts.result_files import read_result
 from clm.errors import TrainingError
-from clm.training.process import become_disposable
+from clm.training.process import become_disposable, leave, loading
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -25,11 +25,12 @@ def main(arguments: Sequence[str]) -> ChildExit:
         sys.stderr.write(error.message + "\n")
         return ChildExit.JOB_UNREADABLE
     # After the tie to the parent: torch takes seconds in which the parent may die.
-    from clm.training.measurements import Subject, measure_all
+    with loading():
+        from clm.training.measurements import Subject, measure_all
 
     measure_all(Subject(job=job, arrays=arrays, epochs=epochs), budget_s)
     return ChildExit.DONE
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -2,14 +2,24 @@
 
 import contextlib
 import ctypes
+import errno
+import gc
 import os
 import resource
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from clm.errors import TrainingError
+from clm.imports import hidden
 
 PR_SET_PDEATHSIG = 1
+TORCH_OUT_OF_MEMORY = "can't allocate memory"
+"""How torch's CPU allocator words it, in a RuntimeError."""
+MORE_MEMORY = "raise CLM_TRAIN_MEMORY_MB and the unit's MemoryMax, or lower CLM_HISTORY_DAYS"
 OOM_SCORE_ADJ = 1000
 """The kernel's highest: under memory pressure the child goes before the daemon and the engine."""
 
@@ -69,6 +79,50 @@ def end_with(parent_pid: int | None) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent_pid:
         raise TrainingError("ORPHANED", f"the parent {parent_pid} is gone; nobody waits for this training")
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Import what is large: torch, scikit-learn.
+
+    Nothing that they make on the way is garbage, so none is looked for, nor ever again among what they made;
+    and scikit-learn does not load pandas, whose tables nobody here gives it.
+    """
+    gc.disable()
+    try:
+        with hidden("pandas"):
+            yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def leave(code: int) -> NoReturn:
+    """End this process at once; all it has to leave is on the disk.
+
+    To take torch and scikit-learn down in order costs the better part of a second of the processor.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def end_as(code: int) -> NoReturn:
+    """End this process as another one did: with its exit code, or by its signal where `code` is -signal."""
+    if code < 0:
+        with contextlib.suppress(OSError):  # SIGKILL has no handler
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+def out_of_memory(error: Exception) -> str:
+    """Return a message where the error says so, else ""; Python, torch and the system word it differently."""
+    if isinstance(error, OSError):
+        refused = error.errno == errno.ENOMEM
+    else:
+        refused = isinstance(error, MemoryError) or TORCH_OUT_OF_MEMORY in str(error)
+    return f"out of memory ({memory_figures()}); {MORE_MEMORY}" if refused else ""
 
 
 def memory_figures() -> str:

@@ -18,7 +18,7 @@ from clm.domain.architecture import KNOWN
 from clm.domain.proof import GoldenRows, Route, ServingProof
 from clm.domain.sample import Floats
 from clm.errors import ArtefactError, TrainingError
-from clm.training.process import become_disposable
+from clm.training.process import become_disposable, leave, loading
 
 WARM_UP = 20
 PREDICTIONS = 300
@@ -48,11 +48,12 @@ def prove(job: ProofJob, golden: GoldenRows) -> ServingProof:
         OSError: the file cannot be read.
     """
     # Imported here, after the tie to the parent: torch takes seconds in which the parent may die.
-    import torch
+    with loading():
+        import torch
 
-    from clm.models.existing_engine import ENGINE_ROUTES
-    from clm.models.served_file import is_finite, p_win, read_state
-    from clm.serving.model import ServedModel
+        from clm.models.existing_engine import ENGINE_ROUTES
+        from clm.models.served_file import is_finite, p_win, read_state
+        from clm.serving.model import ServedModel
 
     torch.set_num_threads(1)
     data, facts = job.weights_path.read_bytes(), KNOWN.get(job.architecture)
@@ -121,4 +122,4 @@ def _time(answer: Answer, window_GLC: Floats) -> tuple[Floats, Floats]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

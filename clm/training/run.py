@@ -14,6 +14,7 @@ from clm.domain.sample import Ints
 from clm.errors import TrainingError
 from clm.models.catalogue import Architecture, architecture
 from clm.models.scaling import linear_layer
+from clm.training import precision
 from clm.training.calibrate import fold_calibration
 from clm.training.champion import score_champion
 from clm.training.checkpoint import Checkpoints
@@ -61,6 +62,7 @@ def train_job(
         validation.to(device),
         job.spec,
         on_epoch,
+        job.directory,
         checkpoints,
     )
     model.cpu().load_state_dict(fitted.state)
@@ -120,6 +122,7 @@ def _named(device: torch.device) -> str:
 def _notes(job: TrainingJob, fitted: Fit, difference: float, live: list[bool]) -> dict[str, object]:
     return {
         "threads": job.spec.threads,
+        "precision": precision.told(job.spec.precision),
         "torch": torch.__version__,
         "calibration": asdict(fitted.calibration),
         "export_difference": difference,

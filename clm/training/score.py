@@ -11,7 +11,7 @@ from pathlib import Path
 from clm.artefacts.job_files import ChildExit, read_job
 from clm.artefacts.score_files import Scores, read_models, write_scores
 from clm.errors import TrainingError
-from clm.training.process import become_disposable
+from clm.training.process import become_disposable, leave, loading
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -33,9 +33,10 @@ def score(directory: Path) -> Scores:
         TrainingError: JOB_UNREADABLE, a model cannot be scored and why.
     """
     # Imported here, after the tie to the parent: torch takes seconds in which the parent may die.
-    from clm.training.champion import score_champion
-    from clm.training.determinism import make_deterministic
-    from clm.training.logistic import score_logistic
+    with loading():
+        from clm.training.champion import score_champion
+        from clm.training.determinism import make_deterministic
+        from clm.training.logistic import score_logistic
 
     job, arrays = read_job(directory)
     make_deterministic(job.spec.seed, job.spec.threads)
@@ -49,4 +50,4 @@ def score(directory: Path) -> Scores:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

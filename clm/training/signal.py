@@ -17,7 +17,7 @@ from clm.artefacts.signal_files import POLICY, read_signal_job, write_floor
 from clm.data.signal import Predict, measure_signal
 from clm.domain.sample import Bytes8, Floats
 from clm.errors import TrainingError
-from clm.training.process import end_with
+from clm.training.process import end_with, leave, loading
 
 _POLL_S = 0.02
 
@@ -45,8 +45,9 @@ def main(arguments: Sequence[str]) -> ChildExit:
 
 def _make_ready() -> None:
     """Load scikit-learn, which takes a second or more, while the parent may still read the store."""
-    for module in ("sklearn.linear_model", "sklearn.ensemble"):
-        importlib.import_module(module)
+    with loading():
+        for module in ("sklearn.linear_model", "sklearn.ensemble"):
+            importlib.import_module(module)
 
 
 def _logistic(train_NC: Floats, label_N: Bytes8, test_NC: Floats) -> Floats:
@@ -72,4 +73,4 @@ MODELS: Mapping[str, Predict] = {"logistic regression": _logistic, "boosted tree
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -105,7 +105,6 @@ class Standing:
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
     queue: Queue
     story: Story
     device: torch.device
@@ -116,7 +115,6 @@ class Standing:
         document = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
             "queue": self.queue.as_document(),
             "story": self.story.as_document(),
             "cpu_generator": torch.get_rng_state(),
@@ -129,7 +127,6 @@ class Standing:
         """Stand where `as_document` was asked, to the last bit."""
         self.model.load_state_dict(document["model"])
         self.optimizer.load_state_dict(document["optimizer"])
-        self.schedule.load_state_dict(document["schedule"])
         self.queue.restore(document["queue"])
         self.story = _story(document["story"], self.device)
         torch.set_rng_state(document["cpu_generator"])

@@ -14,7 +14,6 @@ from clm.domain.job import TrainingSpec
 from clm.models.catalogue import Architecture
 from clm.models.scaling import linear_layer
 from clm.models.straight import BeginsStraight
-from clm.training.logistic import fit_logistic
 from clm.training.windows import Part, Windows
 
 CPU = torch.device("cpu")
@@ -26,6 +25,9 @@ def begin(architecture: Architecture, windows: Windows, train: Part, spec: Train
     """Return a freshly drawn network; where the job asks for it, one that answers as the regression does."""
     model = architecture.build(spec.dropout)
     if spec.start == "logistic" and isinstance(model, BeginsStraight) and 0 < train.label_N.mean() < 1:
+        # Here, for who begins elsewhere: scikit-learn takes a second of every process that trains.
+        from clm.training.logistic import fit_logistic
+
         # The network is drawn on the CPU, whatever trains it.
         windows, train = windows.to(CPU), train.to(CPU)
         last_NC = windows.last_step(train.row_N)

@@ -157,7 +157,13 @@ def _fit(
     learnt = replace(arrays, scaler=scaler_of(arrays, spec.scaling))
     windows = scaled_windows(learnt, n_channels=chosen.n_features, context_length=of.context_length)
     fit_candidate(
-        chosen, windows, part_of(arrays, arrays.train), part_of(arrays, arrays.validation), spec, watch
+        chosen,
+        windows,
+        part_of(arrays, arrays.train),
+        part_of(arrays, arrays.validation),
+        spec,
+        watch,
+        of.directory,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from clm.artefacts.job_files import ChildExit
 from clm.artefacts.tuning_files import read_tuning
 from clm.errors import TrainingError
-from clm.training.process import become_disposable
+from clm.training.process import become_disposable, leave, loading
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -19,7 +19,8 @@ def main(arguments: Sequence[str]) -> ChildExit:
         become_disposable(int(arguments[1]) if len(arguments) > 1 else None)
         job = read_tuning(Path(arguments[0]))
         # After the tie to the parent: torch takes seconds in which the parent may die.
-        from clm.training.study import climb
+        with loading():
+            from clm.training.study import climb
 
         climb(job)
     except TrainingError as error:
@@ -29,4 +30,4 @@ def main(arguments: Sequence[str]) -> ChildExit:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -26,9 +26,11 @@ class Windows:
     context_length: int
 
     def gather(self, row_B: Tensor) -> Tensor:
-        """Return x_BLC, oldest step first."""
-        steps_L = torch.arange(1 - self.context_length, 1, device=row_B.device)
-        return self.values_RC[row_B[:, None] + steps_L]
+        """Return x_BLC, oldest step first; a window lies in one piece, so that it is copied in one."""
+        length, n_channels = self.context_length, self.values_RC.shape[1]
+        n_windows = max(len(self.values_RC) - length + 1, 0)
+        all_NF = self.values_RC.as_strided((n_windows, length * n_channels), (n_channels, 1))
+        return all_NF.index_select(0, row_B - (length - 1)).view(-1, length, n_channels)
 
     def to(self, device: torch.device) -> Self:
         """Return the same windows on a device; batches are gathered there."""

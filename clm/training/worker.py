@@ -4,7 +4,6 @@ Reads job.json and dataset.npz, leaves progress.jsonl, model.pth, predictions.np
 says by its exit code how it ended (ChildExit). What went wrong stands in the last line of stderr.
 """
 
-import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,11 +12,7 @@ from pathlib import Path
 from clm.artefacts.job_files import PROGRESS, ChildExit, epoch_line, read_job, resumed_line
 from clm.artefacts.result_files import write_result
 from clm.errors import TrainingError
-from clm.training.process import become_disposable, limit, memory_figures
-
-ADVICE = "raise CLM_TRAIN_MEMORY_MB and the unit's MemoryMax, or lower CLM_HISTORY_DAYS"
-TORCH_OUT_OF_MEMORY = "can't allocate memory"
-"""How torch's CPU allocator words it, in a RuntimeError."""
+from clm.training.process import become_disposable, leave, limit, loading, out_of_memory
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -29,27 +24,21 @@ def main(arguments: Sequence[str]) -> ChildExit:
     except TrainingError as error:
         return _end(ChildExit[error.code], error.message)
     except (MemoryError, RuntimeError, OSError) as error:
-        if not _tells_of_memory(error):
+        if not (message := out_of_memory(error)):
             raise
-        return _end(ChildExit.CHILD_OOM, f"out of memory ({memory_figures()}); {ADVICE}")
+        return _end(ChildExit.CHILD_OOM, message)
     return ChildExit.DONE
-
-
-def _tells_of_memory(error: Exception) -> bool:
-    """Python, torch and the system each have a word of their own for it."""
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or TORCH_OUT_OF_MEMORY in str(error)
 
 
 def _train(directory: Path) -> None:
     # Imported here, after the tie to the parent: torch alone takes seconds in which the parent may die.
-    from clm.training.checkpoint import checkpoints_of
-    from clm.training.device import device_of
-    from clm.training.figures import figures_of
-    from clm.training.logistic import score_folds
-    from clm.training.run import train_job
-    from clm.training.threads import with_threads
+    with loading():
+        from clm.training.checkpoint import checkpoints_of
+        from clm.training.device import device_of
+        from clm.training.figures import figures_of
+        from clm.training.logistic import score_folds
+        from clm.training.run import train_job
+        from clm.training.threads import with_threads
 
     job, arrays = read_job(directory)
     # A GPU's driver maps more than any budget for this machine's own memory.
@@ -76,4 +65,4 @@ def _end(code: ChildExit, message: str) -> ChildExit:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

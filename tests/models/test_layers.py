@@ -1,10 +1,15 @@
-"""The cheap dropout drops as it says, everywhere alike, and nothing where it is not trained."""
+"""A layer learns what torch's own would, dropout included, and dropout drops as it says."""
+
+from itertools import pairwise
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
-from clm.models.engine import EngineConfig, EngineNetwork
-from clm.models.layers import ByteDropout
+from clm.models import layers
+from clm.models.dropout import ByteDropout, draw
+from clm.models.layers import learn
 
 N = 8 * 40_000
 
@@ -64,14 +69,92 @@ def test_an_impossible_probability_is_refused(probability: float) -> None:
         ByteDropout(probability)
 
 
-def test_the_network_drops_numbers_in_all_its_places() -> None:
-    """Embedding, attention, and after each part of a layer, as torch's own layer does; by bytes alone."""
-    model = EngineNetwork(EngineConfig(dropout=0.1))
-    seen: list[tuple[int, ...]] = []
-    for module in model.modules():
-        assert not isinstance(module, torch.nn.Dropout) or module.p == 0
-        if isinstance(module, ByteDropout):
-            module.register_forward_hook(lambda _module, _input, y: seen.append(tuple(y.shape)))
-    model(torch.randn(2, 128, 8))
-    layer = [(2, 4, 8, 8), (2, 8, 128), (2, 8, 512), (2, 8, 128)]
-    assert seen == [(2, 8, 128), *layer, *layer, *layer]
+B, P, D, HEADS, F = 3, 5, 12, 2, 20
+
+
+def encoder_layer(**changes: object) -> nn.TransformerEncoderLayer:
+    torch.manual_seed(5)
+    sizes = {"d_model": D, "nhead": HEADS, "dim_feedforward": F, "dropout": 0.0, "batch_first": True}
+    return nn.TransformerEncoderLayer(**{**sizes, **changes}).double()  # type: ignore[arg-type]
+
+
+def by_torch(block: nn.TransformerEncoderLayer, h_BPD: Tensor, masks: list[Tensor], scale: float) -> Tensor:
+    """The layer as the papers write it, on torch's own operators, with these numbers dropped."""
+    drop = iter(masks)
+    attention = block.self_attn
+    q, k, v = (
+        part.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+        for part in functional.linear(h_BPD, attention.in_proj_weight, attention.in_proj_bias).chunk(3, -1)
+    )
+    weight = torch.softmax(q @ k.transpose(-2, -1) / (D / HEADS) ** 0.5, dim=-1)
+    mixed = (weight * next(drop).view_as(weight) * scale) @ v
+    attended = attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    h_BPD = block.norm1(h_BPD + attended * next(drop).view_as(attended) * scale)
+    wide = functional.relu(block.linear1(h_BPD))
+    narrow = block.linear2(wide * next(drop).view_as(wide) * scale)
+    return block.norm2(h_BPD + narrow * next(drop).view_as(narrow) * scale)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.25])
+def test_a_layer_learns_what_torch_would_teach_it_with_the_same_numbers_dropped(
+    probability: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its backward pass is written by hand: every gradient, and that of the input, to the last digits."""
+    drawn: list[Tensor] = []
+
+    def remembered(*asked: object) -> tuple[Tensor, ...]:
+        kept = draw(*asked)  # type: ignore[arg-type]
+        drawn.extend(kept)
+        return kept
+
+    monkeypatch.setattr(layers, "draw", remembered)
+    block, found = encoder_layer(), []
+    h_BPD = torch.randn(B, P, D, dtype=torch.float64)
+    weigh_BPD = torch.randn(B, P, D, dtype=torch.float64)
+    whole = [torch.ones(size) for size in (B * HEADS * P * P, B * P * D, B * P * F, B * P * D)]
+    for way in (
+        lambda h: learn(block, h, ByteDropout(probability)),
+        lambda h: by_torch(block, h, drawn or whole, 1 / (1 - probability)),
+    ):
+        block.zero_grad()
+        given = h_BPD.clone().requires_grad_()
+        learnt = way(given)
+        (learnt * weigh_BPD).sum().backward()
+        found.append([learnt, given.grad, *(p.grad for p in block.parameters())])
+    assert [int(kept.numel()) for kept in drawn] == ([len(mask) for mask in whole] if probability else [])
+    for ours, torchs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, torchs, rtol=0, atol=1e-12)
+
+
+def test_in_bf16_a_layer_is_near_the_one_in_fp32_and_its_gradients_are_not_rounded_away() -> None:
+    """bf16 holds eight bits: numbers are off by up to 1/256 of themselves, through five products in turn."""
+    block, h_BPD = encoder_layer().float(), torch.randn(64, P, D)
+    found = []
+    for low in (False, True):
+        block.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            learnt = learn(block, h_BPD, ByteDropout(0.0))
+        assert learnt.dtype == torch.float32
+        (learnt * h_BPD).sum().backward()
+        found.append([learnt.detach(), *(p.grad for p in block.parameters() if p.grad is not None)])
+    for exact, low_ in zip(*found, strict=True):
+        assert low_.dtype == torch.float32
+        assert float((low_ - exact).norm() / exact.norm()) < 0.05
+    assert not torch.equal(found[0][0], found[1][0])
+
+
+def test_nothing_is_dropped_twice_alike() -> None:
+    """Each place and each step has numbers of its own."""
+    block = encoder_layer().float()
+    h_BPD, dropout = torch.randn(B, P, D), ByteDropout(0.5)
+    several = [learn(block, h_BPD, dropout) for _ in range(3)]
+    assert not any(torch.equal(one, other) for one, other in pairwise(several))
+    dropout.eval()
+    assert torch.equal(learn(block, h_BPD, dropout), learn(block, h_BPD, dropout))
+
+
+@pytest.mark.parametrize("other", [{"norm_first": True}, {"activation": "gelu"}])
+def test_a_layer_of_another_kind_is_refused(other: dict[str, object]) -> None:
+    """It would learn one function and serve another."""
+    with pytest.raises(ValueError, match="ReLU"):
+        learn(encoder_layer(**other), torch.randn(B, P, D), ByteDropout(0.1))

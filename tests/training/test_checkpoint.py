@@ -249,7 +249,7 @@ def test_j1_a_full_disk_ends_no_training_and_is_said(
 def test_an_ensemble_keeps_each_of_its_networks(tmp_path: Path) -> None:
     """What a teacher learnt before the kill is not learnt again, and the pupil's file is no teacher's."""
     small = jobs.dataset(n_windows=150)
-    spec = training_spec(batch_size=64, epochs=2, ensemble=2)
+    spec = training_spec(batch_size=64, epochs=2, ensemble=2, processes=1)
     written(tmp_path / "job", small, tmp_path / "checkpoints", spec)
     child = begin(tmp_path / "job")
     while child.poll() is None and len(list((tmp_path / "checkpoints").glob(f"*{SUFFIX}"))) < 2:

@@ -13,7 +13,7 @@ from clm.errors import TrainingError
 from clm.evaluation.metrics import log_loss_rows
 from clm.training import loop
 from clm.training.calibrate import fit_calibration
-from clm.training.loop import Fit, Part, _at_the_start, fit, learning_rate_factor
+from clm.training.loop import Fit, Part, fit, learning_rate_factor
 from clm.training.predict import logits, p_win
 from clm.training.standing import Story
 from clm.training.windows import Windows
@@ -161,18 +161,19 @@ def test_the_average_is_the_mean_of_the_weights_after_each_of_its_epochs(
     torch.testing.assert_close(model.state_dict()["layer.weight"], torch.stack(seen).mean(dim=0))
 
 
-def test_the_rate_stays_where_averaging_begins() -> None:
+def test_the_rate_stays_where_averaging_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rate that fell to nothing would average what no longer moves."""
-    model, (_, train, _) = Linear(), world()
-    spec = training_spec(epochs=10, batch_size=12, learning_rate=1.0, swa_from=0.6)
-    schedule = _at_the_start(model, train, spec).schedule
-    rates = []
-    for _ in range(100):
-        rates.append(schedule.get_last_lr()[0])
-        schedule.optimizer.step()
-        schedule.step()
-    assert len(set(rates[60:])) == 1
-    assert rates[60] == learning_rate_factor(60, 100)
+    rates: list[float] = []
+    plain = torch.optim.AdamW.step
+
+    def watched(optimizer: torch.optim.AdamW, *given: object) -> object:
+        rates.append(optimizer.param_groups[0]["lr"])
+        return plain(optimizer, *given)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    run(training_spec(epochs=10, patience=10, batch_size=12, learning_rate=1.0, swa_from=0.6))
+    assert len(rates) == 100
+    assert set(rates[60:]) == {learning_rate_factor(60, 100)}
     assert rates[59] > rates[60] > 0.1
 
 

@@ -10,7 +10,7 @@ import torch
 
 from clm.artefacts.job_files import TrainingArrays
 from clm.data.scaling import fit_robust
-from clm.training import ensemble
+from clm.training import ensemble, members
 from clm.training.calibrate import fit_calibration
 from clm.training.loss import ENOUGH_SPREAD, spread_term
 from clm.training.predict import p_win
@@ -103,6 +103,7 @@ def test_an_ensemble_teaches_its_average_to_one_network(tmp_path: Path, monkeypa
         return fitted(model, windows, part, validation, spec, on_epoch, *rest)
 
     monkeypatch.setattr(ensemble, "fit", spy)
+    monkeypatch.setattr(members, "fit", spy)
     data = jobs.dataset(n_windows=160)
     trained = train(tmp_path, data, spec=training_spec(batch_size=64, epochs=1, ensemble=2))
     (first, hard), (second, _), (pupil, taught) = seen

@@ -5,7 +5,6 @@ that trains on the history of samples never needs it.
 """
 
 import importlib
-import sys
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from clm.clock import DAY
 from clm.domain.sample import Floats, Ints
+from clm.imports import hidden
 
 _WEEK = 7 * DAY
 _MONDAY = 4 * DAY
@@ -35,14 +35,8 @@ class CandleRun:
 @cache
 def talib() -> Any:
     """Return the TA-Lib module, without the pandas and polars that it would load for their users (70 MB)."""
-    hidden = [name for name in ("pandas", "polars") if name not in sys.modules]
-    # None says "not installed" to an import.
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
-    try:
+    with hidden("pandas", "polars"):
         return importlib.import_module("talib")
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def simple_return(run: CandleRun, horizon: int) -> Floats:
