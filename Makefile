@@ -33,7 +33,8 @@ lint: venv
 types: venv
 	@$(BIN)/mypy
 
-bench: venv
+bench: packages
+	@deploy/venv.sh $(VENV) bench
 	@found=; for script in benchmarks/*.py; do \
 	  [ -e "$$script" ] || continue; found=1; echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done; [ -n "$$found" ] || echo "bench: there are no benchmarks yet"

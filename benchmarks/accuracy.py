@@ -84,7 +84,7 @@ def ablations() -> dict[str, Way]:
         "weight decay 0.1": {"weight_decay": 0.1},
         "batch 256": {"batch_size": 256},
         "16 epochs": {"epochs": 16},
-        "weights averaged": {"swa_share": 0.5},
+        "weights averaged": {"swa_from": 0.5},
     }
     switches = {
         "no last step": {"last_step": False},

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# deploy/venv.sh DIR run|dev|service - makes the virtual environment DIR, or brings it up to date.
+# deploy/venv.sh DIR run|dev|bench|service - makes the virtual environment DIR, or brings it up to date.
 #   run      what the program needs, the package editable
 #   dev      the same, and what the tests, lint and types need
+#   bench    the same, and what the benchmarks hold ours against
 #   service  what the program needs, the package installed by copy: independent of this tree
 # Nothing is done where DIR already holds what pyproject.toml and constraints.txt ask for.
 # One at a time for one DIR: a second call waits for the first and then finds the work done.
@@ -10,7 +11,7 @@ set -euo pipefail
 say() { echo "venv: $*"; }
 die() { echo "venv: $*" >&2; exit 1; }
 
-[[ $# == 2 && $2 =~ ^(run|dev|service)$ ]] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 64; }
+[[ $# == 2 && $2 =~ ^(run|dev|bench|service)$ ]] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 64; }
 SOURCE=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$(dirname "$1")"
 DIR=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
@@ -55,7 +56,7 @@ compile() { "$DIR/bin/python" -m compileall -q -j 0 "$DIR"/lib/python3*/site-pac
 WANTED=$(wanted | sha256sum | cut -d" " -f1)
 exec 9<"$(dirname "$DIR")"
 flock 9
-if holds "$KIND" || { [[ $KIND == run ]] && holds dev; }; then exit 0; fi
+if holds "$KIND" || { [[ $KIND == run ]] && holds dev; } || { [[ $KIND != service ]] && holds bench; }; then exit 0; fi
 
 started=$SECONDS
 if ! "$DIR/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
@@ -73,6 +74,7 @@ install -c "$SOURCE/constraints.txt" "$torch"
 case $KIND in
   run) say "the other packages"; install -c "$SOURCE/constraints.txt" -e "$SOURCE" ;;
   dev) say "the other packages, and those of the tests"; install -c "$SOURCE/constraints.txt" -e "$SOURCE[dev]" ;;
+  bench) say "the other packages, and those of tests and benchmarks"; install -c "$SOURCE/constraints.txt" -e "$SOURCE[dev,bench]" ;;
   service)
     say "the other packages, and quantum-clm by copy"
     # From a copy: setuptools would leave build/ in the tree, and take stale files out of it next time.

@@ -5,6 +5,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterable
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from packaging.requirements import Requirement
 PROJECT = Path(__file__).parents[2]
 ACCELERATOR = ("nvidia-", "cuda-", "triton")
 """Libraries that only some builds of torch ask for, each in the one version that it names itself."""
+BENCH = find_spec("transformers") is not None
+"""Whether the extra `bench` is here: `make bench` installs it, `make test` does not need it."""
+SECTIONS_OF_BENCH = ("# -- direct, for benchmarks --", "# -- of transformers --")
 
 
 def _name(text: str) -> str:
@@ -20,15 +24,17 @@ def _name(text: str) -> str:
 
 
 def _pins() -> dict[str, str]:
-    lines = (PROJECT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    pins = [line.partition("#")[0].strip() for line in lines]
+    sections = (PROJECT / "constraints.txt").read_text(encoding="utf-8").split("\n\n")
+    here = [section for section in sections if BENCH or not section.startswith(SECTIONS_OF_BENCH)]
+    pins = [line.partition("#")[0].strip() for section in here for line in section.splitlines()]
     return {_name(pin.partition("==")[0]): pin.partition("==")[2] for pin in pins if pin}
 
 
 def _direct() -> list[Requirement]:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"].values()
-    return [Requirement(text) for text in [*project["dependencies"], *(t for texts in extras for t in texts)]]
+    extras = project["optional-dependencies"].items()
+    optional = [text for name, texts in extras if BENCH or name != "bench" for text in texts]
+    return [Requirement(text) for text in [*project["dependencies"], *optional]]
 
 
 def _needed(roots: Iterable[Requirement]) -> set[str]:
