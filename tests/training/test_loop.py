@@ -26,6 +26,8 @@ LENGTH = 4
 class Linear(nn.Module):
     """The smallest network with the contract of an architecture: epochs take milliseconds."""
 
+    straight_units = slice(-2, None)
+
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(LENGTH * 2, 1)
@@ -33,6 +35,10 @@ class Linear(nn.Module):
     def forward(self, x_BLC: Tensor) -> Tensor:
         logit_B: Tensor = self.layer(x_BLC.flatten(1)).squeeze(-1)
         return logit_B
+
+    def begin_straight(self, weight_C: Tensor) -> None:
+        with torch.no_grad():
+            self.layer.weight[0, self.straight_units] = weight_C
 
 
 def world(*, flipped: bool = False) -> tuple[Windows, Part, Part]:
