@@ -11,5 +11,7 @@ def test_the_service_interrupts_nobody_and_is_not_starved() -> None:
     assert "CPUSchedulingPolicy=batch" in lines
     assert not [line for line in lines if line.startswith("Nice=")]
     (weight,) = (int(line.partition("=")[2]) for line in lines if line.startswith("CPUWeight="))
-    assert 50 <= weight < 100  # an engine's unit has 100
+    assert (
+        80 <= weight < 100
+    )  # an engine's unit has 100; with 50 two busy units slowed a training three times
     assert any("sched_setscheduler" in line for line in lines if line.startswith("SystemCallFilter="))
