@@ -28,7 +28,7 @@ class _Absent(ModuleType):
         return function
 
     def __getattr__(self, name: str) -> object:
-        if name.startswith("__"):  # inspect asks every module for its file: that is no question to a compiler
+        if name == "__file__":  # inspect asks every module for it: that is no question to a compiler
             raise AttributeError(name)
         if sys.modules.get(_NAME) is self:
             del sys.modules[_NAME]

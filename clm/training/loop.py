@@ -13,6 +13,7 @@ from clm.clock import SystemClock
 from clm.domain.job import EpochReport, TrainingSpec
 from clm.errors import TrainingError
 from clm.evaluation.metrics import auroc, log_loss_rows
+from clm.models.straight import BeginsStraight
 from clm.training.calibrate import Calibration, fit_calibration
 from clm.training.checkpoint import Checkpoint
 from clm.training.loss import class_weights, prior_shift, spread_term, weighted_loss
@@ -87,7 +88,8 @@ def fit(
     )
 
     stopped_because = f"all {spec.epochs} epochs are done"
-    first = 0 if spec.start == "logistic" else 1
+    # Where there is no straight path it began anywhere, and a lucky start must not be kept.
+    first = 0 if spec.start == "logistic" and isinstance(model, BeginsStraight) else 1
     for epoch in range(story.last_epoch + 1 if story.reports else first, spec.epochs + 1):
         if epoch - 1 - story.best_epoch >= spec.patience:
             stopped_because = (

@@ -53,7 +53,7 @@ class Story:
         """
         self.averaged += 1
         for name, tensor in state.items():
-            if name in self.average:
+            if name in self.average and tensor.is_floating_point():  # a mask has no mean
                 self.average[name].lerp_(tensor, 1.0 / self.averaged)
             else:
                 self.average[name] = tensor.detach().clone()

@@ -95,6 +95,14 @@ def test_the_same_seed_twice_gives_the_same_file(trained: Trained, tmp_path: Pat
     assert again.result.file_sha256 == trained.result.file_sha256
 
 
+def test_its_last_weights_can_be_averaged(trained: Trained, tmp_path: Path) -> None:
+    """Its state holds a mask beside weights, and a mean of masks is none."""
+    spec = replace(trained.job.spec, epochs=4, patience=4, swa_from=0.4)
+    averaged = train(tmp_path, nine_features(), spec=spec)
+    assert [report.epoch for report in averaged.result.epochs] == [1, 2, 3, 4, 5]
+    assert averaged.result.notes["export_difference"] == 0.0
+
+
 def test_the_causes_of_a_rejection_can_be_measured(trained: Trained) -> None:
     """The child that measures builds the network of the file, with as many channels as it was trained on."""
     subject = Subject(job=trained.job, arrays=trained.arrays, epochs=trained.result.epochs)

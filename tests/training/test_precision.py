@@ -17,8 +17,8 @@ from tests.builders import training_spec
 from tests.training import jobs
 from tests.training.conftest import Trained, train
 
-TOLERANCE = 0.05
-"""Of P(WIN): two fp32 trainings that differ in their seed alone are further apart than that."""
+SHARE = 0.1
+"""Of the distance in P(WIN) between two fp32 trainings that differ in their seed alone."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_bf16_trains_nearly_the_same_network(both: dict[str, Trained], tmp_path:
     p_bf16, p_fp32 = (both[name].result.p_candidate_N for name in ("bf16", "fp32"))
     other_seed = training_spec(batch_size=32, epochs=2, dropout=0.0, precision="fp32", seed=8)
     p_other = train(tmp_path, both["fp32"].dataset, spec=other_seed).result.p_candidate_N
-    assert 0 < np.abs(p_bf16 - p_fp32).mean() < TOLERANCE < np.abs(p_other - p_fp32).mean()
+    assert 0 < np.abs(p_bf16 - p_fp32).mean() < SHARE * np.abs(p_other - p_fp32).mean()
 
 
 def test_the_served_file_is_judged_and_checked_in_fp32(both: dict[str, Trained]) -> None:
