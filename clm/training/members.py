@@ -113,7 +113,7 @@ def read_material(job: MembersJob) -> Material:
 
 def processes_at_once(wanted: int, threads: int, n_networks: int) -> int:
     """Return how many networks are trained at a time; of 0 wanted, as many as the cores we may use allow."""
-    at_once = wanted or len(os.sched_getaffinity(0)) // threads
+    at_once = wanted or len(os.sched_getaffinity(0)) // max(1, threads)
     return max(1, min(at_once, n_networks))
 
 
