@@ -40,9 +40,10 @@ from clm.models.patchtst_mix import MixConfig, PatchTSTMix
 from clm.settings.derived import Settings
 from clm.store.samples import SqliteSampleSource
 from clm.training.determinism import make_deterministic
-from clm.training.ensemble import fit_candidate
 from clm.training.logistic import fit_logistic
+from clm.training.loop import fit
 from clm.training.predict import logits, p_win
+from clm.training.start import begin
 from clm.training.windows import part_of, scaled_windows
 
 ROUNDS = 200
@@ -83,7 +84,7 @@ def ablations() -> dict[str, Way]:
         "weight decay 0.1": {"weight_decay": 0.1},
         "batch 256": {"batch_size": 256},
         "16 epochs": {"epochs": 16},
-        "weights averaged": {"swa_share": 0.5},
+        "weights averaged": {"swa_from": 0.5},
     }
     switches = {
         "no last step": {"last_step": False},
@@ -141,20 +142,15 @@ def figures(arrays: TrainingArrays, p_validation_N: np.ndarray, p_test_N: np.nda
     }
 
 
-def train(way: Way, arrays: TrainingArrays, spec: TrainingSpec) -> dict[str, float]:
+def trained(way: Way, arrays: TrainingArrays, spec: TrainingSpec) -> dict[str, float]:
     """Train once and return the figures of the calibrated network, and seconds of the processor."""
     chosen = way.architecture.sized(arrays.features_RC.shape[1])
     make_deterministic(spec.seed, spec.threads)
     windows = scaled_windows(arrays, n_channels=chosen.n_features, context_length=chosen.context_length)
     began = time.process_time()
-    model, fitted = fit_candidate(
-        chosen,
-        windows,
-        part_of(arrays, arrays.train),
-        part_of(arrays, arrays.validation),
-        spec,
-        lambda _: None,
-    )
+    train = part_of(arrays, arrays.train)
+    model = begin(chosen, windows, train, spec)
+    fitted = fit(model, windows, train, part_of(arrays, arrays.validation), spec, lambda _: None)
     seconds = time.process_time() - began
     model.load_state_dict(fitted.state)
     calibration = fitted.calibration
@@ -206,7 +202,9 @@ def measure(
     for name, found in report.items():
         say(told(name, found, line))
     for name, way in chosen.items():
-        runs = [train(way, arrays, replace(spec, seed=seed, **way.settings)) for seed in range(1, seeds + 1)]
+        runs = [
+            trained(way, arrays, replace(spec, seed=seed, **way.settings)) for seed in range(1, seeds + 1)
+        ]
         means: dict[str, object] = {key: statistics.fmean(run[key] for run in runs) for key in runs[0]}
         report[name] = {**means, "seeds": runs}
         say(told(name, means, line))

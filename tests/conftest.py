@@ -1,7 +1,7 @@
 """What tests may need, and the rule that CI must have it.
 
 A test that needs root, a server, namespaces or the stores of market candles carries a marker and is
-skipped with a reason where that is missing; with CI=true such a skip fails the run.
+skipped with a reason where that is missing; with CI=true such a skip fails the run, but for a GPU.
 """
 
 import gzip
@@ -29,8 +29,12 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "needs_redis": (lambda: shutil.which("redis-server") is not None, "redis-server is not installed"),
     "needs_systemd_ns": (_can_boot_systemd, "needs root, systemd and unshare"),
     "needs_loop": (_can_lose_power, "needs root, loop devices and mkfs.ext4"),
+    "needs_cuda": (Path("/dev/nvidiactl").exists, "there is no NVIDIA GPU"),
     "needs_shared_data": (SHARED_DATA.is_dir, "the stores of market candles are not here"),
 }
+
+OPTIONAL = ("needs_cuda",)
+"""What even CI need not have: the service runs on a server without it."""
 
 LONG = ("slow", "needs_systemd_ns")
 """Marks of tests that should not be the last to begin."""
@@ -51,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Remember what was skipped."""
-    if report.skipped and not hasattr(report, "wasxfail"):
+    if report.skipped and not hasattr(report, "wasxfail") and not set(OPTIONAL) & set(report.keywords):
         _skipped.append(report.nodeid)
 
 

@@ -45,6 +45,7 @@ class ChildExit(IntEnum):
     JOB_UNREADABLE = 93
     ARCHITECTURE_UNKNOWN = 94
     ORPHANED = 95
+    DEVICE_ABSENT = 96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,8 @@ class TrainingArrays:
     held_NK: Floats
     folds: tuple[tuple[Ints, Ints], ...] = ()
     """Training and test windows of each fold that walks forward, oldest first; the last one is the split."""
+    fingerprint: str = ""
+    """Of the data set."""
 
     @property
     def name_N(self) -> Ints:
@@ -143,6 +146,9 @@ def read_job(directory: Path) -> tuple[TrainingJob, TrainingArrays]:
             feature_names=tuple(document["feature_names"]),
             champion=parse_champion(champion) if champion else None,
             timeout_s=document["timeout_s"],
+            cpu_s=document["cpu_s"],
+            memory_mb=document["memory_mb"],
+            checkpoints=Path(document["checkpoints"]) if document["checkpoints"] else None,
         )
         stored = read_arrays(directory / DATASET)
         arrays = TrainingArrays(
@@ -156,6 +162,7 @@ def read_job(directory: Path) -> tuple[TrainingJob, TrainingArrays]:
             held_K=stored["held_K"],
             held_NK=stored["held_NK"],
             folds=_folds(stored["fold_windows"], stored["fold_sizes"]),
+            fingerprint=document["data_fingerprint"],
         )
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise TrainingError(
@@ -205,6 +212,20 @@ def parse_champion(document: Mapping[str, object]) -> ChampionRef:
 def epoch_line(report: EpochReport) -> bytes:
     """Return one line of progress.jsonl; NaN is written as null."""
     return orjson.dumps(asdict(report)) + b"\n"
+
+
+def resumed_line(epoch: int) -> bytes:
+    """Return the line of progress.jsonl which says that the training goes on behind this epoch."""
+    return orjson.dumps({"resumed_after": epoch}) + b"\n"
+
+
+def parse_resumed(document: Mapping[str, object]) -> int | None:
+    """Return the epoch behind which a training goes on; None where the line tells of something else.
+
+    Raises:
+        TypeError: it is no number.
+    """
+    return _whole(document["resumed_after"]) if "resumed_after" in document else None
 
 
 def parse_epoch(document: Mapping[str, object]) -> EpochReport:

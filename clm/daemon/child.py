@@ -11,6 +11,12 @@ from typing import BinaryIO
 from clm.ports import Clock
 
 _POLL_S = 0.02
+SPINS = "100000"
+"""How often a thread that waits for another looks before it sleeps (benchmarks/neighbours.py).
+
+One that spins as long as libgomp likes holds the core that the other waits for; one that sleeps at once is
+woken too late on a virtual machine, alone several times slower.
+"""
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 
@@ -62,6 +68,18 @@ class Child:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
+
+
+def threads_environment(threads: int) -> dict[str, str]:
+    """Return what sets the thread count of a child before its libraries are there; 0 leaves it to them.
+
+    They read it once, when they are loaded: too late for the child to set.
+    """
+    waiting = {"GOMP_SPINCOUNT": SPINS}
+    if threads == 0:
+        return waiting
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    return {**dict.fromkeys(names, str(threads)), **(waiting if threads > 1 else {})}
 
 
 def cgroup_oom_kills() -> int | None:

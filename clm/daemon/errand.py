@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import clm
-from clm.daemon.child import Child
+from clm.daemon.child import Child, threads_environment
 from clm.errors import Interrupted
 from clm.ports import Clock, StopSignal
 
@@ -39,7 +39,6 @@ def send(
     """
     name = errand.module.rpartition(".")[2]
     words = errand.directory / f"{name}.err"
-    threads = str(errand.threads)
     try:
         with (errand.directory / f"{name}.out").open("wb") as stdout, words.open("wb") as stderr:
             child = Child(
@@ -47,9 +46,7 @@ def send(
                 environment={
                     **environment,
                     "PYTHONPATH": str(Path(clm.__file__).parents[1]),
-                    "OMP_NUM_THREADS": threads,
-                    "MKL_NUM_THREADS": threads,
-                    "OPENBLAS_NUM_THREADS": threads,
+                    **threads_environment(max(1, errand.threads)),
                 },
                 directory=errand.directory,
                 stdout=stdout,

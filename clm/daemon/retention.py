@@ -26,6 +26,8 @@ log = structlog.get_logger()
 
 NEWEST_KEPT = 20
 """Registered models and runs that stay whatever their age, while there is room."""
+CHECKPOINT_DAYS = 3.0
+"""An interrupted task goes on within the hour; by then there are other samples, and another training."""
 EVENTS_KEPT = 1000
 """Published events that stay whatever their age."""
 _RUN = re.compile(r"p07_(\d{8}_\d{6})_[0-9a-f]{8}")
@@ -50,6 +52,7 @@ class Retention:
         *,
         models_dir: Path,
         runs_dir: Path,
+        checkpoints_dir: Path,
         registry: DirectoryRegistry,
         env_file: EnvFile,
         key: str,
@@ -63,6 +66,7 @@ class Retention:
     ) -> None:
         self._models_dir = models_dir
         self._runs_dir = runs_dir
+        self._checkpoints_dir = checkpoints_dir
         self._registry = registry
         self._env_file = env_file
         self._key = key
@@ -103,6 +107,7 @@ class Retention:
             self._registry.remove,
         )
         gone += self._remove("run", self._runs(), runs_kept, self._policy.run_days, self._remove_run)
+        gone += self._remove_checkpoints()
         before = self._clock.now() - timedelta(days=self._policy.event_days)
         if events := self._outbox.forget(before, keep=EVENTS_KEPT):
             gone.append(f"{events} published events")
@@ -195,6 +200,22 @@ class Retention:
 
     def _remove_run(self, run_id: str) -> None:
         remove_directory(self._runs_dir / run_id)
+
+    def _remove_checkpoints(self) -> list[str]:
+        """Remove what no training went on from for days; above the disk's mark all of it."""
+        if not self._checkpoints_dir.is_dir():
+            return []
+        sweep_temporaries(self._checkpoints_dir)
+        gone = []
+        for path in sorted(self._checkpoints_dir.iterdir()):
+            try:
+                made = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+                if self._age_days(made) > CHECKPOINT_DAYS or self._is_over_the_mark():
+                    remove_durably(path)
+                    gone.append(f"checkpoint {path.name}")
+            except (ArtefactError, OSError) as error:
+                log.warning("retention.failed", what="checkpoint", name=path.name, error=str(error))
+        return gone
 
     def _age_days(self, made: datetime) -> float:
         return (self._clock.now() - made).total_seconds() / 86400

@@ -4,15 +4,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 
 import clm
-from clm.artefacts.job_files import PROGRESS, STDERR, STDOUT, ChildExit, parse_epoch, write_job
+from clm.artefacts.job_files import PROGRESS, STDERR, STDOUT, ChildExit, parse_epoch, parse_resumed, write_job
 from clm.artefacts.result_files import read_result
 from clm.clock import SystemClock
-from clm.daemon.child import Child, cgroup_oom_kills
+from clm.daemon.child import Child, cgroup_oom_kills, threads_environment
+from clm.daemon.memory import require_room
 from clm.data.dataset import Dataset
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.errors import Interrupted, TrainingError
@@ -37,19 +39,27 @@ class SubprocessTrainer:
         grace_s: float = 10.0,
         poll_s: float = 0.2,
         silence_s: float = 900.0,
+        cpu_s: float = 0.0,
+        memory_mb: int = 0,
+        checkpoints: Path | None = None,
         clock: Clock | None = None,
         oom_kills: Callable[[], int | None] = cgroup_oom_kills,
     ) -> None:
         """Keep what is needed to start children.
 
         `silence_s` is how long a child may go without a finished epoch; `grace_s` what lies between
-        SIGTERM and SIGKILL; `environment` what children inherit beside the thread counts.
+        SIGTERM and SIGKILL; `environment` what children inherit beside the thread counts; `cpu_s` and
+        `memory_mb` what one may take of the machine, 0 for no limit; `checkpoints` where a training that
+        was ended before its time is kept, so that the next one of the same kind goes on there.
         """
         self._python = python or Path(sys.executable)
         self._environment = dict(environment or {"PATH": os.defpath})
         self._grace_s = grace_s
         self._poll_s = poll_s
         self._silence_s = silence_s
+        self._cpu_s = cpu_s
+        self._memory_mb = memory_mb
+        self._checkpoints = checkpoints
         self._clock = clock or SystemClock()
         self._oom_kills = oom_kills
 
@@ -63,11 +73,13 @@ class SubprocessTrainer:
         """Train and return the checked result; the child is gone whichever way this ends.
 
         Raises:
-            TrainingError: CHILD_KILLED, CHILD_OOM, CHILD_TIMEOUT, CHILD_FAILED, NAN_LOSS, EXPORT_MISMATCH,
-                RESULT_INVALID.
+            TrainingError: MEMORY_BUDGET, CHILD_KILLED, CHILD_OOM, CHILD_TIMEOUT, CHILD_FAILED, NAN_LOSS,
+                EXPORT_MISMATCH, DEVICE_ABSENT, RESULT_INVALID.
             ArtefactError: the job's files cannot be written.
             Interrupted: `stop` was set.
         """
+        job = replace(job, cpu_s=self._cpu_s, memory_mb=self._memory_mb, checkpoints=self._checkpoints)
+        require_room(job, dataset)
         write_job(job, dataset)
         watch = _Watch(job, on_epoch)
         oom_kills_before = self._oom_kills()
@@ -87,13 +99,12 @@ class SubprocessTrainer:
     def _start(self, job: TrainingJob) -> Child:
         # The parent's pid lets the child notice that it was orphaned before it could tie itself to us.
         command = [str(self._python), "-P", "-m", "clm.training.worker", str(job.directory), str(os.getpid())]
-        threads = str(job.spec.threads)
         environment = {
             **self._environment,
+            **threads_environment(job.spec.threads),
             "PYTHONPATH": str(Path(clm.__file__).parents[1]),
-            "OMP_NUM_THREADS": threads,  # read once, when torch is imported: too late for the child to set
-            "MKL_NUM_THREADS": threads,
-            "OPENBLAS_NUM_THREADS": threads,
+            # Without it a GPU's products need not come out the same twice; a CPU does not read it.
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         }
         try:
             with (job.directory / STDOUT).open("wb") as stdout, (job.directory / STDERR).open("wb") as stderr:
@@ -139,13 +150,20 @@ class _Watch:
         news = False
         for line in self._new_lines():
             try:
-                report = parse_epoch(orjson.loads(line))
+                document = orjson.loads(line)
+                resumed = parse_resumed(document)
+                report = parse_epoch(document) if resumed is None else None
             except (ValueError, KeyError, TypeError) as exc:
                 raise TrainingError(
                     "RESULT_INVALID",
                     f"training {self.job.run_id} wrote progress that is no report of an epoch: {line[:80]!r}",
                 ) from exc
-            self._epoch, self._network, news = report.epoch, report.network, True
+            news = True
+            if report is None:
+                # Those epochs were told when they were trained.
+                self._epoch = resumed or 0
+                continue
+            self._epoch, self._network = report.epoch, report.network
             self._on_epoch(report)
         return news
 
@@ -190,6 +208,9 @@ def _failure(code: int, watch: _Watch, *, oom_killed: bool) -> TrainingError:
         return TrainingError("CHILD_FAILED", f"{training} failed with exit code {code} {where}: {last_words}")
     number = signal.Signals(-code)
     name = f"{number.name} (signal {-code})"
+    if number is signal.SIGXCPU:
+        limit = f"after {watch.job.cpu_s:g} s of processor time"
+        return _timeout(watch, limit, "raise CLM_TRAIN_CPU_S or lower CLM_EPOCHS")
     if number in _CRASHES:
         return TrainingError("CHILD_FAILED", f"{training} crashed by {name} {where}: {last_words}")
     if number is signal.SIGKILL and oom_killed:

@@ -120,6 +120,9 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
             python=settings.python or Path(sys.executable),
             environment=inherited_environment(),
             grace_s=settings.stop_grace_s,
+            cpu_s=settings.train_cpu_s,
+            memory_mb=settings.train_memory_mb,
+            checkpoints=settings.checkpoints_dir,
         ),
         registry=registry,
         promoter=promoter,
@@ -155,6 +158,7 @@ def retention_of(
     return Retention(
         models_dir=settings.models_dir,
         runs_dir=settings.runs_dir,
+        checkpoints_dir=settings.checkpoints_dir,
         registry=registry,
         env_file=EnvFile(settings.engine_env_file),
         key=MODEL_KEY,

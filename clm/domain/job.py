@@ -27,6 +27,7 @@ class TrainingSpec:
     """Epochs without a better validation log loss before training stops."""
     seed: int
     threads: int
+    """0 measures at the start which count is faster."""
     scaling: str = "standard"
     """`standard`, `robust` (median and quartiles) or `none`."""
     spread_weight: float = 0.0
@@ -35,6 +36,10 @@ class TrainingSpec:
     """`logistic`: the network begins as the regression on the last step; `random`: anywhere."""
     ensemble: int = 1
     """Networks whose averaged answer is taught to the one that is served."""
+    swa_from: float = 1.0
+    """Share of the epochs after which their weights are averaged; 1 for none."""
+    device: str = "cpu"
+    """`cpu`, `cuda`, or `auto`, which takes a GPU where there is one."""
     processes: int = 1
     """Of an ensemble, trained at a time; 0: as many as the cores allow. It changes no weight."""
     precision: str = "auto"
@@ -67,6 +72,12 @@ class TrainingJob:
     feature_names: tuple[str, ...]
     champion: ChampionRef | None
     timeout_s: float
+    cpu_s: float = 0.0
+    """Processor seconds after which the system ends the child; 0 for no limit."""
+    memory_mb: int = 0
+    """Megabytes of memory that the child may take; 0 for no limit."""
+    checkpoints: Path | None = None
+    """Where an interrupted training is kept; None where it need not go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ class MixConfig:
     """A patch holds the steps of all channels; off, each channel is a series of its own (PatchTST)."""
     last_step: bool = True
     """The newest step goes to the logit directly: what a logistic regression sees."""
-    last_step_hidden: int = 0
+    last_step_hidden: int = 128
     """Units of a ReLU layer on the newest step beside it; 0 for none."""
     static_token: bool = True
     """One more token holds the mean of each channel over the window."""

@@ -109,8 +109,8 @@ class Trainer(Protocol):
         """Train and return the checked result.
 
         Raises:
-            TrainingError: CHILD_KILLED, CHILD_OOM, CHILD_TIMEOUT, CHILD_FAILED, NAN_LOSS, EXPORT_MISMATCH,
-                JOB_UNREADABLE, ARCHITECTURE_UNKNOWN, RESULT_INVALID.
+            TrainingError: MEMORY_BUDGET, CHILD_KILLED, CHILD_OOM, CHILD_TIMEOUT, CHILD_FAILED, NAN_LOSS,
+                EXPORT_MISMATCH, JOB_UNREADABLE, ARCHITECTURE_UNKNOWN, DEVICE_ABSENT, RESULT_INVALID.
             Interrupted: `stop` was set; the child is gone.
         """
         ...

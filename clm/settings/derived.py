@@ -34,6 +34,11 @@ class Settings(Fields):
         return self.state_dir / "tuning.db"
 
     @property
+    def checkpoints_dir(self) -> Path:
+        """Trainings that were interrupted; may be removed while nothing is trained."""
+        return self.state_dir / "checkpoints"
+
+    @property
     def lock_file(self) -> Path:
         """Held by the one instance that works on this state directory."""
         return self.state_dir / "lock"
@@ -56,6 +61,8 @@ class Settings(Fields):
             spread_weight=self.spread_weight,
             start=self.start,
             ensemble=self.ensemble,
+            swa_from=self.swa_from,
+            device=self.device,
             processes=self.train_processes,
             precision=self.precision,
         )

@@ -119,12 +119,20 @@ class Fields(BaseSettings):
     """Matrix products while learning: `auto` takes bf16 where the processor has it (AMX, AVX512_BF16)."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     """Seed of everything random; the same seed and store give the same weights."""
-    train_threads: Annotated[int, Field(ge=1, le=256)] = 1
-    """Threads of the training child; one leaves the engine its core."""
+    swa_from: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the epochs after which weights are averaged and the rate stays; 1: no averaging."""
+    device: Literal["cpu", "auto", "cuda"] = "cpu"
+    """Where the child trains: `cpu`, `cuda`, or `auto`, a GPU where there is one (docs/training.md)."""
+    train_threads: Annotated[int, Field(ge=0, le=256)] = 1
+    """Threads of the training child; one leaves the engine its core; 0 measures if all cores are faster."""
     train_processes: Annotated[int, Field(ge=0, le=256)] = 0
     """Members of an ensemble that are trained at a time, a process each; 0: as many as cores allow."""
     train_timeout_s: Annotated[float, Field(ge=1, le=7 * 86400)] = 3600.0
-    """Wall time after which the child is ended."""
+    """Wall time after which the child is ended; it goes on from its last epoch at the next attempt."""
+    train_cpu_s: Annotated[float, Field(ge=0, le=7 * 86400)] = 1800.0
+    """Processor seconds, of all threads, after which the child is ended; 0 for no limit."""
+    train_memory_mb: Annotated[int, Field(ge=0, le=10_000_000)] = 2000
+    """Megabytes that the child may take; what needs more is refused before it starts; 0 for no limit."""
 
     # After a rejection
     diagnose_budget_s: Annotated[float, Field(ge=0, le=86400)] = 120.0

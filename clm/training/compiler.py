@@ -28,6 +28,8 @@ class _Absent(ModuleType):
         return function
 
     def __getattr__(self, name: str) -> object:
+        if name == "__file__":  # inspect asks every module for it: that is no question to a compiler
+            raise AttributeError(name)
         if sys.modules.get(_NAME) is self:
             del sys.modules[_NAME]
             torch._dynamo = importlib.import_module(_NAME)

@@ -15,6 +15,7 @@ from torch import nn
 from clm.artefacts.member_files import MembersJob
 from clm.domain.job import EpochReport, TrainingSpec
 from clm.models.catalogue import Architecture
+from clm.training.checkpoint import Checkpoint, Checkpoints
 from clm.training.loop import Fit, fit
 from clm.training.members import Material, train_members
 from clm.training.start import begin
@@ -29,22 +30,31 @@ def fit_candidate(
     spec: TrainingSpec,
     on_epoch: Callable[[EpochReport], None],
     directory: Path,
+    checkpoints: Checkpoints | None = None,
 ) -> tuple[nn.Module, Fit]:
     """Return a network and its fit; of an ensemble, the one that learnt the average of all.
 
     The average is of calibrated probabilities, taken on training windows alone: the pupil's validation labels
     stay what they are, and choose its epoch as for any other network. `directory` holds the job that windows
-    and parts were made of: the processes that train members beside this one read it.
+    and parts were made of: the processes that train members beside this one read it. Each network has a
+    checkpoint of its own.
 
     Raises:
         TrainingError: NAN_LOSS.
         ArtefactError: the members' files cannot be written.
     """
+
+    def kept(name: str) -> Checkpoint | None:
+        return checkpoints.of(name) if checkpoints else None
+
     if spec.ensemble == 1:
         model = begin(architecture, windows, train, spec)
-        return model, fit(model, windows, train, validation, spec, on_epoch)
+        return model, fit(model, windows, train, validation, spec, on_epoch, kept("network"))
     material = Material(
-        architecture=architecture, windows=windows, parts={"train": train, "validation": validation}
+        architecture=architecture,
+        windows=windows,
+        parts={"train": train, "validation": validation},
+        checkpoints=checkpoints,
     )
     with TemporaryDirectory(prefix="members-", dir=directory) as place:
         members = MembersJob(
@@ -56,9 +66,10 @@ def fit_candidate(
         )
         said = train_members(members, material, on_epoch)
     total_N = np.sum([p_by_part["train"] for p_by_part in said], axis=0)
-    taught = Part(row_N=train.row_N, label_N=torch.from_numpy((total_N / spec.ensemble).astype(np.float32)))
+    taught_N = torch.from_numpy((total_N / spec.ensemble).astype(np.float32))
+    taught = Part(row_N=train.row_N, label_N=taught_N.to(train.row_N.device))
     # What the teachers say is on the scale of the base rate and soft already.
     plain = replace(spec, class_weights=False, label_smoothing=0.0)
     torch.manual_seed(spec.seed)
     pupil = begin(architecture, windows, train, spec)
-    return pupil, fit(pupil, windows, taught, validation, plain, on_epoch)
+    return pupil, fit(pupil, windows, taught, validation, plain, on_epoch, kept("pupil"))

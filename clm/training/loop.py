@@ -2,8 +2,8 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,16 +13,25 @@ from clm.clock import SystemClock
 from clm.domain.job import EpochReport, TrainingSpec
 from clm.errors import TrainingError
 from clm.evaluation.metrics import auroc, log_loss_rows
-from clm.training.calibrate import IDENTITY, Calibration, fit_calibration
+from clm.models.straight import BeginsStraight
+from clm.training.calibrate import Calibration, fit_calibration
+from clm.training.checkpoint import Checkpoint
 from clm.training.loss import class_weights, prior_shift, spread_term, weighted_loss
 from clm.training.precision import products
 from clm.training.predict import logits, p_win
+from clm.training.standing import Queue, Standing, Story
 from clm.training.windows import Part, Windows
 
 EPOCH_WINDOWS = 8192
 """Windows of an epoch at most, so that a training takes minutes however large the store.
 
 Windows overlap in all steps but one: those of a large store say little new each.
+"""
+VALIDATION_WINDOWS = 16_384
+"""Validation windows that choose the epoch and calibrate it, at most, evenly spread over the part.
+
+All of them would make an epoch of a large store as long as the store: at a million samples nine tenths of it.
+Two epochs are told apart by what they say of the same windows, and slope and intercept are two numbers.
 """
 MAX_GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.1
@@ -36,6 +45,7 @@ class Fit:
     """The best epoch's weights with their calibration, and the story of all epochs."""
 
     state: Mapping[str, Tensor]
+    """On the CPU, wherever it was trained."""
     calibration: Calibration
     best_epoch: int
     stopped_because: str
@@ -49,70 +59,119 @@ def fit(
     validation: Part,
     spec: TrainingSpec,
     on_epoch: Callable[[EpochReport], None],
+    checkpoint: Checkpoint | None = None,
 ) -> Fit:
     """Train until the epochs or the patience are used up and return the epoch of least validation log loss.
 
     A network that began as a regression is judged before its first step, too: as epoch 0, without a loss.
 
     The validation figures are those of the calibrated network, as it would be served: class weights and
-    smoothing move the raw log loss by more than what separates two epochs.
+    smoothing move the raw log loss by more than what separates two epochs. The network is moved to where the
+    training windows are. With a checkpoint it goes on where an earlier fit stood, to the same bits; an epoch
+    that was told is kept.
 
     Raises:
         TrainingError: NAN_LOSS, at the first loss that is not finite.
     """
     clock = SystemClock()
-    shuffle = torch.Generator().manual_seed(spec.seed)
-    optimizer = torch.optim.AdamW(_groups(model, spec.weight_decay), lr=spec.learning_rate, fused=True)
-    n_windows = min(len(train.row_N), EPOCH_WINDOWS)
-    steps = spec.epochs * math.ceil(n_windows / spec.batch_size)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps))
+    standing = _at_the_start(model.to(train.row_N.device), train, spec)
+    if checkpoint and (document := checkpoint.load()):
+        standing.restore(document)
+        checkpoint.resumed(standing.story.last_epoch)
+    story = standing.story
     weights = class_weights(train.label_N) if spec.class_weights else (1.0, 1.0)
+    judge = _Judge(
+        windows=windows,
+        validation=validation.spread(VALIDATION_WINDOWS),
+        spec=spec,
+        prior=prior_shift(weights),
+    )
 
-    prior = prior_shift(weights)
-    label_N = validation.label_N.numpy().astype(np.int8)
-    reports: list[EpochReport] = []
-    best, state, calibration = math.inf, copy.deepcopy(model.state_dict()), IDENTITY
-    best_epoch, stopped_because = 0, f"all {spec.epochs} epochs are done"
-    epochs = _epochs(train, n_windows, shuffle)
-    for epoch in range(0 if spec.start == "logistic" else 1, spec.epochs + 1):
-        started, train_loss = clock.monotonic(), math.nan
-        if epoch:
-            train_loss = _train_epoch(
-                model, windows, train, next(epochs), spec, weights, optimizer, schedule, epoch
-            )
-        logit_N = logits(model, windows, validation.row_N)
-        _require_finite(float(logit_N.sum()), f"sum of the validation logits of epoch {epoch}")
-        fitted = fit_calibration(logit_N, label_N, spec.spread_weight, prior)
-        p_N = p_win(fitted.slope * logit_N + fitted.intercept)
-        log_loss = float(log_loss_rows(label_N, p_N).mean())
-        if better := log_loss < best:
-            # A deep copy: the tensors of state_dict() are the living weights and go on changing.
-            best, best_epoch, state = log_loss, epoch, copy.deepcopy(model.state_dict())
-            calibration = fitted
-        report = EpochReport(
-            epoch=epoch,
-            epochs=spec.epochs,
-            train_loss=train_loss,
-            validation_log_loss=log_loss,
-            validation_auroc=auroc(label_N, p_N),
-            validation_p_win_std=float(p_N.std()),
-            seconds=clock.monotonic() - started,
-            best=better,
-        )
-        reports.append(report)
-        on_epoch(report)
-        if epoch - best_epoch >= spec.patience and epoch < spec.epochs:
+    stopped_because = f"all {spec.epochs} epochs are done"
+    # Where there is no straight path it began anywhere, and a lucky start must not be kept.
+    first = 0 if spec.start == "logistic" and isinstance(model, BeginsStraight) else 1
+    for epoch in range(story.last_epoch + 1 if story.reports else first, spec.epochs + 1):
+        if epoch - 1 - story.best_epoch >= spec.patience:
             stopped_because = (
-                f"no better validation log loss for {spec.patience} epochs after epoch {best_epoch}"
+                f"no better validation log loss for {spec.patience} epochs after epoch {story.best_epoch}"
             )
             break
+        started, train_loss = clock.monotonic(), math.nan
+        if epoch:
+            index_N = standing.queue.next()
+            train_loss = _train_epoch(
+                model, windows, train, index_N, spec, weights, standing.optimizer, epoch
+            )
+        report = _judged(model, judge, story, epoch, train_loss)
+        if spec.swa_from < 1.0 and epoch > spec.swa_from * spec.epochs:
+            story.average_in(model.state_dict())
+        report = replace(report, seconds=clock.monotonic() - started)
+        story.reports.append(report)
+        if checkpoint:
+            checkpoint.save(standing.as_document())
+        on_epoch(report)
+    if story.averaged > 1:
+        story.reports.append(_average_judged(model, judge, story, clock))
+        on_epoch(story.reports[-1])
     return Fit(
-        state=state,
-        calibration=calibration,
-        best_epoch=best_epoch,
+        state={name: tensor.cpu() for name, tensor in story.state.items()},
+        calibration=story.calibration,
+        best_epoch=story.best_epoch,
         stopped_because=stopped_because,
-        epochs=tuple(reports),
+        epochs=tuple(story.reports),
     )
+
+
+def _at_the_start(model: nn.Module, train: Part, spec: TrainingSpec) -> Standing:
+    optimizer = torch.optim.AdamW(_groups(model, spec.weight_decay), lr=spec.learning_rate, fused=True)
+    n_windows = min(len(train.row_N), EPOCH_WINDOWS)
+    return Standing(
+        model=model,
+        optimizer=optimizer,
+        queue=Queue(len(train.row_N), n_windows, spec.seed),
+        story=Story(state=copy.deepcopy(model.state_dict())),
+        device=train.row_N.device,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judge:
+    """What an epoch is judged by."""
+
+    windows: Windows
+    validation: Part
+    spec: TrainingSpec
+    prior: float
+    """What class weights add to the log odds."""
+
+
+def _judged(model: nn.Module, judge: _Judge, story: Story, epoch: int, train_loss: float) -> EpochReport:
+    """Calibrate the network as it is, keep it where it is the best so far, and report; seconds are open."""
+    spec = judge.spec
+    label_N = judge.validation.label_N.cpu().numpy().astype(np.int8)
+    logit_N = logits(model, judge.windows, judge.validation.row_N)
+    _require_finite(float(logit_N.sum()), f"sum of the validation logits of epoch {epoch}")
+    fitted = fit_calibration(logit_N, label_N, spec.spread_weight, judge.prior)
+    p_N = p_win(fitted.slope * logit_N + fitted.intercept)
+    log_loss = float(log_loss_rows(label_N, p_N).mean())
+    return EpochReport(
+        epoch=epoch,
+        epochs=spec.epochs + (spec.swa_from < 1.0),
+        train_loss=train_loss,
+        validation_log_loss=log_loss,
+        validation_auroc=auroc(label_N, p_N),
+        validation_p_win_std=float(p_N.std()),
+        seconds=0.0,
+        best=story.judge(epoch, log_loss, fitted, model.state_dict()),
+    )
+
+
+def _average_judged(model: nn.Module, judge: _Judge, story: Story, clock: SystemClock) -> EpochReport:
+    """Judge the average of the last epochs' weights as one more epoch, in which nothing was trained."""
+    started = clock.monotonic()
+    model.load_state_dict(story.average)
+    report = _judged(model, judge, story, story.last_epoch + 1, math.nan)
+    return replace(report, seconds=clock.monotonic() - started)
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
@@ -130,16 +189,6 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
-def _epochs(train: Part, n_windows: int, shuffle: torch.Generator) -> Iterator[Tensor]:
-    """Yield the windows of epoch after epoch: each is seen once before any is seen again."""
-    waiting = torch.empty(0, dtype=torch.int64)
-    while True:
-        if len(waiting) < n_windows:
-            waiting = torch.cat([waiting, torch.randperm(len(train.row_N), generator=shuffle)])
-        yield waiting[:n_windows]
-        waiting = waiting[n_windows:]
-
-
 def _train_epoch(
     model: nn.Module,
     windows: Windows,
@@ -148,13 +197,14 @@ def _train_epoch(
     spec: TrainingSpec,
     weights: tuple[float, float],
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
     epoch: int,
 ) -> float:
     """Take one step a batch over the training windows named by `index_N` and return their mean loss."""
     model.train()
     batches = torch.split(index_N, spec.batch_size)
     loss_S = torch.zeros(len(batches), device=train.label_N.device)
+    before, steps = (epoch - 1) * len(batches), spec.epochs * len(batches)
+    held_at = math.ceil(spec.swa_from * steps)
     for step, index_B in enumerate(batches):
         x_BLC, label_B = windows.gather(train.row_N[index_B]), train.label_N[index_B]
         with products(spec.precision, x_BLC.device):
@@ -167,8 +217,9 @@ def _train_epoch(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+        for group in optimizer.param_groups:
+            group["lr"] = spec.learning_rate * learning_rate_factor(min(before + step, held_at), steps)
         optimizer.step()
-        schedule.step()
         if step % STEPS_A_CHECK == STEPS_A_CHECK - 1:
             _require_finite_steps(loss_S[: step + 1], epoch)
     _require_finite_steps(loss_S, epoch)

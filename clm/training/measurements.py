@@ -22,7 +22,7 @@ from clm.models.catalogue import Architecture, architecture
 from clm.training.activations import WINDOWS, activation_figures
 from clm.training.determinism import make_deterministic
 from clm.training.export import load_served
-from clm.training.loop import MAX_GRADIENT_NORM, fit
+from clm.training.loop import MAX_GRADIENT_NORM, VALIDATION_WINDOWS, fit
 from clm.training.predict import logits, p_win
 from clm.training.signal import MODELS
 from clm.training.windows import Windows, part_of, raw_windows, scaled_windows, scaler_of
@@ -74,10 +74,12 @@ class NotApplicable(Exception):
 def saved_file(subject: Subject) -> Mapping[str, float]:
     """Return the validation log loss of the file on the disk, and the one that chose its epoch."""
     model, windows = subject.served()
-    p_N = p_win(logits(model, windows, subject.validation_N))
+    arrays = subject.arrays
+    chosen_on = part_of(arrays, arrays.validation).spread(VALIDATION_WINDOWS)
+    p_N = p_win(logits(model, windows, chosen_on.row_N))
     return {
         "reported_log_loss": min(epoch.validation_log_loss for epoch in subject.epochs),
-        "file_log_loss": log_loss(subject.arrays.label_N[subject.arrays.validation], p_N),
+        "file_log_loss": log_loss(chosen_on.label_N.numpy().astype(np.int8), p_N),
     }
 
 

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> ChildExit:
     """Train members of the directory named first."""
     directory = Path(arguments[0])
     try:
-        # Not become_disposable: niceness and the score for memory came down from the parent.
+        # Not become_disposable: class, score for memory and limits came down from the parent.
         end_with(int(arguments[1]) if len(arguments) > 1 else None)
         job = read_members(directory)
         # After the tie to the parent: torch takes seconds in which the parent may die.

@@ -23,7 +23,9 @@ from clm.domain.job import EpochReport
 from clm.domain.sample import Floats
 from clm.errors import TrainingError
 from clm.models.catalogue import Architecture, architecture
+from clm.training.checkpoint import Checkpoints, checkpoints_of
 from clm.training.determinism import make_deterministic
+from clm.training.device import device_of
 from clm.training.loop import fit
 from clm.training.predict import logits, p_win
 from clm.training.process import end_as
@@ -42,6 +44,8 @@ class Material:
     windows: Windows
     parts: Mapping[str, Part]
     """By name; `train` and `validation`, and those whose P(WIN) is wanted."""
+    checkpoints: Checkpoints | None = None
+    """Where members that were interrupted go on; None where they need not."""
 
 
 def train_members(
@@ -96,16 +100,20 @@ def read_material(job: MembersJob) -> Material:
     of, arrays = read_job(job.data)
     learnt = replace(arrays, scaler=scaler_of(arrays, job.spec.scaling))
     chosen = architecture(job.spec.architecture).sized(len(of.feature_names))
+    device = device_of(job.spec.device)
+    windows = scaled_windows(learnt, n_channels=chosen.n_features, context_length=of.context_length)
+    names = {"train", "validation", *job.parts}
     return Material(
         architecture=chosen,
-        windows=scaled_windows(learnt, n_channels=chosen.n_features, context_length=of.context_length),
-        parts={name: part_of(arrays, getattr(arrays, name)) for name in {"train", "validation", *job.parts}},
+        windows=windows.to(device),
+        parts={name: part_of(arrays, getattr(arrays, name)).to(device) for name in names},
+        checkpoints=checkpoints_of(replace(of, spec=job.spec), arrays, lambda epoch: None),
     )
 
 
 def processes_at_once(wanted: int, threads: int, n_networks: int) -> int:
     """Return how many networks are trained at a time; of 0 wanted, as many as the cores we may use allow."""
-    at_once = wanted or len(os.sched_getaffinity(0)) // threads
+    at_once = wanted or len(os.sched_getaffinity(0)) // max(1, threads)
     return max(1, min(at_once, n_networks))
 
 
@@ -116,7 +124,8 @@ def _train(
     spec, parts = replace(job.spec, seed=job.seeds[number]), material.parts
     make_deterministic(spec.seed, spec.threads)
     model = begin(material.architecture, material.windows, parts["train"], spec)
-    fitted = fit(model, material.windows, parts["train"], parts["validation"], spec, tell)
+    kept = material.checkpoints.of(f"teacher-{number + 1}") if material.checkpoints else None
+    fitted = fit(model, material.windows, parts["train"], parts["validation"], spec, tell, kept)
     model.load_state_dict(fitted.state)
     slope, intercept = fitted.calibration.slope, fitted.calibration.intercept
     return {
@@ -134,7 +143,7 @@ def _tell(
 @contextmanager
 def _helpers(job: MembersJob, count: int) -> Iterator[Sequence[subprocess.Popen[bytes]]]:
     """Start so many processes that take members too, and end them whichever way this ends."""
-    # They inherit the threads of the mathematics, the niceness, the logs, and the process group, which
+    # They inherit the threads of the mathematics, class and limits, the logs, and the process group, which
     # whoever watches over this process ends as a whole.
     command = [sys.executable, "-P", "-m", "clm.training.member", str(job.directory), str(os.getpid())]
     helpers: list[subprocess.Popen[bytes]] = []

@@ -16,6 +16,10 @@ BATCH = 1024
 def logits(model: nn.Module, windows: Windows, row_N: Tensor) -> Floats:
     """Return one logit a window in float64; the network is left in evaluation mode."""
     model.eval()
+    # Made before: small answers kept between the batches' large freed blocks would hold all of these.
+    logit_N = np.empty(len(row_N))
     with torch.inference_mode():
-        parts = [model(windows.gather(row_B)).double() for row_B in torch.split(row_N, BATCH)]
-    return torch.cat(parts).numpy() if parts else np.empty(0)
+        for start in range(0, len(row_N), BATCH):
+            row_B = row_N[start : start + BATCH]
+            logit_N[start : start + BATCH] = model(windows.gather(row_B)).double().cpu().numpy()
+    return logit_N

@@ -1,4 +1,4 @@
-"""How the child behaves: it dies with its parent, goes first when memory is short, yields the CPU."""
+"""How the child behaves: it dies with its parent, goes first when memory is short, interrupts nobody."""
 
 import contextlib
 import ctypes
@@ -17,9 +17,9 @@ from clm.errors import TrainingError
 from clm.imports import hidden
 
 PR_SET_PDEATHSIG = 1
-NICENESS = 10
 TORCH_OUT_OF_MEMORY = "can't allocate memory"
 """How torch's CPU allocator words it, in a RuntimeError."""
+MORE_MEMORY = "raise CLM_TRAIN_MEMORY_MB and the unit's MemoryMax, or lower CLM_HISTORY_DAYS"
 OOM_SCORE_ADJ = 1000
 """The kernel's highest: under memory pressure the child goes before the daemon and the engine."""
 
@@ -34,9 +34,33 @@ def become_disposable(parent_pid: int | None) -> None:
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
+    # Not nicer than others: beside two busy neighbours that leaves a small share of a core, and the engine
+    # gains nothing by it. A batch task never interrupts another; that is what the engine needs.
     with contextlib.suppress(OSError):
-        os.nice(NICENESS)
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     end_with(parent_pid)
+
+
+def limit(*, cpu_s: float, memory_mb: int) -> None:
+    """Have the system end this process after so many processor seconds, and refuse it more memory.
+
+    0 is no limit. The processor limit comes as SIGXCPU, memory that is refused as MemoryError or in torch's
+    own words.
+    """
+    # A core file of a training is as large as its memory, on a disk that may be full.
+    _lower(resource.RLIMIT_CORE, 0)
+    if cpu_s:
+        _lower(resource.RLIMIT_CPU, max(1, round(cpu_s)))
+    if memory_mb:
+        # Data, not address space: the libraries map gigabytes that they never touch.
+        _lower(resource.RLIMIT_DATA, memory_mb * 1_000_000)
+
+
+def _lower(kind: int, wanted: int) -> None:
+    """Set the soft limit, unless a lower one is in force."""
+    soft, hard = resource.getrlimit(kind)
+    lowest = min((bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY), default=wanted)
+    resource.setrlimit(kind, (min(lowest, wanted), hard))
 
 
 def end_with(parent_pid: int | None) -> None:
@@ -98,12 +122,15 @@ def out_of_memory(error: Exception) -> str:
         refused = error.errno == errno.ENOMEM
     else:
         refused = isinstance(error, MemoryError) or TORCH_OUT_OF_MEMORY in str(error)
-    return f"out of memory ({memory_figures()})" if refused else ""
+    return f"out of memory ({memory_figures()}); {MORE_MEMORY}" if refused else ""
 
 
 def memory_figures() -> str:
     """Return how much memory this process took at most, and its limit, for a message."""
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    limit = "none" if soft == resource.RLIM_INFINITY else f"{soft / 2**20:.0f} MiB of address space"
-    return f"peak {peak_mib:.0f} MiB resident, limit {limit}"
+    limits = [
+        f"{soft / 2**20:.0f} MiB of {what}"
+        for kind, what in ((resource.RLIMIT_AS, "address space"), (resource.RLIMIT_DATA, "data"))
+        if (soft := resource.getrlimit(kind)[0]) != resource.RLIM_INFINITY
+    ]
+    return f"peak {peak_mib:.0f} MiB resident, limit {' and '.join(limits) or 'none'}"

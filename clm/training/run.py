@@ -17,7 +17,9 @@ from clm.models.scaling import linear_layer
 from clm.training import precision
 from clm.training.calibrate import fold_calibration
 from clm.training.champion import score_champion
+from clm.training.checkpoint import Checkpoints
 from clm.training.determinism import make_deterministic
+from clm.training.device import device_of
 from clm.training.ensemble import fit_candidate
 from clm.training.export import load_served, require_agreement, save_served, weights_hash
 from clm.training.logistic import score_logistic
@@ -27,18 +29,24 @@ from clm.training.windows import live_channels, part_of, raw_windows, scaled_win
 
 
 def train_job(
-    job: TrainingJob, arrays: TrainingArrays, on_epoch: Callable[[EpochReport], None]
+    job: TrainingJob,
+    arrays: TrainingArrays,
+    on_epoch: Callable[[EpochReport], None],
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingResult:
     """Train, calibrate, export, and predict the test rows with the file that was written.
 
+    Trained wherever CLM_DEVICE says; checked and predicted on the CPU, as the engine serves it.
+
     Raises:
-        TrainingError: ARCHITECTURE_UNKNOWN, JOB_UNREADABLE, NAN_LOSS, EXPORT_MISMATCH.
+        TrainingError: ARCHITECTURE_UNKNOWN, DEVICE_ABSENT, JOB_UNREADABLE, NAN_LOSS, EXPORT_MISMATCH.
         ArtefactError: the file cannot be written.
     """
     clock = SystemClock()
     started = clock.monotonic()
     chosen = architecture(job.spec.architecture).sized(len(job.feature_names))
     _require_fit(job, arrays, chosen)
+    device = device_of(job.spec.device)
     make_deterministic(job.spec.seed, job.spec.threads)
     learnt = replace(arrays, scaler=scaler_of(arrays, job.spec.scaling))
     scaled = scaled_windows(learnt, n_channels=chosen.n_features, context_length=job.context_length)
@@ -47,8 +55,17 @@ def train_job(
     validation, test_N = part_of(arrays, arrays.validation), _rows(arrays, arrays.test)
 
     train = part_of(arrays, arrays.train)
-    model, fitted = fit_candidate(chosen, scaled, train, validation, job.spec, on_epoch, job.directory)
-    model.load_state_dict(fitted.state)
+    model, fitted = fit_candidate(
+        chosen,
+        scaled.to(device),
+        train.to(device),
+        validation.to(device),
+        job.spec,
+        on_epoch,
+        job.directory,
+        checkpoints,
+    )
+    model.cpu().load_state_dict(fitted.state)
     fold_calibration(linear_layer(model, chosen.output_layer), fitted.calibration)
     p_trained_N = p_win(logits(model, scaled, test_N))
 
@@ -73,7 +90,11 @@ def train_job(
         p_champion_N=champion.p_N,
         champion_absent_because=champion.absent_because,
         p_validation_N=p_win(logits(served, raw, validation.row_N)),
-        notes=_notes(job, fitted, difference, [bool(live) for live in live_C]),
+        notes={
+            **_notes(job, fitted, difference, [bool(live) for live in live_C]),
+            "device": _named(device),
+            **({"checkpoints": checkpoints.remarks} if checkpoints and checkpoints.remarks else {}),
+        },
     )
 
 
@@ -94,9 +115,12 @@ def _rows(arrays: TrainingArrays, part: Ints) -> Tensor:
     return torch.from_numpy(arrays.name_N[part])
 
 
+def _named(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def _notes(job: TrainingJob, fitted: Fit, difference: float, live: list[bool]) -> dict[str, object]:
     return {
-        "device": "cpu",
         "threads": job.spec.threads,
         "precision": precision.told(job.spec.precision),
         "torch": torch.__version__,

@@ -17,6 +17,7 @@ from clm.models.straight import BeginsStraight
 from clm.training.loss import class_weights, prior_shift
 from clm.training.windows import Part, Windows
 
+CPU = torch.device("cpu")
 WINDOWS = 512
 """Windows that match the network's scale to the regression's: two numbers are fitted."""
 
@@ -28,6 +29,8 @@ def begin(architecture: Architecture, windows: Windows, train: Part, spec: Train
         # Here, for who begins elsewhere: scikit-learn takes a second of every process that trains.
         from clm.training.logistic import fit_logistic
 
+        # The network is drawn on the CPU, whatever trains it.
+        windows, train = windows.to(CPU), train.to(CPU)
         last_NC = windows.last_step(train.row_N)
         regression = fit_logistic(last_NC.numpy(), train.label_N.numpy() > 0.5)
         weight_C = torch.from_numpy(regression.coef_[0]).float()

@@ -129,9 +129,11 @@ def _try_one(
     best: list[float] = []
 
     def watch(report: EpochReport) -> None:
-        best.append(report.validation_log_loss - base)
-        trial.report(min(best), report.epoch)
-        if trial.should_prune() or late():
+        # A member of an ensemble is not what would be served: it decides nothing, it only takes time.
+        if not report.network:
+            best.append(report.validation_log_loss - base)
+            trial.report(min(best), report.epoch)
+        if late() or (not report.network and trial.should_prune()):
             raise optuna.TrialPruned
 
     state = TrialState.COMPLETE

@@ -3,7 +3,8 @@
 Shapes: R rows, B batch, L context_length, C channels of the architecture.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clm.artefacts.job_files import TrainingArrays
+from clm.data.association import spread
 from clm.data.scaling import Scaler, fit_robust, unscaled, varies
 from clm.domain.sample import Floats, Ints
 
@@ -29,6 +31,10 @@ class Windows:
         n_windows = max(len(self.values_RC) - length + 1, 0)
         all_NF = self.values_RC.as_strided((n_windows, length * n_channels), (n_channels, 1))
         return all_NF.index_select(0, row_B - (length - 1)).view(-1, length, n_channels)
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same windows on a device; batches are gathered there."""
+        return replace(self, values_RC=self.values_RC.to(device))
 
     def last_step(self, row_B: Tensor) -> Tensor:
         """Return the newest step of these windows, x_BC."""
@@ -50,6 +56,11 @@ class HeldWindows(Windows):
         x_BLC[:, :, self.held_K] = self.held_NK[row_B][:, None, :]
         return x_BLC
 
+    def to(self, device: torch.device) -> Self:
+        """Return the same windows on a device, with what they hold."""
+        held = {name: getattr(self, name).to(device) for name in ("values_RC", "end_N", "held_K", "held_NK")}
+        return replace(self, **held)
+
     def last_step(self, row_B: Tensor) -> Tensor:
         """Return the newest step of the windows of these numbers, x_BC."""
         x_BC = self.values_RC[self.end_N[row_B]]
@@ -64,6 +75,17 @@ class Part:
     row_N: Tensor
     label_N: Tensor
     """float32, 1 or 0."""
+
+    def to(self, device: torch.device) -> "Part":
+        """Return the same part on a device."""
+        return Part(row_N=self.row_N.to(device), label_N=self.label_N.to(device))
+
+    def spread(self, limit: int) -> "Part":
+        """Return at most `limit` of the windows, evenly spread over the part."""
+        if len(self.row_N) <= limit:
+            return self
+        kept_N = torch.from_numpy(spread(len(self.row_N), limit)).to(self.row_N.device)
+        return Part(row_N=self.row_N[kept_N], label_N=self.label_N[kept_N])
 
 
 def raw_windows(arrays: TrainingArrays, *, n_channels: int, context_length: int) -> Windows:

@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from clm.artefacts.job_files import PROGRESS, ChildExit, epoch_line, read_job
+from clm.artefacts.job_files import PROGRESS, ChildExit, epoch_line, read_job, resumed_line
 from clm.artefacts.result_files import write_result
-from clm.domain.job import EpochReport
 from clm.errors import TrainingError
-from clm.training.process import become_disposable, leave, loading, out_of_memory
+from clm.training.process import become_disposable, leave, limit, loading, out_of_memory
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -34,20 +33,30 @@ def main(arguments: Sequence[str]) -> ChildExit:
 def _train(directory: Path) -> None:
     # Imported here, after the tie to the parent: torch alone takes seconds in which the parent may die.
     with loading():
+        from clm.training.checkpoint import checkpoints_of
+        from clm.training.device import device_of
         from clm.training.figures import figures_of
         from clm.training.logistic import score_folds
         from clm.training.run import train_job
+        from clm.training.threads import with_threads
 
     job, arrays = read_job(directory)
+    # A GPU's driver maps more than any budget for this machine's own memory.
+    on_cpu = device_of(job.spec.device).type == "cpu"
+    limit(cpu_s=job.cpu_s, memory_mb=job.memory_mb if on_cpu else 0)
+    job, counted = with_threads(job)
     with (directory / PROGRESS).open("wb") as progress:
 
-        def tell(report: EpochReport) -> None:
-            progress.write(epoch_line(report))
+        def say(line: bytes) -> None:
+            progress.write(line)
             progress.flush()
 
-        result = train_job(job, arrays, tell)
-    notes = {**result.notes, "logistic_folds": score_folds(arrays)}
+        checkpoints = checkpoints_of(job, arrays, lambda epoch: say(resumed_line(epoch)))
+        result = train_job(job, arrays, lambda report: say(epoch_line(report)), checkpoints)
+    notes = {**result.notes, **counted, "logistic_folds": score_folds(arrays)}
     write_result(directory, replace(result, notes=notes, figures=figures_of(arrays, result)))
+    if checkpoints:
+        checkpoints.clear()
 
 
 def _end(code: ChildExit, message: str) -> ChildExit:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clm.artefacts.job_files import MODEL, PREDICTIONS, PROGRESS, RESULT, epoch_line
+from clm.artefacts.job_files import MODEL, PREDICTIONS, PROGRESS, RESULT, epoch_line, resumed_line
 from clm.daemon import child as child_module
 from clm.daemon.child import cgroup_oom_kills
 from clm.daemon.trainer import SubprocessTrainer
@@ -108,7 +108,7 @@ def train(
     epochs: int = 20,
     oom_kills: Callable[[], int | None] = lambda: None,
     spec: object = None,
-    **settings: float,
+    **settings: object,
 ) -> TrainingResult:
     trainer = SubprocessTrainer(
         python=python, oom_kills=oom_kills, **{"grace_s": 5.0, "poll_s": 0.05, **settings}
@@ -398,7 +398,122 @@ def test_e12_the_child_has_its_threads_set_before_torch_is_there(
         "OMP_NUM_THREADS",
         "MKL_NUM_THREADS",
         "OPENBLAS_NUM_THREADS",
+        "GOMP_SPINCOUNT",
+        "CUBLAS_WORKSPACE_CONFIG",
     }
+    # Threads that spin for ever were the slower the busier the neighbours, those that sleep at once alone.
+    assert names["GOMP_SPINCOUNT"] == "100000"
+
+
+def test_e12_a_count_that_is_to_be_measured_is_left_to_the_child(
+    tmp_path: Path, directory: Path, dataset: Dataset
+) -> None:
+    """OMP_NUM_THREADS=0 is no count, and 1 would hide the other cores from the measurement."""
+    with pytest.raises(TrainingError):
+        train(
+            directory,
+            dataset,
+            python=script(tmp_path, f"env > {tmp_path}/env; exit 3"),
+            spec=training_spec(threads=0),
+        )
+    assert "OMP_NUM_THREADS" not in (tmp_path / "env").read_text()
+
+
+def test_a_training_that_was_stopped_goes_on_where_it_stood(
+    tmp_path: Path, directory: Path, dataset: Dataset
+) -> None:
+    """An orderly stop, the next run in its own directory: the undisturbed file, no epoch told twice."""
+    spec = training_spec(batch_size=64, epochs=4, patience=4)
+    stop, first, second = threading.Event(), list[EpochReport](), list[EpochReport]()
+
+    def ask(report: EpochReport) -> None:
+        first.append(report)
+        if report.epoch == 2:
+            stop.set()
+
+    with pytest.raises(Interrupted):
+        train(directory, dataset, on_epoch=ask, stop=stop, spec=spec, checkpoints=tmp_path / "kept")
+    again = tmp_path / "again"
+    resumed = train(again, dataset, on_epoch=second.append, spec=spec, checkpoints=tmp_path / "kept")
+    told = [report.epoch for report in first + second]
+    assert told == sorted(set(told))
+    assert [report.epoch for report in resumed.epochs] == [1, 2, 3, 4]
+    assert resumed.notes["checkpoints"] == {"network": f"resumed after epoch {4 - len(second)}"}
+    assert list((tmp_path / "kept").iterdir()) == []
+    whole = train(tmp_path / "whole", dataset, spec=spec)
+    assert resumed.file_sha256 == whole.file_sha256
+
+
+def test_other_data_begin_anew(tmp_path: Path, directory: Path, dataset: Dataset) -> None:
+    """What was learnt from other rows has no place in this network; its checkpoint is left alone."""
+    spec, stop = training_spec(batch_size=64, epochs=3), threading.Event()
+    kept = tmp_path / "kept"
+    with pytest.raises(Interrupted):
+        train(directory, dataset, on_epoch=lambda _: stop.set(), stop=stop, spec=spec, checkpoints=kept)
+    other = jobs.dataset(seed=5)
+    result = train(tmp_path / "other", other, spec=training_spec(batch_size=64, epochs=1), checkpoints=kept)
+    assert "checkpoints" not in result.notes
+    assert len(list(kept.iterdir())) == 1
+
+
+def test_e1_a_resumed_child_that_is_killed_is_told_with_its_real_epoch(
+    tmp_path: Path, directory: Path, dataset: Dataset
+) -> None:
+    """Epochs of an earlier process are behind it, though nobody is told of them again."""
+    told: list[EpochReport] = []
+    body = f"echo '{resumed_line(7).decode().strip()}' > $4/{PROGRESS}; kill -9 $$"
+    with pytest.raises(TrainingError, match="after epoch 7 of 20"):
+        train(directory, dataset, python=script(tmp_path, body), on_epoch=told.append)
+    assert told == []
+
+
+def test_e4_a_child_that_used_up_its_processor_time_is_told_apart(directory: Path, dataset: Dataset) -> None:
+    """Wall time says nothing of work where neighbours take the cores: SIGXCPU is a limit, not a crash."""
+    with pytest.raises(
+        TrainingError, match=r"after 9 s of processor time, after epoch \d+ of 1000; raise CLM_TRAIN_CPU_S"
+    ) as caught:
+        train(directory, dataset, spec=LONG, cpu_s=9.0)
+    assert caught.value.code == "CHILD_TIMEOUT"
+
+
+def test_e3_a_child_gets_no_more_memory_than_its_budget(
+    tmp_path: Path, directory: Path, dataset: Dataset
+) -> None:
+    """The estimate lets it begin; what it then takes beyond the budget fails in it, not in the engine."""
+    hungry = (
+        "import sys; from clm.training import run, worker; "
+        "run.scaled_windows = lambda *a, **k: bytearray(10**9); sys.exit(worker.main(sys.argv[1:]))"
+    )
+    with pytest.raises(
+        TrainingError, match=r"out of memory.*limit 763 MiB of data.*CLM_TRAIN_MEMORY_MB"
+    ) as caught:
+        train(
+            directory,
+            dataset,
+            python=script(tmp_path, f'exec {sys.executable} -c "{hungry}" $4 $5'),
+            memory_mb=800,
+        )
+    assert caught.value.code == "CHILD_OOM"
+
+
+def test_a_training_beyond_its_budget_is_refused_before_it_starts(directory: Path, dataset: Dataset) -> None:
+    """Ten minutes of training that end in an OOM kill teach nobody anything."""
+    with pytest.raises(TrainingError, match=r"needs about 6\d\d MB.*CLM_HISTORY_DAYS") as caught:
+        train(directory, dataset, memory_mb=600)
+    assert caught.value.code == "MEMORY_BUDGET"
+    assert not directory.exists()
+
+
+def test_a_gpu_that_is_not_there_is_named(directory: Path, dataset: Dataset) -> None:
+    """A training that silently takes the processor instead is not what somebody asked for."""
+    with pytest.raises(TrainingError, match=r"CLM_DEVICE=cuda, but torch .* finds no GPU") as caught:
+        train(
+            directory,
+            dataset,
+            spec=training_spec(device="cuda"),
+            environment={"PATH": os.defpath, "CUDA_VISIBLE_DEVICES": ""},
+        )
+    assert caught.value.code == "DEVICE_ABSENT"
 
 
 def test_an_honest_copy_is_believed(tmp_path: Path, directory: Path, dataset: Dataset, answer: Path) -> None:

@@ -110,6 +110,14 @@ def test_a_try_never_reads_a_test_row(tmp_path):
     assert trials[0].settings == {"learning_rate": 5e-4, "dropout": 0.1}
 
 
+def test_a_try_of_an_ensemble_is_judged_by_the_network_that_would_be_served(tmp_path):
+    """Its members are other networks: their figures are not its own, and their order is that of the clock."""
+    job = study_of(tmp_path, trials=1, epochs=2)
+    climb(replace(job, spec=replace(job.spec, ensemble=2, processes=2)))
+    (trial,) = read_trials(job.directory)
+    assert (trial.state, trial.epochs) == ("complete", 2)
+
+
 def test_a_stop_ends_the_child_at_once(tmp_path):
     """The daemon is to end; the study is kept for the next run."""
     stop = threading.Event()

@@ -1,5 +1,7 @@
 """What is removed is never what anybody could be pointed to, and what stays does not grow for ever."""
 
+import os
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -114,6 +116,7 @@ def retention(server: Server, *, full: bool = False, **changes: float) -> Retent
     return Retention(
         models_dir=server.models,
         runs_dir=server.root / "runs",
+        checkpoints_dir=server.root / "checkpoints",
         registry=server.registry,
         env_file=EnvFile(server.env_path),
         key=KEY,
@@ -309,3 +312,16 @@ def test_j2_the_daemon_asks_for_room_before_it_trains(server: Server) -> None:
     why = brake_of(server.settings(train_min_free_mb=10**8)).frozen_because()
     assert why
     assert "a run needs" in why
+
+
+def test_a_checkpoint_stays_for_days_and_goes_first_where_the_disk_is_full(server: Server) -> None:
+    """An interrupted training goes on soon or never; what a killed writer left is swept at once."""
+    directory = server.root / "checkpoints"
+    directory.mkdir()
+    for name, days in (("new", 1), ("old", 4)):
+        (directory / name).write_bytes(b"weights")
+        os.utime(directory / name, (time.time() - 86400 * days,) * 2)
+    (directory / ".new.clm-1-0.tmp").write_bytes(b"half")
+    assert "checkpoint old" in retention(server).tidy()
+    assert [path.name for path in directory.iterdir()] == ["new"]
+    assert "checkpoint new" in retention(server, full=True).tidy()

@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 import torch
 
+from clm.artefacts.tuning_files import read_trials
 from clm.data.dataset import Dataset, build_dataset
 from clm.data.windows import gather
 from clm.domain.architecture import ENGINE
 from clm.domain.job import TrainingSpec
+from clm.domain.tuning import AS_SET, TuningJob
+from clm.evaluation.metrics import log_loss_rows
 from clm.models.catalogue import ARCHITECTURES, Architecture
 from clm.models.scaling import linear_layer
 from clm.serving.model import ServedModel
 from clm.training.activations import activation_figures
 from clm.training.export import weights_hash
+from clm.training.measurements import Subject, activations, overfit, saved_file
+from clm.training.study import climb
 from tests.builders import data_policy, training_spec
 from tests.training import jobs
 from tests.training.conftest import Trained, train
@@ -73,10 +78,13 @@ def test_it_is_as_wide_as_the_data(trained: Trained) -> None:
 
 
 def test_calibration_is_in_the_file(trained: Trained) -> None:
-    """On validation it sits at the base rate, to which class weights and smoothing do not lead."""
+    """The file must answer as sharply, and at the same level, as what was judged on validation."""
     validation = trained.dataset.split.validation
-    mean = served(trained).p_win(raw(trained, validation)).mean()
-    assert mean == pytest.approx(trained.dataset.label_N[validation].mean(), abs=0.03)
+    p_N = served(trained).p_win(raw(trained, validation))
+    (best,) = (report for report in trained.result.epochs if report.epoch == trained.result.best_epoch)
+    loss = log_loss_rows(trained.dataset.label_N[validation], p_N).mean()
+    assert loss == pytest.approx(best.validation_log_loss, abs=1e-5)
+    assert trained.result.notes["calibration"]["intercept"] != 0.0  # class weights moved the level
 
 
 def test_the_same_seed_twice_gives_the_same_file(trained: Trained, tmp_path: Path) -> None:
@@ -85,6 +93,42 @@ def test_the_same_seed_twice_gives_the_same_file(trained: Trained, tmp_path: Pat
     state = torch.load(again.result.weights_path, weights_only=True)["model_state_dict"]
     assert weights_hash(state) == again.result.weights_hash == trained.result.weights_hash
     assert again.result.file_sha256 == trained.result.file_sha256
+
+
+def test_its_last_weights_can_be_averaged(trained: Trained, tmp_path: Path) -> None:
+    """Its state holds a mask beside weights, and a mean of masks is none."""
+    spec = replace(trained.job.spec, epochs=4, patience=4, swa_from=0.4)
+    averaged = train(tmp_path, nine_features(), spec=spec)
+    assert [report.epoch for report in averaged.result.epochs] == [1, 2, 3, 4, 5]
+    assert averaged.result.notes["export_difference"] == 0.0
+
+
+def test_the_causes_of_a_rejection_can_be_measured(trained: Trained) -> None:
+    """The child that measures builds the network of the file, with as many channels as it was trained on."""
+    subject = Subject(job=trained.job, arrays=trained.arrays, epochs=trained.result.epochs)
+    losses = saved_file(subject)
+    assert losses["file_log_loss"] == pytest.approx(losses["reported_log_loss"], abs=1e-5)
+    assert np.isfinite(list(activations(subject).values())).all()
+    assert overfit(subject)["own_loss"] < 1.0
+
+
+def test_other_settings_can_be_tried_for_it(trained: Trained) -> None:
+    """After a rejection the tries train the same network as the run."""
+    job = trained.job
+    study = TuningJob(
+        run_id=job.run_id,
+        directory=job.directory,
+        study="another",
+        storage=job.directory / "tuning.db",
+        spec=replace(job.spec, epochs=1),
+        knobs=("learning_rate",),
+        variants={AS_SET: job.directory},
+        trials=1,
+        budget_s=100.0,
+    )
+    climb(study)
+    (trial,) = read_trials(job.directory)
+    assert trial.state == "complete"
 
 
 def test_the_probe_of_erased_levels_looks_into_every_architecture() -> None:

@@ -49,6 +49,7 @@ def test_a_job_survives_the_way_to_the_child(tmp_path: Path) -> None:
         sha256="a" * 64,
         feature_names=("rsi", "macd"),
         adopted=True,
+        architecture="patchtst-mix",
     )
     job = jobs.job(tmp_path / "job", of=dataset, champion=champion)
     write_job(job, dataset)

@@ -50,6 +50,16 @@ def test_who_asks_for_the_compiler_gets_it() -> None:
     assert done.stdout.split() == ["2.0", "True", "False"], done.stderr
 
 
+def test_whoever_looks_through_all_modules_does_not_ask_for_the_compiler() -> None:
+    """inspect does, in the middle of another import of torch, which would then be half of what it is."""
+    done = python(
+        "import sys, torch; from clm.training.compiler import leave_compiler_out; leave_compiler_out()\n"
+        "asked = [hasattr(module, '__file__') for module in list(sys.modules.values())]\n"
+        "print('torch._dynamo.eval_frame' in sys.modules)"
+    )
+    assert done.stdout.split() == ["False"], done.stderr
+
+
 def test_torch_is_as_deterministic_as_when_it_is_told_the_dear_way() -> None:
     """The cheap way is another function of torch, not another promise."""
     done = python(

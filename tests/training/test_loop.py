@@ -16,6 +16,7 @@ from clm.training.calibrate import fit_calibration
 from clm.training.loop import Fit, Part, fit, learning_rate_factor
 from clm.training.loss import class_weights
 from clm.training.predict import logits, p_win
+from clm.training.standing import Story
 from clm.training.windows import Windows
 from tests.builders import training_spec
 
@@ -25,6 +26,8 @@ LENGTH = 4
 class Linear(nn.Module):
     """The smallest network with the contract of an architecture: epochs take milliseconds."""
 
+    straight_units = slice(-2, None)
+
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(LENGTH * 2, 1)
@@ -32,6 +35,10 @@ class Linear(nn.Module):
     def forward(self, x_BLC: Tensor) -> Tensor:
         logit_B: Tensor = self.layer(x_BLC.flatten(1)).squeeze(-1)
         return logit_B
+
+    def begin_straight(self, weight_C: Tensor) -> None:
+        with torch.no_grad():
+            self.layer.weight[0, self.straight_units] = weight_C
 
 
 def world(*, flipped: bool = False) -> tuple[Windows, Part, Part]:
@@ -121,6 +128,89 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     (first, _), (again, _), (other, _) = (run(training_spec(batch_size=16, seed=seed)) for seed in (7, 7, 8))
     assert torch.equal(first.state["layer.weight"], again.state["layer.weight"])
     assert not torch.equal(first.state["layer.weight"], other.state["layer.weight"])
+
+
+def test_the_average_is_one_more_epoch_and_taken_where_it_is_better() -> None:
+    """Izmailov et al.: the mean of weights that wander about a minimum lies nearer to it than they do."""
+    spec = training_spec(epochs=8, patience=8, batch_size=4, learning_rate=0.8, swa_from=0.5)
+    told: list[EpochReport] = []
+    fitted, model = run(spec, on_epoch=told.append)
+    *trained, average = fitted.epochs
+    assert [report.epoch for report in told] == list(range(1, 10))
+    assert {report.epochs for report in told} == {9}
+    assert math.isnan(average.train_loss)
+    assert average.validation_log_loss < min(report.validation_log_loss for report in trained)
+    assert average.best
+    assert fitted.best_epoch == 9
+    assert torch.equal(fitted.state["layer.weight"], model.state_dict()["layer.weight"])
+
+
+def test_an_average_that_is_no_better_is_left() -> None:
+    """The steps of the first half are still on their way: their mean lies behind the last of them."""
+    fitted, _ = run(training_spec(epochs=4, patience=4, learning_rate=0.05, swa_from=0.01))
+    assert fitted.best_epoch == 4
+    assert not fitted.epochs[4].best
+
+
+def test_the_average_is_the_mean_of_the_weights_after_each_of_its_epochs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Equal parts of each epoch behind the share, none of those before."""
+    seen: list[Tensor] = []
+    plain = Story.average_in
+
+    def watched(story: Story, state: dict[str, Tensor]) -> None:
+        plain(story, state)
+        seen.append(state["layer.weight"].clone())
+
+    monkeypatch.setattr(Story, "average_in", watched)
+    _, model = run(training_spec(epochs=6, patience=6, batch_size=16, learning_rate=0.3, swa_from=0.5))
+    assert len(seen) == 3
+    torch.testing.assert_close(model.state_dict()["layer.weight"], torch.stack(seen).mean(dim=0))
+
+
+def test_the_rate_stays_where_averaging_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate that fell to nothing would average what no longer moves."""
+    rates: list[float] = []
+    plain = torch.optim.AdamW.step
+
+    def watched(optimizer: torch.optim.AdamW, *given: object) -> object:
+        rates.append(optimizer.param_groups[0]["lr"])
+        return plain(optimizer, *given)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    run(training_spec(epochs=10, patience=10, batch_size=12, learning_rate=1.0, swa_from=0.6))
+    assert len(rates) == 100
+    assert set(rates[60:]) == {learning_rate_factor(60, 100)}
+    assert rates[59] > rates[60] > 0.1
+
+
+def test_no_average_no_further_epoch() -> None:
+    """By default nothing is averaged."""
+    fitted, _ = run(training_spec(epochs=3, patience=3))
+    assert [report.epochs for report in fitted.epochs] == [3, 3, 3]
+
+
+def test_a_large_validation_part_is_judged_on_windows_spread_over_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An epoch must not grow with the store; the first and the last window are among those looked at."""
+    monkeypatch.setattr(loop, "VALIDATION_WINDOWS", 7)
+    windows, train, validation = world()
+    asked: list[Tensor] = []
+    plain = loop.logits
+
+    def watched(model: nn.Module, of: Windows, row_N: Tensor) -> object:
+        asked.append(row_N)
+        return plain(model, of, row_N)
+
+    monkeypatch.setattr(loop, "logits", watched)
+    fit(Linear(), windows, train, validation, training_spec(epochs=2), lambda report: None)
+    assert [len(row_N) for row_N in asked] == [7, 7]
+    assert {int(asked[0][0]), int(asked[0][-1])} == {140, 199}
+    few = validation.spread(7)
+    assert torch.equal(few.row_N, asked[0])
+    assert torch.equal(few.label_N, validation.label_N[few.row_N - 140])
 
 
 def test_the_last_incomplete_batch_trains_too() -> None:

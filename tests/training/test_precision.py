@@ -17,6 +17,9 @@ from tests.builders import training_spec
 from tests.training import jobs
 from tests.training.conftest import Trained, train
 
+SHARE = 0.1
+"""Of the distance in P(WIN) between two fp32 trainings that differ in their seed alone."""
+
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
@@ -33,11 +36,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
 
 
 def test_bf16_trains_nearly_the_same_network(both: dict[str, Trained], tmp_path: Path) -> None:
-    """Another rounding, no other model: it moves answers by less than half of what another seed does."""
+    """Another rounding, no other model: it moves answers by less than another seed does."""
     p_bf16, p_fp32 = (both[name].result.p_candidate_N for name in ("bf16", "fp32"))
     other_seed = training_spec(batch_size=32, epochs=2, dropout=0.0, precision="fp32", seed=8)
     p_other = train(tmp_path, both["fp32"].dataset, spec=other_seed).result.p_candidate_N
-    assert 0 < np.abs(p_bf16 - p_fp32).mean() < np.abs(p_other - p_fp32).mean() / 2
+    assert 0 < np.abs(p_bf16 - p_fp32).mean() < SHARE * np.abs(p_other - p_fp32).mean()
 
 
 def test_the_served_file_is_judged_and_checked_in_fp32(both: dict[str, Trained]) -> None:

@@ -101,6 +101,14 @@ def test_the_start_is_judged_as_epoch_0_and_kept_where_nothing_is_better(tmp_pat
     assert abs(auroc(label_N, p_N) - auroc(label_N, trained.result.p_logistic_N)) < 0.01
 
 
+def test_a_network_without_a_straight_path_begins_anywhere(tmp_path: Path) -> None:
+    """It is asked to begin as a regression and cannot: its first answers mean nothing either."""
+    assert [chosen.name for chosen in STRAIGHT] == ["engine", "patchtst-mix"]
+    spec = training_spec(epochs=1, start="logistic", architecture="patchtst")
+    trained = train(tmp_path, jobs.dataset(), spec=spec)
+    assert [report.epoch for report in trained.result.epochs] == [1]
+
+
 def test_a_start_anywhere_is_not_judged(tmp_path: Path) -> None:
     """Its answers mean nothing, and a lucky one must not be kept."""
     trained = train(tmp_path, jobs.dataset(), spec=training_spec(epochs=1))

@@ -98,9 +98,9 @@ def test_an_ensemble_teaches_its_average_to_one_network(tmp_path: Path, monkeypa
     seen: list[tuple[int, torch.Tensor]] = []
     fitted = ensemble.fit
 
-    def spy(model, windows, part, validation, spec, on_epoch):
+    def spy(model, windows, part, validation, spec, on_epoch, *rest):
         seen.append((spec.seed, part.label_N.clone()))
-        return fitted(model, windows, part, validation, spec, on_epoch)
+        return fitted(model, windows, part, validation, spec, on_epoch, *rest)
 
     monkeypatch.setattr(ensemble, "fit", spy)
     monkeypatch.setattr(members, "fit", spy)

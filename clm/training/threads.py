@@ -1,0 +1,62 @@
+"""How many threads train fastest now: more of them wait for each other where neighbours hold the cores."""
+
+import os
+import statistics
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from clm.clock import SystemClock
+from clm.domain.job import TrainingJob, TrainingSpec
+from clm.models.catalogue import architecture
+from clm.training.loop import fit
+from clm.training.windows import Part, Windows
+
+CLEAR_MARGIN = 1.2
+"""How many times faster all cores have to be: less is chance, and one thread leaves the engine its core."""
+_ROUNDS = 3
+_BATCHES = 4
+
+
+def with_threads(job: TrainingJob) -> tuple[TrainingJob, Mapping[str, str]]:
+    """Return the job with a count of threads where it names none, and what was measured, for the notes."""
+    if job.spec.threads:
+        return job, {}
+    threads, figures = measured_threads(job.spec)
+    return replace(job, spec=replace(job.spec, threads=threads)), {"threads_measured": figures}
+
+
+def measured_threads(spec: TrainingSpec) -> tuple[int, str]:
+    """Return one thread or as many as there are cores, and the figures: wall time of a few steps, in turn."""
+    cores = len(os.sched_getaffinity(0))
+    if cores == 1:
+        return 1, "there is one core"
+    seconds: dict[int, list[float]] = {1: [], cores: []}
+    _burst(spec, 1)  # the first steps of a process are its slowest
+    for _ in range(_ROUNDS):
+        for threads, taken in seconds.items():
+            taken.append(_burst(spec, threads))
+    one, many = (statistics.median(taken) for taken in seconds.values())
+    return (
+        cores if one > CLEAR_MARGIN * many else 1,
+        f"{_BATCHES} steps took {one:.2f} s with one thread, {many:.2f} s with {cores}",
+    )
+
+
+def _burst(spec: TrainingSpec, threads: int) -> float:
+    """Return the seconds of a few steps of the real loop on noise."""
+    torch.set_num_threads(threads)
+    chosen, clock = architecture(spec.architecture), SystemClock()
+    n_windows = _BATCHES * spec.batch_size
+    windows = Windows(
+        values_RC=torch.randn(n_windows + chosen.context_length, chosen.n_features),
+        context_length=chosen.context_length,
+    )
+    row_N = torch.arange(n_windows) + chosen.context_length
+    part = Part(row_N=row_N, label_N=(torch.arange(n_windows) % 2).float())
+    few = Part(row_N=row_N[:2], label_N=part.label_N[:2])
+    model = chosen.build(spec.dropout)
+    began = clock.monotonic()
+    fit(model, windows, part, few, replace(spec, epochs=1, swa_from=1.0), lambda report: None)
+    return clock.monotonic() - began

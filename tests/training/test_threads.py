@@ -1,0 +1,61 @@
+"""The count of threads that is measured at the start."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from clm.training import threads
+from clm.training.threads import CLEAR_MARGIN, measured_threads, with_threads
+from tests.builders import training_spec
+from tests.training import jobs
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """A measurement leaves the count of the last burst; the child sets it anew."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+SPEC = training_spec(threads=0, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("many_s", "chosen"),
+    [(0.3, 4), (0.9 / CLEAR_MARGIN, 4), (0.95, 1), (1.0, 1), (50.0, 1)],
+)
+def test_all_cores_are_taken_only_where_they_are_clearly_faster(
+    monkeypatch: pytest.MonkeyPatch, many_s: float, chosen: int
+) -> None:
+    """One thread leaves the engine its core, and its sums are the same tomorrow."""
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.setattr(threads, "_burst", lambda _, count: 1.0 if count == 1 else many_s)
+    count, figures = measured_threads(SPEC)
+    assert count == chosen
+    assert "with one thread" in figures
+    assert "with 4" in figures
+
+
+def test_a_burst_is_the_real_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured are the steps that will be taken."""
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0, 1})
+    count, figures = measured_threads(SPEC)
+    assert count in (1, 2)
+    assert "4 steps took" in figures
+
+
+def test_one_core_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nothing to choose."""
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr(threads, "_burst", None)
+    assert measured_threads(SPEC) == (1, "there is one core")
+
+
+def test_a_count_that_is_set_stays(tmp_path: Path) -> None:
+    """The default is one, whatever the machine is like: the same seed gives the same weights."""
+    of = jobs.job(tmp_path, of=jobs.dataset(n_windows=150), spec=replace(SPEC, threads=3))
+    assert with_threads(of) == (of, {})
