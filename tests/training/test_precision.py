@@ -85,6 +85,13 @@ def test_master_weights_gradients_and_the_optimiser_stay_in_fp32() -> None:
     }
 
 
+def test_the_logit_of_the_engine_network_is_of_fp32_also_while_it_learns() -> None:
+    """Of bf16 it would have three digits, and so would the loss that each step goes down."""
+    model = architecture("engine").build(0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(torch.randn(2, 128, 8)).dtype == torch.float32
+
+
 def test_only_learning_is_in_bf16() -> None:
     """Validation chooses the epoch: by answers of three digits it would choose among ties."""
     seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
