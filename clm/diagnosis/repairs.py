@@ -13,8 +13,9 @@ REPAIRS: Mapping[str, tuple[str, ...]] = {
     "constant_windows": ("window_source",),
     "outcome_contradicts_pnl": ("contradictions",),
     "overfits": ("dropout", "weight_decay", "label_smoothing", "learning_rate"),
-    "undertrained": ("epochs", "learning_rate"),
+    "undertrained": ("epochs", "learning_rate", "start"),
     "misses_signal": (
+        "start",
         "learning_rate",
         "label_smoothing",
         "dropout",

@@ -93,7 +93,7 @@ class Fields(BaseSettings):
     """`engine`; with CLM_ENGINE_LOADS=serving also patchtst, patchtst-revin, patchtst-mix (docs/model.md)."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 8
     """Epochs at most; an epoch is at most 8,192 windows."""
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
     """Windows a step."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
     """Peak learning rate of AdamW."""

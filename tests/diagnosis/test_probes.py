@@ -252,6 +252,7 @@ def test_no_signal_leaves_nothing_to_tune_and_says_what_data_it_takes():
 def test_a_signal_that_was_missed_is_worth_trying():
     """Plain models see it; the knobs of the training are what is left."""
     knobs = knobs_for(diagnose(evidence(gates=NO_SKILL), ProbePolicy()))
+    assert knobs[0] == "start"
     assert set(knobs) >= {"learning_rate", "dropout", "label_smoothing", "weight_decay", "epochs"}
 
 
