@@ -39,8 +39,8 @@ class ServedModel:
     def p_win(self, window_NLC: NDArray[Any], *, exact: bool = True, threads: int = 1) -> Floats:
         """Return P(WIN) of raw windows; channels beyond theirs are zero, which the served file ignores.
 
-        Not `exact` multiplies in bf16, for screening many windows: about twice as fast where the processor
-        has it, and off by up to 0.01 (docs/serving.md). Batches are shared out among `threads`.
+        Not `exact` multiplies in bf16, for screening many windows: 1.6 times as fast where the processor has
+        it, and less exact by what docs/serving.md says. Batches are shared out among `threads`.
 
         Raises:
             ValueError: they have another length, or more channels than the network.
