@@ -11,13 +11,14 @@ byte dropout     one random byte a number instead of a float
 plain attention  attention as matrix products: eight patches need no kernel for long sequences
 written out      a layer's forward and backward pass by hand (clm/models/layers.py)
 batch 128        four times the windows a step
+batch 256        twice as many again
 bf16             products of bf16 where the processor has it
 ours             the loop that trains: the same with class weights, clipping, schedule and the check for NaN
 
 The second column has the same in fp32 alone, as on a processor without bf16. Beside them what is not in use:
 
-autocast alone   plain attention with batches of 128 in bf16, and torch's own backward pass
-oneDNN layers    fp32, batch 128, linear layers by an operator of torch that is not public
+autocast alone   plain attention with batches of 256 in bf16, and torch's own backward pass
+oneDNN layers    fp32, batch 256, linear layers by an operator of torch that is not public
 no dropout       ours without any: what is left to be gained there
 torch.compile    `autocast alone`, compiled; with --compile, and where there is a compiler
 
@@ -70,6 +71,7 @@ LADDER = (
     "plain attention",
     "written out",
     "batch 128",
+    "batch 256",
     "bf16",
     "ours",
 )
@@ -136,7 +138,7 @@ def ours(windows: Windows, part: Part, asked: str, dropout: float = DROPOUT) -> 
     """OUR_EPOCHS epochs of `clm.training.loop.fit`, all but the validation: two windows are no work."""
     few = Part(row_N=part.row_N[:2], label_N=torch.tensor([0.0, 1.0]))
     changes = {"epochs": OUR_EPOCHS, "patience": OUR_EPOCHS, "dropout": dropout, "precision": asked}
-    spec = training_spec(batch_size=128, start="random", **changes)
+    spec = training_spec(batch_size=256, start="random", **changes)
     return lambda: loop.fit(architecture("engine").build(dropout), windows, part, few, spec, lambda _: None)
 
 
@@ -253,23 +255,24 @@ def measure(arguments: argparse.Namespace, say: Callable[[str], None]) -> dict[s
         "plain attention": indexed(windows, part, PlainAttention(ByteDropout(DROPOUT))),
         "written out": indexed(windows, part, build(DROPOUT)),
         "batch 128": indexed(windows, part, build(DROPOUT), batch=128),
+        "batch 256": indexed(windows, part, build(DROPOUT), batch=256),
         "ours": ours(windows, part, "auto"),
         "ours, fp32": ours(windows, part, "fp32"),
         "no dropout": ours(windows, part, "auto", dropout=0.0),
     }
-    if onednn := by_onednn(indexed(windows, part, build(DROPOUT), batch=128)):
+    if onednn := by_onednn(indexed(windows, part, build(DROPOUT), batch=256)):
         ways["oneDNN layers"] = onednn
     else:
         absent["oneDNN layers"] = "this torch has no such operator"
     if low:
         bare = PlainAttention(ByteDropout(DROPOUT))
-        ways["bf16"] = indexed(windows, part, build(DROPOUT), batch=128, low=True)
-        ways["autocast alone"] = indexed(windows, part, bare, batch=128, low=True)
+        ways["bf16"] = indexed(windows, part, build(DROPOUT), batch=256, low=True)
+        ways["autocast alone"] = indexed(windows, part, bare, batch=256, low=True)
     else:
         absent |= dict.fromkeys(("bf16", "autocast alone"), "this processor has no bf16")
     if arguments.compile and shutil.which("g++"):
         bare = torch.compile(PlainAttention(nn.Dropout(DROPOUT)))
-        ways["torch.compile"] = indexed(windows, part, bare, batch=128, low=low)
+        ways["torch.compile"] = indexed(windows, part, bare, batch=256, low=low)
         ways["torch.compile"]()
     else:
         absent["torch.compile"] = "not asked for with --compile, or no compiler"
