@@ -6,7 +6,7 @@ Both get the same store of simulated trades and all cores. Ours is `clm run --no
 settings and all that it starts: reading with every check, audits, signal floor, training with early stopping,
 proof of the file in a fresh process, eleven gates with their intervals, the proof pack. What follows a
 rejection, its diagnosis and the tries of other settings, is left out: the verdict stands by then. The script
-is benchmarks/old_script.py, whose docstring names its choices; with --all-epochs it stops for nothing, as a
+is benchmarks/reference/old_script.py, whose docstring names its choices; with --all-epochs it stops for nothing, as a
 script does that knows no early stopping. The store has our tables before; there is no cache of its samples.
 
 The ways are interleaved; a figure is the median. Wall time depends on what else the machine does. So does the
@@ -67,7 +67,7 @@ def ours(store: Path, place: Path, settings: Mapping[str, str]) -> Command:
 
 def script(store: Path, place: Path, options: list[str]) -> Command:
     """Return a run of the script."""
-    program = str(ROOT / "benchmarks/old_script.py")
+    program = str(ROOT / "benchmarks/reference/old_script.py")
     return [sys.executable, program, str(store), str(place / "model.pth"), *options], {"PATH": os.defpath}
 
 

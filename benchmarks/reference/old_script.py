@@ -1,6 +1,6 @@
 """A retrain as a script does it that a person starts by hand: what `clm run` is held against.
 
-    python benchmarks/old_script.py STORE MODEL_FILE [--learning-rate RATE] [--all-epochs]
+    python benchmarks/reference/old_script.py STORE MODEL_FILE [--learning-rate RATE] [--all-epochs]
 
 No line of it is slow on purpose, and none is taken from this project but the network. The choices:
 
@@ -26,7 +26,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 import pandas as pd
