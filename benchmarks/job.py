@@ -6,8 +6,9 @@ Both get the same store of simulated trades and all cores. Ours is `clm run --no
 settings and all that it starts: reading with every check, audits, signal floor, training with early stopping,
 proof of the file in a fresh process, eleven gates with their intervals, the proof pack. What follows a
 rejection, its diagnosis and the tries of other settings, is left out: the verdict stands by then. The script
-is benchmarks/reference/old_script.py, whose docstring names its choices; with --all-epochs it stops for nothing, as a
-script does that knows no early stopping. The store has our tables before; there is no cache of its samples.
+is benchmarks/reference/old_script.py, whose docstring names its choices; with --all-epochs it stops for
+nothing, as a script does that knows no early stopping. The store has our tables before; there is no cache of
+its samples.
 
 The ways are interleaved; a figure is the median. Wall time depends on what else the machine does. So does the
 processor time of the script, whose threads wait for each other by spinning: measure on a machine at rest.
