@@ -32,7 +32,7 @@ from clm.models import catalogue
 from clm.models.engine import EngineConfig, EngineNetwork
 from clm.ports import StopSignal
 from clm.record import CycleReport
-from clm.training import loop
+from clm.training import standing
 from clm.training.measurements import Subject, measure_all
 from clm.training.run import train_job
 from clm.training.signal import MODELS
@@ -260,7 +260,7 @@ def regimes(rows: Rows, rng: np.random.Generator) -> Rows:
 @contextmanager
 def shallow_copy() -> Iterator[None]:
     """What is kept as the best epoch are the living weights, and they go on training."""
-    with mock.patch.object(loop, "copy", SimpleNamespace(deepcopy=dict)):
+    with mock.patch.object(standing, "copy", SimpleNamespace(deepcopy=dict)):
         yield
 
 
