@@ -103,7 +103,7 @@ def test_scikit_learn_is_loaded_without_pandas() -> None:
 def test_a_child_that_leaves_at_once_has_said_all(code: int) -> None:
     """The parent knows of it what is in the log, and the code."""
     done = python(
-        f"import sys; from clm.training.process import leave; sys.stderr.write('last'); leave({code})"
+        f"import sys; from clm.training.process import leave; sys.stdout.write('last'); leave({code})"
     )
     assert done.returncode == code
-    assert done.stderr == "last"
+    assert done.stdout == "last"
