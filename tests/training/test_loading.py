@@ -23,7 +23,7 @@ print(sorted(name for name, module in loaded.items() if module in sys.modules))
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [sys.executable, "-E", "-c", code, *arguments],
         capture_output=True,
         text=True,
         timeout=100,
