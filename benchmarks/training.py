@@ -7,29 +7,32 @@ Each rung keeps what the rungs before it have:
 reference        a DataLoader of tensors, Adam, batches of 32, loss.item() at each step, torch's own layers
 index batches    windows gathered from the rows by index, no loader, no copies of overlapping windows
 fused optimiser  AdamW with one kernel for all parameters
-byte dropout     one random byte a number instead of a float
+byte dropout     pieces of a pool of random bytes instead of a random float a number
 plain attention  attention as matrix products: eight patches need no kernel for long sequences
 written out      a layer's forward and backward pass by hand (clm/models/layers.py)
 batch 128        four times the windows a step
 batch 256        twice as many again
+oneDNN           rows by weights through oneDNN's operator (clm/models/linear.py), in fp32 alone
 bf16             products of bf16 where the processor has it
+kept memory      the allocator keeps what a step frees, as the training child has it
 ours             the loop that trains: the same with class weights, clipping, schedule and the check for NaN
 
 The second column has the same in fp32 alone, as on a processor without bf16. Beside them what is not in use:
 
 autocast alone   plain attention with batches of 256 in bf16, and torch's own backward pass
-oneDNN layers    fp32, batch 256, linear layers by an operator of torch that is not public
 no dropout       ours without any: what is left to be gained there
+reference, kept  the reference with an allocator that keeps what it frees
 torch.compile    `autocast alone`, compiled; with --compile, and where there is a compiler
 
 Then the same work by `transformers.PatchTSTForClassification` in the loop of its examples: at our number of
 parameters (it takes every channel by itself, so that the work is eight times ours), and at our number of
 operations a window. It is the extra `bench`; without it the figure is null, with the reason.
 
-One thread, the same windows. The ways are interleaved; a figure is the median of processor seconds, so that
-what else the machine does weighs little; `best` has the ratios of the fastest repeats. The floor is forward
-and backward as plain products at the best rate at which this machine makes the largest of them, in the
-numbers in use; the share is what of our time that takes.
+One thread, the same windows. Each way has a process of its own, since how memory is kept belongs to one: as
+every script has it, or as the training child sets it. They are interleaved, never two at once; a figure is
+the median of processor seconds, so that what else the machine does weighs little; `best` has the ratios of
+the fastest repeats. The floor is forward and backward as plain products at the best rate at which this
+machine makes the largest of them, in the numbers in use; the share is what of our time that takes.
 
 With --store, the test AUROC of `engine`, begun anywhere, as it trains here and in fp32; otherwise by default.
 """
@@ -42,7 +45,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -53,10 +60,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from clm.models import layers
 from clm.models.catalogue import architecture
 from clm.models.dropout import ByteDropout
 from clm.models.existing_engine import ExistingEngineNetwork
+from clm.models.linear import onednn
 from clm.training import loop, precision
+from clm.training.process import keep_freed_memory
 from clm.training.windows import Part, Windows
 from tests.builders import training_spec
 
@@ -72,7 +82,9 @@ LADDER = (
     "written out",
     "batch 128",
     "batch 256",
+    "oneDNN",
     "bf16",
+    "kept memory",
     "ours",
 )
 OUR_EPOCHS = 3
@@ -86,6 +98,9 @@ HF_SIZES = {
 """Three layers of four heads as ours; 44 and 192 make 9.8 million operations a window."""
 
 OF_FIT = ("ours", "ours, fp32", "no dropout")
+KEPT = (*OF_FIT, "kept memory", "reference, kept")
+"""The ways whose process keeps its memory."""
+HF = tuple(HF_SIZES)
 
 Epoch = Callable[[], object]
 
@@ -172,21 +187,11 @@ class PlainAttention(nn.Module):
         return logit
 
 
-def by_onednn(epoch: Epoch) -> Epoch | None:
-    """The same epoch with linear layers by oneDNN, or None where torch has no such operator."""
-    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    if operator is None or not torch.backends.mkldnn.is_available():
-        return None
-    plain = functional.linear
-
-    def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        # It has no derivative; within a layer that is written out, it needs none.
-        return (
-            plain(x, weight, bias) if torch.is_grad_enabled() else operator(x, weight, bias, "none", [], "")
-        )
+def without_onednn(epoch: Epoch) -> Epoch:
+    """The same epoch with torch's own linear layers."""
 
     def patched() -> None:
-        with patch.object(functional, "linear", linear):
+        with patch.object(layers, "linear", functional.linear):
             epoch()
 
     return patched
@@ -237,65 +242,102 @@ def products_a_second(kind: torch.dtype, tokens: int = 1024) -> float:
     return best
 
 
-def measure(arguments: argparse.Namespace, say: Callable[[str], None]) -> dict[str, object]:
-    """Run every way, interleaved, and return seconds and ratios."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+def makers(arguments: argparse.Namespace) -> dict[str, Callable[[], Epoch]]:
+    """Return, for each way, what makes it ready to run an epoch."""
     n_windows, low = arguments.windows, precision.chosen("auto") == "bf16"
+    torch.manual_seed(0)
     values_RC = torch.randn(n_windows + LENGTH - 1, CHANNELS)
     label_N = (torch.rand(n_windows) > 0.5).float()
     windows = Windows(values_RC=values_RC, context_length=LENGTH)
     part = Part(row_N=torch.arange(LENGTH - 1, n_windows + LENGTH - 1), label_N=label_N)
-    build, absent = architecture("engine").build, {}
-    ways: dict[str, Epoch] = {
-        "reference": reference(values_RC, label_N),
-        "index batches": indexed(windows, part, ExistingEngineNetwork(), fused=False),
-        "fused optimiser": indexed(windows, part, ExistingEngineNetwork()),
-        "byte dropout": indexed(windows, part, with_byte_dropout(ExistingEngineNetwork())),
-        "plain attention": indexed(windows, part, PlainAttention(ByteDropout(DROPOUT))),
-        "written out": indexed(windows, part, build(DROPOUT)),
-        "batch 128": indexed(windows, part, build(DROPOUT), batch=128),
-        "batch 256": indexed(windows, part, build(DROPOUT), batch=256),
-        "ours": ours(windows, part, "auto"),
-        "ours, fp32": ours(windows, part, "fp32"),
-        "no dropout": ours(windows, part, "auto", dropout=0.0),
-    }
-    if onednn := by_onednn(indexed(windows, part, build(DROPOUT), batch=256)):
-        ways["oneDNN layers"] = onednn
-    else:
-        absent["oneDNN layers"] = "this torch has no such operator"
-    if low:
-        bare = PlainAttention(ByteDropout(DROPOUT))
-        ways["bf16"] = indexed(windows, part, build(DROPOUT), batch=256, low=True)
-        ways["autocast alone"] = indexed(windows, part, bare, batch=256, low=True)
-    else:
-        absent |= dict.fromkeys(("bf16", "autocast alone"), "this processor has no bf16")
-    if arguments.compile and shutil.which("g++"):
-        bare = torch.compile(PlainAttention(nn.Dropout(DROPOUT)))
-        ways["torch.compile"] = indexed(windows, part, bare, batch=256, low=low)
-        ways["torch.compile"]()
-    else:
-        absent["torch.compile"] = "not asked for with --compile, or no compiler"
-    try:
-        hf = {name: by_transformers(values_RC, label_N, sizes) for name, sizes in HF_SIZES.items()}
-    except ImportError as error:
-        hf = {}
-        absent["transformers"] = f"{error}; install the extra `bench`"
-    ways |= hf
 
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    def loop_of(model: nn.Module, **changes: Any) -> Epoch:
+        return indexed(windows, part, model, **changes)
+
+    def engine() -> nn.Module:
+        return architecture("engine").build(DROPOUT)
+
+    def compiled() -> Any:
+        return torch.compile(PlainAttention(nn.Dropout(DROPOUT)))
+
+    ways: dict[str, Callable[[], Epoch]] = {
+        "reference": lambda: reference(values_RC, label_N),
+        "index batches": lambda: loop_of(ExistingEngineNetwork(), fused=False),
+        "fused optimiser": lambda: loop_of(ExistingEngineNetwork()),
+        "byte dropout": lambda: loop_of(with_byte_dropout(ExistingEngineNetwork())),
+        "plain attention": lambda: loop_of(PlainAttention(ByteDropout(DROPOUT))),
+        "written out": lambda: without_onednn(loop_of(engine())),
+        "batch 128": lambda: without_onednn(loop_of(engine(), batch=128)),
+        "batch 256": lambda: without_onednn(loop_of(engine(), batch=256)),
+        "oneDNN": lambda: loop_of(engine(), batch=256),
+        "bf16": lambda: loop_of(engine(), batch=256, low=True),
+        "kept memory": lambda: loop_of(engine(), batch=256, low=low),
+        "ours": lambda: ours(windows, part, "auto"),
+        "ours, fp32": lambda: ours(windows, part, "fp32"),
+        "no dropout": lambda: ours(windows, part, "auto", dropout=0.0),
+        "autocast alone": lambda: loop_of(PlainAttention(ByteDropout(DROPOUT)), batch=256, low=True),
+        "reference, kept": lambda: reference(values_RC, label_N),
+        "torch.compile": lambda: loop_of(
+            torch.compile(PlainAttention(nn.Dropout(DROPOUT))), batch=256, low=low
+        ),
+    }
+    return ways | {name: partial(by_transformers, values_RC, label_N, HF_SIZES[name]) for name in HF}
+
+
+def absent(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return which ways cannot be measured here, with the reason."""
+    found = {}
+    if precision.chosen("auto") != "bf16":
+        found |= dict.fromkeys(("bf16", "autocast alone"), "this processor has no bf16")
+    if not onednn(torch.float32):
+        found["oneDNN"] = "this torch has no such operator"
+    if not (arguments.compile and shutil.which("g++")):
+        found["torch.compile"] = "not asked for with --compile, or no compiler"
+    try:
+        import transformers  # noqa: F401
+    except ImportError as error:
+        found |= dict.fromkeys(HF, f"{error}; install the extra `bench`")
+    return found
+
+
+def serve(end: Connection, arguments: argparse.Namespace, name: str) -> None:
+    """Run an epoch of one way as often as is asked, and answer its processor seconds."""
+    if name in KEPT:
+        keep_freed_memory()
+    torch.set_num_threads(1)
+    epoch = makers(arguments)[name]()
+    epoch()  # what only a first one does
+    while end.recv():
+        began = time.process_time()
+        epoch()
+        end.send((time.process_time() - began) / (OUR_EPOCHS if name in OF_FIT else 1))
+
+
+def measure(arguments: argparse.Namespace, say: Callable[[str], None]) -> dict[str, object]:
+    """Run every way, interleaved, and return seconds and ratios."""
+    torch.set_num_threads(1)
+    n_windows, low = arguments.windows, precision.chosen("auto") == "bf16"
+    missing = absent(arguments)
+    names = [name for name in makers(arguments) if name not in missing]
+    new, ends = get_context("spawn"), {}
+    for name in names:
+        ends[name], theirs = new.Pipe()
+        new.Process(target=serve, args=(theirs, arguments, name), daemon=True).start()
+        theirs.close()
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for repeat in range(arguments.repeats):
-        for name, epoch in ways.items():
-            began = time.process_time()
-            epoch()
-            took = time.process_time() - began
-            seconds[name].append(took / OUR_EPOCHS if name in OF_FIT else took)
+        for name in names:
+            ends[name].send(True)
+            seconds[name].append(ends[name].recv())
         say(f"  {repeat + 1} of {arguments.repeats}")
+    for end in ends.values():
+        end.send(False)
+    hf = [name for name in HF if name in names]
     median = {name: statistics.median(kept) for name, kept in seconds.items()}
     ratio = {name: median["reference"] / value for name, value in median.items() if name not in hf}
     floor_s = n_windows * FLOP_A_WINDOW / products_a_second(torch.bfloat16 if low else torch.float32)
     floor_fp32_s = n_windows * FLOP_A_WINDOW / products_a_second(torch.float32)
-    in_fp32 = {"bf16": None, "ours": ratio["ours, fp32"]}
+    in_fp32 = {"bf16": None, "kept memory": None, "ours": ratio["ours, fp32"]}
     return {
         "windows": n_windows,
         "cpu_s": median,
@@ -303,8 +345,8 @@ def measure(arguments: argparse.Namespace, say: Callable[[str], None]) -> dict[s
         "ratio_vs_reference_loop_fp32": ratio["ours, fp32"],
         "best": {name: min(seconds["reference"]) / min(seconds[name]) for name in ("ours", "ours, fp32")},
         "ratio_vs_hf_patchtst": {
-            name: median[name] / HF_WINDOWS / (median["ours"] / n_windows) if hf else None
-            for name in HF_SIZES
+            name: median[name] / HF_WINDOWS / (median["ours"] / n_windows) if name in hf else None
+            for name in HF
         },
         "hf_patchtst": HF_SIZES,
         "ladder": [
@@ -312,7 +354,7 @@ def measure(arguments: argparse.Namespace, say: Callable[[str], None]) -> dict[s
             for name in LADDER
         ],
         "not_in_use": {name: ratio[name] for name in ratio if name not in (*LADDER, "ours, fp32")},
-        "absent": absent,
+        "absent": missing,
         "floor": {
             "gflop_an_epoch": n_windows * FLOP_A_WINDOW / 1e9,
             "gflop_a_second": n_windows * FLOP_A_WINDOW / floor_s / 1e9,

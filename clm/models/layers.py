@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from clm.models.dropout import ByteDropout, draw, scale_of_kept
+from clm.models.dropout import ByteDropout
+from clm.models.linear import linear
 
 __all__ = ["ByteDropout", "learn"]
 
@@ -35,12 +36,12 @@ def learn(block: nn.TransformerEncoderLayer, h_BPD: Tensor, dropout: ByteDropout
         raise ValueError("only a layer with ReLU that normalises behind its parts learns this way")
     attend, first, second = block.self_attn, block.norm1, block.norm2
     h_BPD = _Attention.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        *(h_BPD.to(first.weight.dtype), attend.num_heads, dropout.dropped_now, first.eps),
+        *(h_BPD.to(first.weight.dtype), attend.num_heads, dropout, first.eps),
         *(attend.in_proj_weight, attend.in_proj_bias, attend.out_proj.weight, attend.out_proj.bias),
         *(first.weight, first.bias),
     )
     learnt_BPD: Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
-        *(h_BPD, dropout.dropped_now, second.eps),
+        *(h_BPD, dropout, second.eps),
         *(block.linear1.weight, block.linear1.bias, block.linear2.weight, block.linear2.bias),
         *(second.weight, second.bias),
     )
@@ -52,26 +53,27 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x_BPD: Tensor, n_heads: int, dropped: int, eps: float, *parameters: Tensor
+        ctx: Any, x_BPD: Tensor, n_heads: int, dropout: ByteDropout, eps: float, *parameters: Tensor
     ) -> Tensor:
         qkv_weight, qkv_bias, out_weight, out_bias, *norm = parameters
         n_batch, n_patches, d_model = x_BPD.shape
         x_TD, kind = x_BPD.reshape(-1, d_model), _type_of_products(x_BPD)
         mask_GPP = mask_TD = None
-        if dropped:
+        if dropout.active:
             square = (n_batch * n_heads, n_patches, n_patches)
-            kept = draw(dropped, x_TD.device, square, x_TD.shape)
-            mask_GPP, mask_TD = (part.to(x_TD.dtype).mul_(scale_of_kept(dropped)) for part in kept)
+            mask_GPP, mask_TD = (
+                dropout.mask(shape, x_TD.dtype, x_TD.device) for shape in (square, x_TD.shape)
+            )
 
         low_TD, qkv_low, out_low = x_TD.to(kind), qkv_weight.to(kind), out_weight.to(kind)
-        qkv_T = functional.linear(low_TD, qkv_low, qkv_bias.to(kind))
+        qkv_T = linear(low_TD, qkv_low, qkv_bias.to(kind))
         qkv_3BHPE = qkv_T.view(n_batch, n_patches, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
         q_GPE, k_GPE, v_GPE = qkv_3BHPE.flatten(1, 2).unbind()
         weight_GPP = _softmax(torch.bmm(q_GPE, k_GPE.transpose(1, 2)).to(x_TD.dtype), q_GPE.shape[-1])
         left_GPP = _times(weight_GPP, mask_GPP).to(kind)
         mixed_BHPE = torch.bmm(left_GPP, v_GPE).view(n_batch, n_heads, n_patches, -1)
         mixed_TD = mixed_BHPE.transpose(1, 2).reshape(-1, d_model)
-        attended_TD = functional.linear(mixed_TD, out_low, out_bias.to(kind)).to(x_TD.dtype)
+        attended_TD = linear(mixed_TD, out_low, out_bias.to(kind)).to(x_TD.dtype)
         sum_TD = _plus(x_TD, attended_TD, mask_TD)
         y_TD, mean_T, rstd_T = _norm(sum_TD, (d_model,), *norm, eps)
         ctx.save_for_backward(
@@ -92,7 +94,7 @@ class _Attention(torch.autograd.Function):
         g_out_bias, g_attended_TD = g_attended_TD.sum(0), g_attended_TD.to(kind)
         g_out_weight = (g_attended_TD.t() @ mixed_TD).to(full)
 
-        g_mixed_BPHE = (g_attended_TD @ out_low).view(n_batch, n_patches, -1, q_GPE.shape[-1])
+        g_mixed_BPHE = linear(g_attended_TD, out_low.t()).view(n_batch, n_patches, -1, q_GPE.shape[-1])
         g_mixed_GPE = g_mixed_BPHE.transpose(1, 2).flatten(0, 1)
         g_weight_GPP = _times(torch.bmm(g_mixed_GPE, v_GPE.transpose(1, 2)).to(full), mask_GPP)
         g_score_GPP = _softmax_backward(g_weight_GPP, weight_GPP, q_GPE.shape[-1]).to(kind)
@@ -103,7 +105,7 @@ class _Attention(torch.autograd.Function):
         g_qkv_3BHPE = g_qkv_3GPE.view(3, n_batch, -1, *q_GPE.shape[1:])
         g_qkv_T = g_qkv_3BHPE.permute(1, 3, 0, 2, 4).reshape(len(g_TD), -1)
         g_qkv_weight, g_qkv_bias = (g_qkv_T.t() @ low_TD).to(full), g_qkv_T.sum(0).to(full)
-        g_x_BPD = g_TD.add_(g_qkv_T @ qkv_low).view(g_BPD.shape)
+        g_x_BPD = g_TD.add_(linear(g_qkv_T, qkv_low.t())).view(g_BPD.shape)
         return g_x_BPD, None, None, None, g_qkv_weight, g_qkv_bias, g_out_weight, g_out_bias, *g_norm
 
 
@@ -111,20 +113,19 @@ class _FeedForward(torch.autograd.Function):
     """norm(x + dropout(linear(dropout(relu(linear(x)))))) as one step of the graph."""
 
     @staticmethod
-    def forward(ctx: Any, x_BPD: Tensor, dropped: int, eps: float, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, x_BPD: Tensor, dropout: ByteDropout, eps: float, *parameters: Tensor) -> Tensor:
         wide_weight, wide_bias, narrow_weight, narrow_bias, *norm = parameters
         d_model = x_BPD.shape[-1]
         x_TD, kind = x_BPD.reshape(-1, d_model), _type_of_products(x_BPD)
-        # The mask of the many numbers is 0 or 1, which bf16 holds exactly; their scale goes into the weights.
-        scale = ctx.scale = scale_of_kept(dropped)
+        # The many numbers are kept or not; their scale, which bf16 would round, goes into the weights.
+        scale = ctx.scale = dropout.scale
         low_TD, wide_low = x_TD.to(kind), wide_weight.to(kind)
         narrow_low = (narrow_weight * scale).to(kind)
-        wide_TF, mask_TD = functional.linear(low_TD, wide_low, wide_bias.to(kind)).relu_(), None
-        if dropped:
-            kept_TF, kept_TD = draw(dropped, x_TD.device, wide_TF.shape, x_TD.shape)
-            wide_TF.mul_(kept_TF.to(kind))
-            mask_TD = kept_TD.to(x_TD.dtype).mul_(scale)
-        narrow_TD = functional.linear(wide_TF, narrow_low, narrow_bias.to(kind)).to(x_TD.dtype)
+        wide_TF, mask_TD = linear(low_TD, wide_low, wide_bias.to(kind)).relu_(), None
+        if dropout.active:
+            _drop(wide_TF, dropout)
+            mask_TD = dropout.mask(x_TD.shape, x_TD.dtype, x_TD.device)
+        narrow_TD = linear(wide_TF, narrow_low, narrow_bias.to(kind)).to(x_TD.dtype)
         sum_TD = _plus(x_TD, narrow_TD, mask_TD)
         y_TD, mean_T, rstd_T = _norm(sum_TD, (d_model,), *norm, eps)
         ctx.save_for_backward(
@@ -142,9 +143,9 @@ class _FeedForward(torch.autograd.Function):
         g_narrow_bias, g_narrow_TD = g_narrow_TD.sum(0), g_narrow_TD.to(kind)
         g_narrow_weight = (g_narrow_TD.t() @ wide_TF).to(full).mul_(ctx.scale)
         # Above zero is what neither ReLU nor dropout stopped: the mask itself is not needed again.
-        g_wide_TF = _relu_backward(g_narrow_TD @ narrow_low, wide_TF, 0)
+        g_wide_TF = _relu_backward(linear(g_narrow_TD, narrow_low.t()), wide_TF, 0)
         g_wide_weight, g_wide_bias = (g_wide_TF.t() @ low_TD).to(full), g_wide_TF.sum(0).to(full)
-        g_x_BPD = g_TD.add_(g_wide_TF @ wide_low).view(g_BPD.shape)
+        g_x_BPD = g_TD.add_(linear(g_wide_TF, wide_low.t())).view(g_BPD.shape)
         return g_x_BPD, None, None, g_wide_weight, g_wide_bias, g_narrow_weight, g_narrow_bias, *g_norm
 
 
@@ -152,6 +153,12 @@ def _type_of_products(x: Tensor) -> torch.dtype:
     """Return the type that autocast asks for, or that of `x`."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def _drop(x: Tensor, dropout: ByteDropout) -> None:
+    """Set to zero, in place, what is dropped; the bits as integers, which is four times as fast for bf16."""
+    bits = {2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()]
+    x.view(bits).mul_(dropout.mask(x.shape, bits, x.device))
 
 
 def _times(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -122,14 +122,15 @@ def checkpoints_of(
         return None
     spec = asdict(job.spec)
     del spec["processes"]  # who trains beside whom changes no weight
+    device = device_of(job.spec.device)
     told = {
         "spec": spec,
         "data": arrays.fingerprint,
         "features": job.feature_names,
         "context_length": job.context_length,
-        "device": str(device_of(job.spec.device)),
+        "device": str(device),
         "torch": torch.__version__,
-        "cpu": [torch.backends.cpu.get_cpu_capability(), precision.chosen(job.spec.precision)],
+        "cpu": [torch.backends.cpu.get_cpu_capability(), precision.chosen(job.spec.precision, device)],
         "code": code_hash(),
     }
     key = hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -11,7 +11,7 @@ from pathlib import Path
 from clm.artefacts.job_files import ChildExit, read_job
 from clm.artefacts.result_files import read_result
 from clm.errors import TrainingError
-from clm.training.process import become_disposable, leave, loading
+from clm.training.process import become_disposable, keep_freed_memory, leave, loading
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> ChildExit:
         sys.stderr.write(error.message + "\n")
         return ChildExit.JOB_UNREADABLE
     # After the tie to the parent: torch takes seconds in which the parent may die.
+    keep_freed_memory()
     with loading():
         from clm.training.measurements import Subject, measure_all
 

@@ -12,7 +12,7 @@ from clm.artefacts.job_files import ChildExit, epoch_line
 from clm.artefacts.member_files import MembersJob, read_members
 from clm.domain.job import EpochReport
 from clm.errors import TrainingError
-from clm.training.process import end_with, leave, loading, out_of_memory
+from clm.training.process import end_with, keep_freed_memory, leave, loading, out_of_memory
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str]) -> ChildExit:
         # Not become_disposable: class, score for memory and limits came down from the parent.
         end_with(int(arguments[1]) if len(arguments) > 1 else None)
         job = read_members(directory)
+        keep_freed_memory()
         # After the tie to the parent: torch takes seconds in which the parent may die.
         with loading():
             from clm.training.members import read_material, take_members, train_members

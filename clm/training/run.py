@@ -13,6 +13,7 @@ from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.sample import Ints
 from clm.errors import TrainingError
 from clm.models.catalogue import Architecture, architecture
+from clm.models.linear import onednn
 from clm.models.scaling import linear_layer
 from clm.training import precision
 from clm.training.calibrate import fold_calibration
@@ -91,8 +92,7 @@ def train_job(
         champion_absent_because=champion.absent_because,
         p_validation_N=p_win(logits(served, raw, validation.row_N)),
         notes={
-            **_notes(job, fitted, difference, [bool(live) for live in live_C]),
-            "device": _named(device),
+            **_notes(job, device, fitted, difference, [bool(live) for live in live_C]),
             **({"checkpoints": checkpoints.remarks} if checkpoints and checkpoints.remarks else {}),
         },
     )
@@ -119,10 +119,15 @@ def _named(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _notes(job: TrainingJob, fitted: Fit, difference: float, live: list[bool]) -> dict[str, object]:
+def _notes(
+    job: TrainingJob, device: torch.device, fitted: Fit, difference: float, live: list[bool]
+) -> dict[str, object]:
+    kind = precision.type_of_products(job.spec.precision, device)
     return {
+        "device": _named(device),
         "threads": job.spec.threads,
-        "precision": precision.told(job.spec.precision),
+        "precision": precision.told(job.spec.precision, device),
+        "linear_layers": "oneDNN" if onednn(kind, device.type) else "torch",
         "torch": torch.__version__,
         "calibration": asdict(fitted.calibration),
         "export_difference": difference,

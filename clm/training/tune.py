@@ -10,7 +10,7 @@ from pathlib import Path
 from clm.artefacts.job_files import ChildExit
 from clm.artefacts.tuning_files import read_tuning
 from clm.errors import TrainingError
-from clm.training.process import become_disposable, leave, loading
+from clm.training.process import become_disposable, keep_freed_memory, leave, loading
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str]) -> ChildExit:
         become_disposable(int(arguments[1]) if len(arguments) > 1 else None)
         job = read_tuning(Path(arguments[0]))
         # After the tie to the parent: torch takes seconds in which the parent may die.
+        keep_freed_memory()
         with loading():
             from clm.training.study import climb
 

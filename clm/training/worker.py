@@ -12,7 +12,7 @@ from pathlib import Path
 from clm.artefacts.job_files import PROGRESS, ChildExit, epoch_line, read_job, resumed_line
 from clm.artefacts.result_files import write_result
 from clm.errors import TrainingError
-from clm.training.process import become_disposable, leave, limit, loading, out_of_memory
+from clm.training.process import become_disposable, keep_freed_memory, leave, limit, loading, out_of_memory
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str]) -> ChildExit:
 
 
 def _train(directory: Path) -> None:
+    keep_freed_memory()
     # Imported here, after the tie to the parent: torch alone takes seconds in which the parent may die.
     with loading():
         from clm.training.checkpoint import checkpoints_of

@@ -1,14 +1,13 @@
 """A layer learns what torch's own would, dropout included, and dropout drops as it says."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clm.models import layers
-from clm.models.dropout import ByteDropout, draw
+from clm.models.dropout import POOL, ByteDropout
 from clm.models.layers import learn
 
 N = 8 * 40_000
@@ -55,6 +54,57 @@ def test_the_same_seed_drops_the_same_numbers() -> None:
     torch.manual_seed(4)
     assert torch.equal(ByteDropout(0.3)(torch.ones(100)), first)
     assert not torch.equal(first, other)
+
+
+def test_masks_of_one_epoch_are_different_pieces_and_independent() -> None:
+    """They come from one pool: any two have as much in common as chance gives them."""
+    torch.manual_seed(6)
+    dropout, cpu = ByteDropout(0.5), torch.device("cpu")
+    masks = [dropout.mask((POOL // 4,), torch.float32, cpu) for _ in range(6)]
+    assert len({mask.data_ptr() for mask in masks}) == len(masks)
+    assert len({mask.untyped_storage().data_ptr() for mask in masks}) == 1
+    for one, other in combinations(masks, 2):
+        together = float(((one > 0) & (other > 0)).float().mean())
+        assert together == pytest.approx(0.25, abs=5 * (0.1875 / (POOL // 4)) ** 0.5)
+
+
+@pytest.mark.parametrize(("kind", "one"), [(torch.float32, 4 / 3), (torch.int16, 1), (torch.float64, 4 / 3)])
+def test_a_mask_is_of_the_type_that_is_asked_for(kind: torch.dtype, one: float) -> None:
+    """Integers multiply the bits of a number: they are 0 or 1."""
+    dropout, cpu = ByteDropout(0.25), torch.device("cpu")
+    mask = dropout.mask((50, 40), kind, cpu)
+    assert (mask.shape, mask.dtype) == ((50, 40), kind)
+    assert mask.unique().tolist() == pytest.approx([0, one])
+
+
+def test_a_mask_larger_than_the_pool_has_a_larger_pool() -> None:
+    """Pieces of a pool as large as themselves would all be the same."""
+    torch.manual_seed(7)
+    dropout, cpu = ByteDropout(0.5), torch.device("cpu")
+    few = dropout.mask((10,), torch.int16, cpu)
+    first, other = (dropout.mask((POOL,), torch.int16, cpu) for _ in range(2))
+    assert few.untyped_storage().data_ptr() != first.untyped_storage().data_ptr()
+    assert not torch.equal(first, other)
+    assert len(first.untyped_storage()) == 2 * 4 * POOL
+
+
+def test_each_epoch_has_a_pool_of_its_own_which_the_seed_decides() -> None:
+    """What goes on behind an epoch has to meet the masks that it would have met without the interruption."""
+    dropout, cpu = ByteDropout(0.5), torch.device("cpu")
+
+    def epoch() -> Tensor:
+        dropout.train()
+        mask = torch.cat([dropout.mask((100,), torch.int16, cpu) for _ in range(3)])
+        dropout.eval()
+        return mask
+
+    torch.manual_seed(8)
+    first, state = epoch(), torch.get_rng_state()
+    second = epoch()
+    torch.set_rng_state(state)
+    dropout = ByteDropout(0.5)
+    assert torch.equal(epoch(), second)
+    assert not torch.equal(first, second)
 
 
 def test_nothing_is_dropped_outside_of_training_or_at_zero() -> None:
@@ -104,12 +154,14 @@ def test_a_layer_learns_what_torch_would_teach_it_with_the_same_numbers_dropped(
     """Its backward pass is written by hand: every gradient, and that of the input, to the last digits."""
     drawn: list[Tensor] = []
 
-    def remembered(*asked: object) -> tuple[Tensor, ...]:
-        kept = draw(*asked)  # type: ignore[arg-type]
-        drawn.extend(kept)
-        return kept
+    masks = ByteDropout.mask
 
-    monkeypatch.setattr(layers, "draw", remembered)
+    def remembered(*asked: object) -> Tensor:
+        mask = masks(*asked)  # type: ignore[arg-type]
+        drawn.append((mask != 0).double())
+        return mask
+
+    monkeypatch.setattr(ByteDropout, "mask", remembered)
     block, found = encoder_layer(), []
     h_BPD = torch.randn(B, P, D, dtype=torch.float64)
     weigh_BPD = torch.randn(B, P, D, dtype=torch.float64)

@@ -139,6 +139,14 @@ def test_auto_takes_bf16_where_the_processor_has_it(
     assert [precision.chosen(asked) for asked in ("bf16", "fp32")] == ["bf16", "fp32"]
 
 
+def test_auto_is_fp32_on_a_gpu_whatever_the_processor_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network is so small there that casts cost more than products gain."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    gpu = torch.device("cuda")
+    assert [precision.chosen(asked, gpu) for asked in precision.PRECISIONS] == ["fp32", "bf16", "fp32"]
+    assert precision.told("bf16", gpu) == "bf16 products (cuda), fp32 weights"
+
+
 def test_bf16_where_it_is_emulated_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody asked for it, and wonders why it takes so long."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)

@@ -1,5 +1,6 @@
 """How the child behaves as a process, seen from a process that is one."""
 
+import ctypes
 import errno
 import os
 import signal
@@ -11,7 +12,7 @@ import pytest
 
 from clm.artefacts.job_files import ChildExit
 from clm.training import worker
-from clm.training.process import memory_figures
+from clm.training.process import keep_freed_memory, memory_figures
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -47,6 +48,44 @@ def test_limits_never_raise_what_somebody_set_lower() -> None:
         "print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
     )
     assert done.stdout.split("\n")[:4] == ["-1 -1", "20 300000000", "20 200000000", "0"]
+
+
+STEPS = (
+    "import resource, sys, torch\n"
+    "from clm.models.catalogue import architecture\n"
+    "from clm.training.process import keep_freed_memory\n"
+    "if sys.argv[1:]: keep_freed_memory()\n"
+    "torch.set_num_threads(1)\n"
+    "network = architecture('engine').build(0.1).train()\n"
+    "def steps(number):\n"
+    "    for _ in range(number):\n"
+    "        network.zero_grad()\n"
+    "        network(torch.randn(256, 128, 8)).sum().backward()\n"
+    "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+    "print(-steps(4) + steps(4))\n"
+    "def resident(): return int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize()\n"
+    "before = resident(); data = torch.ones(20_000_000); del data; print(resident() - before)\n"
+)
+
+
+def test_what_a_step_frees_is_there_for_the_next_one_and_the_data_go_back() -> None:
+    """Else a step has thousands of pages handed out anew, each of them filled with zeros first."""
+    kept, usual = (
+        subprocess.run(
+            [sys.executable, "-c", STEPS, *how], capture_output=True, text=True, timeout=60, check=True
+        )
+        for how in (["kept"], [])
+    )
+    (pages, left), (usual_pages, _) = ([int(line) for line in done.stdout.split()] for done in (kept, usual))
+    assert pages < 0.1 * usual_pages
+    assert usual_pages > 2000
+    assert left < 8e6
+
+
+def test_without_mallopt_memory_is_kept_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another C library has no such call, and trains as well."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: object())
+    keep_freed_memory()
 
 
 def test_e7_a_child_whose_parent_is_already_gone_does_not_begin() -> None:
