@@ -82,7 +82,7 @@ def ablations() -> dict[str, Way]:
         "learning rate 2e-4": {"learning_rate": 2e-4},
         "learning rate 1e-3": {"learning_rate": 1e-3},
         "weight decay 0.1": {"weight_decay": 0.1},
-        "batch 256": {"batch_size": 256},
+        "batch 128": {"batch_size": 128},
         "16 epochs": {"epochs": 16},
         "weights averaged": {"swa_from": 0.5},
     }
@@ -97,6 +97,7 @@ def ablations() -> dict[str, Way]:
     known = {name: change for name, change in engine.items() if set(change) <= set(TrainingSpec.__slots__)}
     return {
         **{f"engine, {name}": Way(architecture("engine"), change) for name, change in known.items()},
+        "mix, begun anywhere": Way(mix(), {"start": "random"}),
         **{
             f"mix, {name}": Way(mix(**change), {"start": "random"} if "last_step" in change else {})
             for name, change in switches.items()
