@@ -66,6 +66,7 @@ from clm.models.dropout import ByteDropout
 from clm.models.existing_engine import ExistingEngineNetwork
 from clm.models.linear import onednn
 from clm.training import loop, precision
+from clm.training.determinism import make_deterministic
 from clm.training.process import keep_freed_memory
 from clm.training.windows import Part, Windows
 from tests.builders import training_spec
@@ -305,6 +306,8 @@ def serve(end: Connection, arguments: argparse.Namespace, name: str) -> None:
     if name in KEPT:
         keep_freed_memory()
     torch.set_num_threads(1)
+    if name in OF_FIT:
+        make_deterministic(seed=0, threads=1)  # as in the child; it costs something
     epoch = makers(arguments)[name]()
     epoch()  # what only a first one does
     while end.recv():

@@ -6,7 +6,7 @@ ClmError                    70  a broken promise; the base of all below
 ├── DataError               65  the store or its rows are not what they must be
 ├── StoreBusy               75  somebody holds the store's lock          (transient)
 ├── BusUnavailable          69  Redis does not answer                    (transient)
-├── TrainingError           70  the child process failed, told apart by its code
+├── TrainingError           70  the child process failed, told apart by its code; 78 where a setting did it
 ├── Interrupted             75  the daemon was asked to stop meanwhile   (transient)
 ├── ArtefactError           74  a model file is missing, torn or of another hash
 ├── PromotionError          74  a promotion could not begin or could not be completed
@@ -69,6 +69,11 @@ class BusUnavailable(ClmError):
 
 class TrainingError(ClmError):
     """The training child failed; the code says how (CHILD_KILLED, CHILD_TIMEOUT, ...)."""
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]  # of its code, not of its kind
+        """78 where a setting asks for what this machine does not have; it is no bug, and stays so."""
+        return 78 if self.code in ("DEVICE_ABSENT", "MEMORY_BUDGET") else 70
 
 
 class Interrupted(ClmError):

@@ -169,6 +169,8 @@ class _Watch:
 
     def where(self) -> str:
         """Say how far the training had come."""
+        if not self._epoch and not self._network:
+            return f"before epoch 1 of {self.job.spec.epochs} was done"
         of = f" of {self._network}" if self._network else ""
         return f"after epoch {self._epoch} of {self.job.spec.epochs}{of}"
 

@@ -10,7 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from clm.models.layers import ByteDropout, learn
+from clm.models.dropout import ByteDropout
+from clm.models.layers import learn
 from clm.models.straight import QUIET
 
 POSITION_STD = 0.5

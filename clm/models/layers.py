@@ -18,8 +18,6 @@ from torch.nn import functional
 from clm.models.dropout import ByteDropout
 from clm.models.linear import linear
 
-__all__ = ["ByteDropout", "learn"]
-
 _norm = torch.ops.aten.native_layer_norm
 _norm_backward = torch.ops.aten.native_layer_norm_backward
 _relu_backward = torch.ops.aten.threshold_backward
@@ -32,9 +30,12 @@ def learn(block: nn.TransformerEncoderLayer, h_BPD: Tensor, dropout: ByteDropout
     Raises:
         ValueError: the layer is of another kind.
     """
-    if block.norm_first or block.activation is not functional.relu:
-        raise ValueError("only a layer with ReLU that normalises behind its parts learns this way")
     attend, first, second = block.self_attn, block.norm1, block.norm2
+    usual = attend.batch_first and block.linear1.bias is not None
+    if block.norm_first or block.activation is not functional.relu or not usual:
+        raise ValueError(
+            "only a batch-first layer with ReLU and biases, normalised behind its parts, learns so"
+        )
     h_BPD = _Attention.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
         *(h_BPD.to(first.weight.dtype), attend.num_heads, dropout, first.eps),
         *(attend.in_proj_weight, attend.in_proj_bias, attend.out_proj.weight, attend.out_proj.bias),
@@ -67,11 +68,11 @@ class _Attention(torch.autograd.Function):
 
         low_TD, qkv_low, out_low = x_TD.to(kind), qkv_weight.to(kind), out_weight.to(kind)
         qkv_T = linear(low_TD, qkv_low, qkv_bias.to(kind))
-        qkv_3BHPE = qkv_T.view(n_batch, n_patches, 3, n_heads, -1).permute(2, 0, 3, 1, 4)
+        qkv_3BHPE = qkv_T.view(n_batch, n_patches, 3, n_heads, d_model // n_heads).permute(2, 0, 3, 1, 4)
         q_GPE, k_GPE, v_GPE = qkv_3BHPE.flatten(1, 2).unbind()
         weight_GPP = _softmax(torch.bmm(q_GPE, k_GPE.transpose(1, 2)).to(x_TD.dtype), q_GPE.shape[-1])
         left_GPP = _times(weight_GPP, mask_GPP).to(kind)
-        mixed_BHPE = torch.bmm(left_GPP, v_GPE).view(n_batch, n_heads, n_patches, -1)
+        mixed_BHPE = torch.bmm(left_GPP, v_GPE).view(n_batch, n_heads, *v_GPE.shape[1:])
         mixed_TD = mixed_BHPE.transpose(1, 2).reshape(-1, d_model)
         attended_TD = linear(mixed_TD, out_low, out_bias.to(kind)).to(x_TD.dtype)
         sum_TD = _plus(x_TD, attended_TD, mask_TD)
@@ -94,7 +95,8 @@ class _Attention(torch.autograd.Function):
         g_out_bias, g_attended_TD = g_attended_TD.sum(0), g_attended_TD.to(kind)
         g_out_weight = (g_attended_TD.t() @ mixed_TD).to(full)
 
-        g_mixed_BPHE = linear(g_attended_TD, out_low.t()).view(n_batch, n_patches, -1, q_GPE.shape[-1])
+        heads = (d_model // q_GPE.shape[-1], q_GPE.shape[-1])
+        g_mixed_BPHE = linear(g_attended_TD, out_low.t()).view(n_batch, n_patches, *heads)
         g_mixed_GPE = g_mixed_BPHE.transpose(1, 2).flatten(0, 1)
         g_weight_GPP = _times(torch.bmm(g_mixed_GPE, v_GPE.transpose(1, 2)).to(full), mask_GPP)
         g_score_GPP = _softmax_backward(g_weight_GPP, weight_GPP, q_GPE.shape[-1]).to(kind)
@@ -102,9 +104,9 @@ class _Attention(torch.autograd.Function):
         torch.bmm(g_score_GPP, k_GPE, out=g_qkv_3GPE[0])
         torch.bmm(g_score_GPP.transpose(1, 2), q_GPE, out=g_qkv_3GPE[1])
         torch.bmm(left_GPP.transpose(1, 2), g_mixed_GPE, out=g_qkv_3GPE[2])
-        g_qkv_3BHPE = g_qkv_3GPE.view(3, n_batch, -1, *q_GPE.shape[1:])
-        g_qkv_T = g_qkv_3BHPE.permute(1, 3, 0, 2, 4).reshape(len(g_TD), -1)
-        g_qkv_weight, g_qkv_bias = (g_qkv_T.t() @ low_TD).to(full), g_qkv_T.sum(0).to(full)
+        g_qkv_3BHPE = g_qkv_3GPE.view(3, n_batch, heads[0], *q_GPE.shape[1:])
+        g_qkv_T = g_qkv_3BHPE.permute(1, 3, 0, 2, 4).reshape(len(g_TD), 3 * d_model)
+        g_qkv_weight, g_qkv_bias = (g_qkv_T.t() @ low_TD).to(full), g_qkv_T.sum(0, dtype=full)
         g_x_BPD = g_TD.add_(linear(g_qkv_T, qkv_low.t())).view(g_BPD.shape)
         return g_x_BPD, None, None, None, g_qkv_weight, g_qkv_bias, g_out_weight, g_out_bias, *g_norm
 
@@ -144,7 +146,7 @@ class _FeedForward(torch.autograd.Function):
         g_narrow_weight = (g_narrow_TD.t() @ wide_TF).to(full).mul_(ctx.scale)
         # Above zero is what neither ReLU nor dropout stopped: the mask itself is not needed again.
         g_wide_TF = _relu_backward(linear(g_narrow_TD, narrow_low.t()), wide_TF, 0)
-        g_wide_weight, g_wide_bias = (g_wide_TF.t() @ low_TD).to(full), g_wide_TF.sum(0).to(full)
+        g_wide_weight, g_wide_bias = (g_wide_TF.t() @ low_TD).to(full), g_wide_TF.sum(0, dtype=full)
         g_x_BPD = g_TD.add_(linear(g_wide_TF, wide_low.t())).view(g_BPD.shape)
         return g_x_BPD, None, None, g_wide_weight, g_wide_bias, g_narrow_weight, g_narrow_bias, *g_norm
 

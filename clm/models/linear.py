@@ -33,7 +33,7 @@ def linear(x_TI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Ten
 
 @cache
 def onednn(kind: torch.dtype, device: str = "cpu") -> Callable[..., Any] | None:
-    """Return oneDNN's operator for numbers of this type, or None where it is missing, wrong or slow."""
+    """Return oneDNN's operator for numbers of this type, or None where it is not to be used."""
     operator: Callable[..., Any] | None = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
     has_it = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     if operator is None or not has_it or (kind, device) != (torch.float32, "cpu"):

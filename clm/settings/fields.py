@@ -99,8 +99,8 @@ class Fields(BaseSettings):
     """Peak learning rate of AdamW."""
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01
     """Decoupled weight decay, matrices only."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Dropout while training."""
+    dropout: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    """Dropout while training, rounded to a multiple of 1/256."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """0.1 means targets 0.05 and 0.95."""
     class_weights: bool = True

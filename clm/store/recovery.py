@@ -14,7 +14,7 @@ from clm.store.run_rows import close_run
 from clm.store.tables import promotions, runs, tasks
 from clm.store.task_rows import COMPLETED, RUNNING, put_back, set_status
 
-CUT_OFF = "the daemon was killed or crashed while this run was on; its task goes back to the queue"
+CUT_OFF = "its process was killed or crashed while this run was on; the task, if any, goes back to the queue"
 PROMOTED = "the promotion was committed; the daemon was killed before it could say so"
 
 

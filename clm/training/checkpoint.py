@@ -128,9 +128,9 @@ def checkpoints_of(
         "data": arrays.fingerprint,
         "features": job.feature_names,
         "context_length": job.context_length,
-        "device": str(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "torch": torch.__version__,
-        "cpu": [torch.backends.cpu.get_cpu_capability(), precision.chosen(job.spec.precision, device)],
+        "cpu": [torch.backends.cpu.get_cpu_capability(), precision.told(job.spec.precision, device)],
         "code": code_hash(),
     }
     key = hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -71,5 +71,5 @@ def fit_candidate(
     # What the teachers say is on the scale of the base rate and soft already.
     plain = replace(spec, class_weights=False, label_smoothing=0.0)
     torch.manual_seed(spec.seed)
-    pupil = begin(architecture, windows, train, spec)
+    pupil = begin(architecture, windows, train, plain)
     return pupil, fit(pupil, windows, taught, validation, plain, on_epoch, kept("pupil"))

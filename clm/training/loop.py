@@ -31,7 +31,7 @@ VALIDATION_WINDOWS = 16_384
 """Validation windows that choose the epoch and calibrate it, at most, evenly spread over the part.
 
 All of them would make an epoch of a large store as long as the store: at a million samples nine tenths of it.
-Two epochs are told apart by what they say of the same windows, and slope and intercept are two numbers.
+Two epochs are told apart by what they say of the same windows, and the temperature is one number.
 """
 MAX_GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.1

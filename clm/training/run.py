@@ -123,11 +123,12 @@ def _notes(
     job: TrainingJob, device: torch.device, fitted: Fit, difference: float, live: list[bool]
 ) -> dict[str, object]:
     kind = precision.type_of_products(job.spec.precision, device)
+    written_out = job.spec.architecture == "engine"  # the only one whose layers are (clm/models/layers.py)
     return {
         "device": _named(device),
         "threads": job.spec.threads,
         "precision": precision.told(job.spec.precision, device),
-        "linear_layers": "oneDNN" if onednn(kind, device.type) else "torch",
+        "linear_layers": "oneDNN" if written_out and onednn(kind, device.type) else "torch",
         "torch": torch.__version__,
         "calibration": asdict(fitted.calibration),
         "export_difference": difference,

@@ -9,7 +9,9 @@ import torch
 
 from clm.clock import SystemClock
 from clm.domain.job import TrainingJob, TrainingSpec
-from clm.models.catalogue import architecture
+from clm.models.catalogue import Architecture, architecture
+from clm.training.compiler import leave_compiler_out
+from clm.training.device import device_of
 from clm.training.loop import fit
 from clm.training.windows import Part, Windows
 
@@ -23,20 +25,24 @@ def with_threads(job: TrainingJob) -> tuple[TrainingJob, Mapping[str, str]]:
     """Return the job with a count of threads where it names none, and what was measured, for the notes."""
     if job.spec.threads:
         return job, {}
-    threads, figures = measured_threads(job.spec)
+    if device_of(job.spec.device).type != "cpu":
+        return replace(job, spec=replace(job.spec, threads=1)), {"threads_measured": "a GPU trains"}
+    leave_compiler_out()
+    chosen = architecture(job.spec.architecture).sized(len(job.feature_names))
+    threads, figures = measured_threads(job.spec, chosen)
     return replace(job, spec=replace(job.spec, threads=threads)), {"threads_measured": figures}
 
 
-def measured_threads(spec: TrainingSpec) -> tuple[int, str]:
+def measured_threads(spec: TrainingSpec, chosen: Architecture) -> tuple[int, str]:
     """Return one thread or as many as there are cores, and the figures: wall time of a few steps, in turn."""
     cores = len(os.sched_getaffinity(0))
     if cores == 1:
         return 1, "there is one core"
     seconds: dict[int, list[float]] = {1: [], cores: []}
-    _burst(spec, 1)  # the first steps of a process are its slowest
+    _burst(spec, chosen, 1)  # the first steps of a process are its slowest
     for _ in range(_ROUNDS):
         for threads, taken in seconds.items():
-            taken.append(_burst(spec, threads))
+            taken.append(_burst(spec, chosen, threads))
     one, many = (statistics.median(taken) for taken in seconds.values())
     return (
         cores if one > CLEAR_MARGIN * many else 1,
@@ -44,10 +50,10 @@ def measured_threads(spec: TrainingSpec) -> tuple[int, str]:
     )
 
 
-def _burst(spec: TrainingSpec, threads: int) -> float:
+def _burst(spec: TrainingSpec, chosen: Architecture, threads: int) -> float:
     """Return the seconds of a few steps of the real loop on noise."""
     torch.set_num_threads(threads)
-    chosen, clock = architecture(spec.architecture), SystemClock()
+    clock = SystemClock()
     n_windows = _BATCHES * spec.batch_size
     windows = Windows(
         values_RC=torch.randn(n_windows + chosen.context_length, chosen.n_features),

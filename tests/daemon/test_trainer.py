@@ -165,7 +165,7 @@ def test_e1_a_killed_child_is_told_with_signal_and_epoch(directory: Path, datase
         TrainingError, match=r"killed by SIGKILL \(signal 9\), after epoch \d+ of 1000"
     ) as caught:
         train(directory, dataset, on_epoch=kill, spec=LONG)
-    assert caught.value.code == "CHILD_KILLED"
+    assert (caught.value.code, caught.value.exit_code) == ("CHILD_KILLED", 70)
 
 
 def test_e2_a_child_killed_for_memory_is_told_apart(
@@ -224,7 +224,7 @@ def test_e4_a_child_that_hangs_is_ended_with_all_it_started(
     body = f"trap '' TERM; sleep 300 & echo $! > {tmp_path}/grandchild; while :; do sleep 0.1; done"
     started = time.monotonic()
     with pytest.raises(
-        TrainingError, match=r"ended after 0\.7 s, after epoch 0 of 20.*CLM_TRAIN_TIMEOUT_S"
+        TrainingError, match=r"ended after 0\.7 s, before epoch 1 of 20 was done.*CLM_TRAIN_TIMEOUT_S"
     ) as caught:
         train(directory, dataset, python=script(tmp_path, body), timeout_s=0.7, grace_s=0.3)
     assert caught.value.code == "CHILD_TIMEOUT"
@@ -303,7 +303,9 @@ def test_e8_many_runs_leave_no_descriptor_and_no_zombie(
 
 def test_e9_a_loss_that_is_not_finite_has_its_own_code(directory: Path, dataset: Dataset) -> None:
     """Exploding weights: no retry with the same settings can help."""
-    with pytest.raises(TrainingError, match="after epoch 0 of 3: the training loss at step") as caught:
+    with pytest.raises(
+        TrainingError, match="before epoch 1 of 3 was done: the training loss at step"
+    ) as caught:
         train(directory, dataset, spec=training_spec(batch_size=32, epochs=3, learning_rate=1e38))
     assert caught.value.code == "NAN_LOSS"
 
@@ -500,7 +502,7 @@ def test_a_training_beyond_its_budget_is_refused_before_it_starts(directory: Pat
     """Ten minutes of training that end in an OOM kill teach nobody anything."""
     with pytest.raises(TrainingError, match=r"needs about 6\d\d MB.*CLM_HISTORY_DAYS") as caught:
         train(directory, dataset, memory_mb=600)
-    assert caught.value.code == "MEMORY_BUDGET"
+    assert (caught.value.code, caught.value.exit_code) == ("MEMORY_BUDGET", 78)
     assert not directory.exists()
 
 
@@ -513,7 +515,7 @@ def test_a_gpu_that_is_not_there_is_named(directory: Path, dataset: Dataset) -> 
             spec=training_spec(device="cuda"),
             environment={"PATH": os.defpath, "CUDA_VISIBLE_DEVICES": ""},
         )
-    assert caught.value.code == "DEVICE_ABSENT"
+    assert (caught.value.code, caught.value.exit_code) == ("DEVICE_ABSENT", 78)
 
 
 def test_an_honest_copy_is_believed(tmp_path: Path, directory: Path, dataset: Dataset, answer: Path) -> None:

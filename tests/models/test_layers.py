@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clm.models.dropout import POOL, ByteDropout
+from clm.models.dropout import LARGEST, POOL, ByteDropout
 from clm.models.layers import learn
 
 N = 8 * 40_000
@@ -86,6 +86,17 @@ def test_a_mask_larger_than_the_pool_has_a_larger_pool() -> None:
     assert few.untyped_storage().data_ptr() != first.untyped_storage().data_ptr()
     assert not torch.equal(first, other)
     assert len(first.untyped_storage()) == 2 * 4 * POOL
+
+
+def test_the_largest_masks_have_no_pool() -> None:
+    """A network that reads each of 32 channels by itself would keep 800 MB of them."""
+    torch.manual_seed(9)
+    dropout, cpu = ByteDropout(0.5), torch.device("cpu")
+    first, other = (dropout.mask((2, LARGEST), torch.float32, cpu) for _ in range(2))
+    assert not torch.equal(first, other)
+    assert len(first.untyped_storage()) == 4 * 2 * LARGEST
+    assert dropout._pools == {}
+    assert first.unique().tolist() == [0.0, 2.0]
 
 
 def test_each_epoch_has_a_pool_of_its_own_which_the_seed_decides() -> None:
@@ -207,8 +218,20 @@ def test_nothing_is_dropped_twice_alike() -> None:
     assert torch.equal(learn(block, h_BPD, dropout), learn(block, h_BPD, dropout))
 
 
-@pytest.mark.parametrize("other", [{"norm_first": True}, {"activation": "gelu"}])
+@pytest.mark.parametrize(
+    "other", [{"norm_first": True}, {"activation": "gelu"}, {"batch_first": False}, {"bias": False}]
+)
 def test_a_layer_of_another_kind_is_refused(other: dict[str, object]) -> None:
     """It would learn one function and serve another."""
     with pytest.raises(ValueError, match="ReLU"):
         learn(encoder_layer(**other), torch.randn(B, P, D), ByteDropout(0.1))
+
+
+@pytest.mark.parametrize("shape", [(0, P, D), (1, 1, D)])
+def test_a_batch_of_none_and_one_of_one_number_are_batches(shape: tuple[int, ...]) -> None:
+    """Nothing in, nothing out."""
+    h_BPD = torch.randn(shape, requires_grad=True)
+    learnt = learn(encoder_layer().float(), h_BPD, ByteDropout(0.1))
+    learnt.sum().backward()
+    assert learnt.shape == h_BPD.shape
+    assert h_BPD.grad is not None

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from clm.artefacts.job_files import ChildExit
 from clm.training import worker
-from clm.training.process import keep_freed_memory, memory_figures
+from clm.training.process import keep_freed_memory, memory_figures, out_of_memory
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -140,6 +141,30 @@ def test_e3_every_way_of_running_out_of_memory_is_one_exit(
     monkeypatch.setattr(worker, "become_disposable", lambda _parent: None)
     monkeypatch.setattr(worker, "_train", fail)
     assert worker.main([str(tmp_path)]) is ChildExit.CHILD_OOM
+
+
+def test_e3_a_gpu_that_is_full_is_told_as_one() -> None:
+    """More memory for the child would not help it."""
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+    assert "CLM_DEVICE=cpu" in out_of_memory(error)
+    assert "CLM_TRAIN_MEMORY_MB" not in out_of_memory(error)
+    assert out_of_memory(RuntimeError("another")) == ""
+
+
+def test_e3_the_largest_network_trains_within_the_default_budget() -> None:
+    """32 channels, each read by itself, in fp32: nothing else takes as much."""
+    program = (
+        "import torch; from clm.models.catalogue import architecture; from clm.settings import Settings\n"
+        "from clm.training.process import keep_freed_memory, limit\n"
+        "import os, sys; settings = Settings(store='x')\n"
+        "limit(cpu_s=0, memory_mb=settings.train_memory_mb); keep_freed_memory()\n"
+        "torch.set_num_threads(1); network = architecture('patchtst').sized(32).build(0.1).train()\n"
+        "for _ in range(2): network(torch.randn(settings.batch_size, 128, 32)).sum().backward()\n"
+        "print('trained')"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert done.stdout.strip() == "trained", done.stderr[-500:]
 
 
 def test_another_failure_of_the_system_is_not_called_a_lack_of_memory(

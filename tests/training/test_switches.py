@@ -10,11 +10,13 @@ import torch
 
 from clm.artefacts.job_files import TrainingArrays
 from clm.data.scaling import fit_robust
+from clm.models.catalogue import architecture
 from clm.training import ensemble, members
 from clm.training.calibrate import fit_calibration
+from clm.training.loop import fit
 from clm.training.loss import ENOUGH_SPREAD, spread_term
-from clm.training.predict import p_win
-from clm.training.windows import scaled_windows, scaler_of
+from clm.training.predict import logits, p_win
+from clm.training.windows import part_of, scaled_windows, scaler_of
 from tests.builders import training_spec
 from tests.training import jobs
 from tests.training.conftest import train
@@ -113,3 +115,27 @@ def test_an_ensemble_teaches_its_average_to_one_network(tmp_path: Path, monkeypa
     assert len(torch.unique(taught)) > 10
     assert trained.result.n_parameters == 612_481
     assert len(trained.told) == 3
+
+
+def test_the_pupil_begins_at_the_level_that_it_is_taught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It learns soft labels without class weights: a start that allows for them would be served."""
+    arrays = jobs.arrays(jobs.dataset(), tmp_path)
+    windows = scaled_windows(arrays, n_channels=8, context_length=128)
+    train = part_of(arrays, arrays.train)
+    some_N = torch.arange(len(train.row_N)) % 5 == 0
+    mostly_won = replace(train, label_N=torch.where(some_N, train.label_N, 1.0))
+    taught_N = mostly_won.label_N.numpy().astype(float)
+    monkeypatch.setattr(ensemble, "train_members", lambda *_: [{"train": taught_N}] * 2)
+    begun: list[float] = []
+
+    def spy(model, windows, taught, *rest):
+        begun.append(float(p_win(logits(model, windows, taught.row_N)).mean()))
+        return fit(model, windows, taught, *rest)
+
+    monkeypatch.setattr(ensemble, "fit", spy)
+    spec = training_spec(epochs=1, ensemble=2, start="logistic")
+    assert 0.8 < taught_N.mean() < 0.95
+    ensemble.fit_candidate(
+        architecture("engine"), windows, mostly_won, train, spec, lambda report: None, tmp_path
+    )
+    assert begun == pytest.approx([taught_N.mean()], abs=0.03)

@@ -1,5 +1,7 @@
 """The count of threads that is measured at the start."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from clm.artefacts.job_files import write_job
+from clm.models.catalogue import Architecture, architecture
 from clm.training import threads
 from clm.training.threads import CLEAR_MARGIN, measured_threads, with_threads
 from tests.builders import training_spec
@@ -22,6 +26,7 @@ def threads_as_before() -> Iterator[None]:
 
 
 SPEC = training_spec(threads=0, batch_size=8)
+ENGINE = architecture("engine")
 
 
 @pytest.mark.parametrize(
@@ -33,8 +38,8 @@ def test_all_cores_are_taken_only_where_they_are_clearly_faster(
 ) -> None:
     """One thread leaves the engine its core, and its sums are the same tomorrow."""
     monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(4)))
-    monkeypatch.setattr(threads, "_burst", lambda _, count: 1.0 if count == 1 else many_s)
-    count, figures = measured_threads(SPEC)
+    monkeypatch.setattr(threads, "_burst", lambda _spec, _chosen, count: 1.0 if count == 1 else many_s)
+    count, figures = measured_threads(SPEC, ENGINE)
     assert count == chosen
     assert "with one thread" in figures
     assert "with 4" in figures
@@ -43,7 +48,7 @@ def test_all_cores_are_taken_only_where_they_are_clearly_faster(
 def test_a_burst_is_the_real_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured are the steps that will be taken."""
     monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0, 1})
-    count, figures = measured_threads(SPEC)
+    count, figures = measured_threads(SPEC, ENGINE)
     assert count in (1, 2)
     assert "4 steps took" in figures
 
@@ -52,7 +57,36 @@ def test_one_core_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to choose."""
     monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: {0})
     monkeypatch.setattr(threads, "_burst", None)
-    assert measured_threads(SPEC) == (1, "there is one core")
+    assert measured_threads(SPEC, ENGINE) == (1, "there is one core")
+
+
+def test_what_is_measured_is_what_will_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of as many channels as the data have features; on a GPU there is nothing to measure."""
+    spec = replace(SPEC, architecture="patchtst")
+    of = jobs.job(tmp_path, of=jobs.dataset(n_windows=150), spec=spec)
+    of = replace(of, feature_names=of.feature_names[:5])
+    seen: list[Architecture] = []
+    monkeypatch.setattr(threads, "measured_threads", lambda _, chosen: (seen.append(chosen), (1, "one"))[1])
+    job, told = with_threads(of)
+    assert [chosen.n_features for chosen in seen] == [5]
+    assert (job.spec.threads, told) == (1, {"threads_measured": "one"})
+    monkeypatch.setattr(threads, "device_of", lambda _: torch.device("cuda"))
+    assert with_threads(of)[1] == {"threads_measured": "a GPU trains"}
+    assert len(seen) == 1
+
+
+def test_a_measurement_leaves_torchs_compiler_out_too(tmp_path: Path) -> None:
+    """It comes before the training, which would leave it out too late."""
+    write_job(jobs.job(tmp_path / "job", of=(data := jobs.dataset(n_windows=150)), spec=SPEC), data)
+    program = (
+        "import sys; from pathlib import Path; from clm.artefacts.job_files import read_job\n"
+        "from clm.training.threads import with_threads\n"
+        "with_threads(read_job(Path(sys.argv[1]))[0])\n"
+        "print(len([name for name in sys.modules if 'torch._dynamo' in name]))"
+    )
+    command = [sys.executable, "-c", program, tmp_path / "job"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) <= 1
 
 
 def test_a_count_that_is_set_stays(tmp_path: Path) -> None:
