@@ -116,7 +116,7 @@ class Fields(BaseSettings):
     ensemble: Annotated[int, Field(ge=1, le=10)] = 1
     """Networks of different seeds whose average is taught to the served one; 1 for none."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Matrix products while learning: `auto` is bf16 where the processor has it, fp32 elsewhere and on a GPU."""
+    """Matrix products while learning: `auto` is bf16 where the processor has it, fp32 on a GPU."""
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 7
     """Seed of everything random; the same seed and store give the same weights."""
     swa_from: Annotated[float, Field(ge=0, le=1)] = 1.0
