@@ -44,7 +44,7 @@ chaos: venv
 	else echo "chaos: there are no fault sweeps yet"; fi
 
 install:
-	@deploy/install.sh $(if $(filter direct,$(SWITCH)),--direct-switch) $(if $(VENV_FOR_SERVICE),--venv $(VENV_FOR_SERVICE))
+	@deploy/install.sh $(if $(filter root,$(MODELS)),--models-root) $(if $(VENV_FOR_SERVICE),--venv $(VENV_FOR_SERVICE))
 
 uninstall:
 	@deploy/uninstall.sh

@@ -1,15 +1,27 @@
 """The console script."""
 
+import os
 import sys
 
-# structlog loads rich, where that is installed, for tracebacks that a journal never shows: megabytes of a
-# daemon that shares its server with the engine.
-sys.modules["rich"] = None  # type: ignore[assignment]  # import's own way of saying "not there"
-import structlog  # noqa: E402, F401
+from clm.owner import give_up_root
 
-del sys.modules["rich"]
 
-from clm.cli import main  # noqa: E402
+def main() -> None:
+    """Give up root's rights, then load and run the command line."""
+    arguments = sys.argv[1:]
+    working_as = give_up_root(arguments, os.environ)  # noqa: TID251  before clm.settings can be loaded
+    if working_as and "--json" not in arguments and "serve" not in arguments:
+        sys.stderr.write(f"{working_as}\n")
+    # structlog loads rich, where that is installed, for tracebacks that a journal never shows: megabytes of a
+    # daemon that shares its server with the engine.
+    sys.modules["rich"] = None  # type: ignore[assignment]  # import's own way of saying "not there"
+    import structlog  # noqa: F401
+
+    del sys.modules["rich"]
+    from clm.cli import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -1,29 +1,55 @@
-# What install.sh puts where, and uninstall.sh takes away: source, target, mode; and what both have to undo.
+# What install.sh puts where and uninstall.sh removes: source, target, mode; and what both have to undo.
 # shellcheck shell=bash
+HOME_DIR=/usr/lib/quantum-clm
+OLD_HOME=/opt/quantum/clm                              # of the first versions, in a directory that qt may own
+OLD_RULES=/etc/polkit-1/rules.d/50-quantum-clm.rules   # of the first versions; no rule is needed any more
+
 installed_files() {
   cat <<END
 deploy/systemd/quantum-clm.service /etc/systemd/system/quantum-clm.service 0644
+deploy/systemd/quantum-clm-switch.socket /etc/systemd/system/quantum-clm-switch.socket 0644
 deploy/systemd/quantum-clm-switch@.service /etc/systemd/system/quantum-clm-switch@.service 0644
 deploy/systemd/quantum-clm.sysusers.conf /etc/sysusers.d/quantum-clm.conf 0644
 deploy/systemd/quantum-clm.tmpfiles.conf /etc/tmpfiles.d/quantum-clm.conf 0644
+clm/switch/__main__.py $HOME_DIR/switch/__main__.py 0644
 END
+  # All code that the root helper runs besides Python's standard library.
+  local module
+  for module in __init__ clock errors artefacts/__init__ artefacts/files domain/__init__ domain/ids \
+    promotion/__init__ promotion/directory_lock promotion/env_file promotion/env_grammar promotion/rewrite \
+    promotion/switch_request promotion/systemctl switch/__init__ switch/__main__ switch/connection \
+    switch/helper switch/models switch/paths switch/site switch/trust switch/unit; do
+    echo "clm/$module.py $HOME_DIR/switch/clm/$module.py 0644"
+  done
 }
 
-# The line of the switch is the installer's own; a file that differs in no other is nobody's work.
-same_settings() { cmp -s <(sed 's/^#\?CLM_SWITCH=.*//' "$1" 2>/dev/null) <(sed 's/^#\?CLM_SWITCH=.*//' "$2" 2>/dev/null); }
+same_settings() {  # same_settings A B: but for the line of a setting that the installer itself used to write
+  cmp -s <(sed 's/^#\?CLM_SWITCH=.*//' "$1" 2>/dev/null) <(sed 's/^#\?CLM_SWITCH=.*//' "$2" 2>/dev/null)
+}
 
-RULES=/etc/polkit-1/rules.d/50-quantum-clm.rules
+weakness() { /usr/bin/python3 -I -S "$PROJECT/clm/switch/trust.py" "$@" 2>&1; }  # weakness --path|--below PATH
 
-# The engine's environment file becomes a plain file again, root's as the others in /etc/quantum.
+# A first version could move the engine's environment file into a directory of qt's.
 take_back_env_file() {
-  local file=${DESTDIR-}/etc/quantum/ai-engine.env target mode
-  target=${DESTDIR-}/etc/quantum/ai-engine.d/ai-engine.env
-  [[ -L $file && $(readlink -f "$file") == "$(readlink -f "$target")" && -f $target ]] || return 0
-  mode=$(stat -c %a "$target")
-  install -m "$mode" -o root -g qt "$target" "$file.tmp"
-  sync "$file.tmp"
-  mv -T "$file.tmp" "$file"
-  rm -f "$target" "$target.clm-previous"
-  rmdir "${target%/*}" 2>/dev/null || true
-  say "$file is a plain file of root's again"
+  local file=/etc/quantum/ai-engine.env directory=/etc/quantum/ai-engine.d said
+  [[ -z ${DESTDIR-} && -L $file && $(readlink "$file") =~ ^(/etc/quantum/)?ai-engine\.d/ ]] || return 0
+  said=$(/usr/bin/python3 -I -B "$PROJECT/deploy/rootfiles.py" take-back "$file" "$directory" qt) ||
+    die "$file still leads into $directory, which qt owns; make it a plain file of root's by hand"
+  say "$said"
+  rm -f "$directory"/ai-engine.env{,.clm-previous}
+  rmdir "$directory" 2>/dev/null || say "left $directory, which is not empty"
+}
+
+remove_first_version() {  # its polkit rule and its directory; a foreign rule that it replaced comes back
+  local rules=${DESTDIR-}$OLD_RULES
+  if grep -qs 'quantum-clm: put here by deploy/install.sh' "$rules"; then
+    rm -f "$rules"
+    [[ ! -e $rules.replaced ]] || mv -T "$rules.replaced" "$rules"
+    say "removed $OLD_RULES"
+  fi
+  # Without a slash at the end: a link is removed, not what it leads to.
+  if [[ -z ${DESTDIR-} && ( -e $OLD_HOME || -L $OLD_HOME ) ]]; then
+    rm -rf --one-file-system "$OLD_HOME"
+    say "removed $OLD_HOME"
+  fi
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# deploy/uninstall.sh [--purge] - takes away what install.sh put, and puts back what it replaced.
+# deploy/uninstall.sh [--purge] - removes what install.sh put, and puts back what it replaced.
 #   --purge  also remove the edited settings and /var/lib/quantum-clm: runs, proofs, registered models
-# DESTDIR=DIR takes the files away below DIR. Safe to run again. The store, the engine's models and user qt stay.
+# DESTDIR=DIR removes the files below DIR. Safe to run again. The store, the engine's models and user qt stay.
 set -euo pipefail
 
 PROJECT=$(cd "$(dirname "$0")/.." && pwd)
-HOME_DIR=/opt/quantum/clm UNIT=quantum-clm.service
+UNITS=(quantum-clm.service quantum-clm-switch.socket)
 DESTDIR=${DESTDIR:-}
 # shellcheck source=deploy/files.sh
 . "$PROJECT/deploy/files.sh"
@@ -29,11 +29,11 @@ take() {  # the file, and back what it replaced
 
 booted=''
 if [[ -z $DESTDIR && -d /run/systemd/system ]]; then booted=yes; fi
-[[ -z $booted ]] || systemctl --quiet disable --now "$UNIT" 2>/dev/null || true
+[[ -z $booted ]] || systemctl --quiet disable --now "${UNITS[@]}" 2>/dev/null || true
 take_back_env_file
 rm -f "$DESTDIR/etc/quantum/ai-engine.env.clm-previous"
-take "$RULES"
-while read -r _ target _; do take "$target"; done < <(installed_files)
+remove_first_version
+while read -r _ target _; do take "$target"; done < <(installed_files | grep ' /etc/')
 settings=$DESTDIR/etc/quantum/clm.env
 if [[ -n $purge ]] || same_settings "$settings" "$DESTDIR$HOME_DIR/clm.env.shipped"; then
   rm -f "$settings" "$settings.new"

@@ -8,7 +8,6 @@ import click
 from clm import logs
 from clm.cli.verbs import Say, cli, store_option, verb
 from clm.daemon.configuration import settings_for
-from clm.daemon.owner import work_as_owner
 from clm.domain.job import EpochReport
 from clm.errors import ConfigError, DataError
 from clm.settings import Settings, runs_under_journal
@@ -46,7 +45,6 @@ def serve(store: click.Path | None) -> None:
 
     logs.configure("info", journal=runs_under_journal())
     settings = settings_for(store)  # type: ignore[arg-type]  # click.Path(path_type=Path) gives a Path
-    work_as_owner(settings)
     logs.configure(settings.log_level, journal=runs_under_journal())
     try:
         run_daemon(settings)

@@ -33,11 +33,11 @@ def rollback(settings: Settings, say: Say, version: str | None, reason: str) -> 
     return _told(roll_back(settings, version, reason=reason, stop=stop_on_signals()), say)
 
 
-@verb("activate", needs_root=True)
+@verb("activate")
 @click.argument("version")
 @_override
 def activate(settings: Settings, say: Say, version: str, override: str | None) -> object:
-    """Let the engine trade on the champion: gates 3 and 4 must pass; as a user who may write its file."""
+    """Let the engine trade on the champion, as root; gates 3 and 4 must pass."""
     from clm.daemon.operate import activate as go_live
 
     ended = go_live(settings, version, override=override, stop=stop_on_signals())

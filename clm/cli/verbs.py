@@ -11,7 +11,6 @@ import orjson
 
 from clm import __version__, logs
 from clm.daemon.configuration import settings_for
-from clm.daemon.owner import work_as_owner
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,14 +37,11 @@ class Answer:
     exit_code: int = field(default=0, kw_only=True)
 
 
-def verb(
-    name: str, *, group: click.Group = cli, needs_root: bool = False
-) -> Callable[[Callable[..., Any]], click.Command]:
+def verb(name: str, *, group: click.Group = cli) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a verb: it is given the settings and answers a JSON object; it prints for people itself.
 
     The function is called as `function(settings, say, **arguments)`, where `say` prints a line for
-    people and is silent with --json. Run by root it works as the owner of the state directory, for
-    good or, where it `needs_root` for a part of its work, until it asks for it.
+    people and is silent with --json.
     """
 
     def wrap(function: Callable[..., object]) -> click.Command:
@@ -56,8 +52,6 @@ def verb(
         def run(store: Path | None, as_json: bool, **arguments: object) -> None:
             settings = settings_for(store)
             logs.configure(settings.log_level)
-            if (said := work_as_owner(settings, for_good=not needs_root)) and not as_json:
-                click.echo(said, err=True)
             answer = function(settings, _silent if as_json else click.echo, **arguments)
             full = answer if isinstance(answer, Answer) else Answer(answer)
             if as_json:

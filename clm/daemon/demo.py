@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clm.clock import SystemClock
 from clm.daemon.foreground import run_once
-from clm.daemon.wiring import engine_of
+from clm.daemon.wiring import own_engine
 from clm.data.simulator import simulate
 from clm.domain.job import EpochReport
 from clm.errors import ConfigError
@@ -40,7 +40,7 @@ def run_demo(
     _make_store(settings, say)
     _make_engine(settings, say)
     answer = run_once(settings, say, stop=stop, on_epoch=on_epoch, promote=True)
-    engine = engine_of(settings).observe()
+    engine = own_engine(settings).observe()
     say("")
     say(f"store          {settings.store}")
     say(f"models         {settings.models_dir}")
@@ -105,7 +105,7 @@ def _make_engine(settings: Settings, say: Callable[[str], None]) -> None:
             f"ENGINE_MODELS_DIR={settings.models_dir}\nENGINE_ARTEFACTS_DIR={settings.artefacts_dir}\n",
             encoding="utf-8",
         )
-    engine = engine_of(settings)
+    engine = own_engine(settings)
     if engine.observe().main_pid is None:
         engine.restart()
         say(f"started the stand-in engine, pid {engine.observe().main_pid}")

@@ -16,9 +16,11 @@ from clm.domain.architecture import KNOWN
 from clm.errors import ArtefactError, ClmError
 from clm.ports import EngineStatus
 from clm.promotion.env_file import EnvFile, parse
+from clm.promotion.switch_request import SOCKET
 from clm.settings import Settings
 from clm.store.contract import check_contract
 from clm.store.migrate import has_schema
+from clm.switch.trust import weakness
 
 
 class CheckStatus(StrEnum):
@@ -68,7 +70,8 @@ def _store(settings: Settings) -> Iterator[Answer]:
 def _directories(settings: Settings) -> Iterator[Answer]:
     for path in (settings.state_dir, settings.models_dir):
         there = path if path.exists() else path.parent
-        if not os.access(there, os.W_OK):
+        ours = path == settings.state_dir or settings.engine_control == "process"
+        if ours and not os.access(there, os.W_OK):
             yield CheckStatus.FAIL, f"{there} is not writable for uid {os.getuid()}"
             continue
         free = shutil.disk_usage(there)
@@ -127,29 +130,23 @@ def _architecture(settings: Settings) -> Iterator[Answer]:
 
 
 def _switch(settings: Settings) -> Iterator[Answer]:
-    """Ask whoever would make a switch whether it could, as the preflight of a promotion does."""
+    """Ask what would make a switch whether it could, as the preflight of a promotion does."""
     if settings.engine_control == "process":
         yield CheckStatus.OK, "the engine is a process of ours; no right is needed"
         return
-    env_file = settings.engine_env_file
-    if engine_of(settings).observe().runs_as_root:
-        if EnvFile(env_file).is_ours_to_write():
-            yield (
-                CheckStatus.FAIL,
-                f"{settings.engine_unit} runs as root; writing {env_file} would make us root: set User=",
-            )
-        else:
-            yield (
-                CheckStatus.WARN,
-                f"{settings.engine_unit} runs as root and loads files of this user: set User= in its unit",
-            )
-    try:
-        switch_of(settings).refuse_unusable()
-    except ClmError as error:
-        yield CheckStatus.FAIL, f"CLM_SWITCH={settings.switch}: {error}"
+    switch_of(settings).refuse_unusable()
+    yield CheckStatus.OK, f"root's helper answers on {SOCKET} and can switch the model"
+    if why := weakness(settings.models_dir, {0}):
+        yield (
+            CheckStatus.OK,
+            f"{why}: a model that is replaced after its verification is noticed at the restart; "
+            "`make install MODELS=root` prevents it",
+        )
     else:
-        how = "by quantum-clm-switch@" if settings.switch == "helper" else "by this user itself"
-        yield CheckStatus.OK, f"CLM_SWITCH={settings.switch}: models are switched {how}"
+        yield (
+            CheckStatus.OK,
+            f"{settings.models_dir} is root's: what was verified is what is served",
+        )
 
 
 def _redis(settings: Settings) -> Iterator[Answer]:

@@ -1,22 +1,22 @@
-"""What a person does at the command line beside a running daemon, or without one.
+"""What a person does at the command line next to a running daemon, or without one.
 
 The daemon's lock is not asked for: promotions exclude each other by the lock of the models directory,
 and what a person tells the daemon is a row that it reads before it acts.
 """
 
-from contextlib import nullcontext
+import socket
 
 import structlog
 
 from clm.artefacts.files import sha256_of
 from clm.clock import SystemClock, iso
 from clm.daemon.foreground import send_events
-from clm.daemon.owner import as_root
 from clm.daemon.wiring import Wired, controls_of, redis_brake_of, wire
 from clm.decision import DecisionKind
 from clm.errors import PromotionError, UsageError
 from clm.events import PerformanceAlert
 from clm.gates.verdict import GateStatus
+from clm.owner import root_connection
 from clm.ports import (
     Control,
     PromotionKind,
@@ -90,12 +90,10 @@ def activate(settings: Settings, version: str, *, override: str | None, stop: St
         BusUnavailable: the streams with the model's decisions in shadow cannot be read.
     """
     _demand_words(override)
-    wired = _ready(settings, stop)
+    wired = _ready(settings, stop, root=root_connection())
     why = _proven_in_shadow(settings, version) if override is None else f"override: {override}"
     wired.outbox.append([_live_alert(version, f"a person lets the engine trade on {version}: {why}")], "live")
-    # In development the engine is a process of ours: it must not be started by root.
-    privileged = as_root if settings.engine_control == "systemd" else nullcontext
-    ended = wired.promoter.go_live(version, privileged)
+    ended = wired.promoter.go_live(version)
     if ended.is_live:
         known = wired.log.known_sha256(ended.path)
         wired.log.adopt(
@@ -246,9 +244,9 @@ def reconcile_record(settings: Settings, *, repair: bool) -> list[str]:
     return differences
 
 
-def _ready(settings: Settings, stop: StopSignal) -> Wired:
+def _ready(settings: Settings, stop: StopSignal, root: socket.socket | None = None) -> Wired:
     """Connect the parts, bring what a dead process left to its end, and know the champion."""
-    wired = wire(settings, stop=stop)
+    wired = wire(settings, stop=stop, root=root)
     if outcome := wired.promoter.recover():
         log.warning("promotion.recovered", version=outcome.version, state=outcome.state.value)
     wired.promoter.adopt()

@@ -10,7 +10,8 @@ from clm.evaluation.attempts import next_attempt
 from clm.ports import Control
 from clm.promotion.candidate import waiting
 from clm.promotion.env_file import EnvFile, parse
-from clm.promotion.permission import is_shadow_only, withheld
+from clm.promotion.permission import withheld
+from clm.promotion.rewrite import is_shadow_only
 from clm.settings import Settings
 from clm.store.contract import check_contract
 from clm.store.migrate import has_schema

@@ -14,7 +14,7 @@ from clm.clock import iso
 from clm.daemon.disks import Disk, disk_of
 from clm.errors import ArtefactError, PromotionError
 from clm.events import PerformanceAlert
-from clm.ports import Clock, Control, Engine, Journal, Reign, RunStatus
+from clm.ports import Clock, Control, Engine, Journal, Reign, RunStatus, Switch
 from clm.promotion.candidate import waiting
 from clm.promotion.directory_lock import directory_lock
 from clm.promotion.env_file import EnvFile, value_of
@@ -57,6 +57,7 @@ class Retention:
         env_file: EnvFile,
         key: str,
         engine: Engine,
+        switch: Switch,
         log: SqlitePromotionLog,
         journal: Journal,
         outbox: SqliteOutbox,
@@ -71,6 +72,7 @@ class Retention:
         self._env_file = env_file
         self._key = key
         self._engine = engine
+        self._switch = switch
         self._log = log
         self._journal = journal
         self._outbox = outbox
@@ -148,8 +150,12 @@ class Retention:
             if reign.path.is_symlink() or sha256_of(reign.path) != reign.sha256:
                 log.warning("retention.stranger_left", path=str(reign.path))
                 continue
-            remove_durably(reign.path)
-            gone.append(f"former champion {reign.path}")
+            try:
+                self._switch.remove(reign.path)
+            except (ArtefactError, PromotionError) as error:
+                log.warning("retention.failed", what="model", name=reign.version, error=str(error))
+            else:
+                gone.append(f"former champion {reign.path}")
         return gone
 
     def _remove(

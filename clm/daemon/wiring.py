@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -37,7 +38,7 @@ from clm.promotion.engine_systemd import SystemdEngine
 from clm.promotion.env_file import EnvFile
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
 from clm.promotion.switch_direct import DirectSwitch
-from clm.promotion.switch_helper import HelperSwitch
+from clm.promotion.switch_helper import HelperSwitch, ask
 from clm.settings import Settings, inherited_environment, redis_password
 from clm.store.candle_files import CandleDirectory
 from clm.store.contract import check_contract
@@ -89,8 +90,16 @@ class StoppableClock(SystemClock):
             raise Interrupted("STOPPING", "the daemon is to stop; what is open is resumed at the next start")
 
 
-def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = True) -> Wired:
+def wire(
+    settings: Settings,
+    *,
+    stop: StopSignal | None = None,
+    promote: bool = True,
+    root: socket.socket | None = None,
+) -> Wired:
     """Check the store's contract, bring our tables up to date, and connect the parts.
+
+    `root` is a connection to the switch's helper that was made by root.
 
     Raises:
         DataError: the store breaks its contract.
@@ -108,7 +117,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         env_file=EnvFile(settings.engine_env_file),
         key=MODEL_KEY,
         engine=engine_of(settings),
-        switch=switch_of(settings),
+        switch=switch_of(settings, root=root),
         log=promotions,
         clock=clock,
         policy=promotion_policy(settings),
@@ -163,6 +172,7 @@ def retention_of(
         env_file=EnvFile(settings.engine_env_file),
         key=MODEL_KEY,
         engine=engine_of(settings),
+        switch=switch_of(settings),
         log=promotions,
         journal=SqliteJournal(settings.store, clock),
         outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
@@ -276,9 +286,14 @@ def promotion_policy(settings: Settings) -> PromotionPolicy:
 
 
 def engine_of(settings: Settings) -> Engine:
-    """Return the adapter for whoever runs the engine."""
-    if settings.engine_control == "systemd":
-        return SystemdEngine(settings.engine_unit)
+    """Return the adapter for whatever runs the engine."""
+    return (
+        SystemdEngine(settings.engine_unit) if settings.engine_control == "systemd" else own_engine(settings)
+    )
+
+
+def own_engine(settings: Settings) -> ProcessEngine:
+    """Return the engine that is a process of ours."""
     return ProcessEngine(
         command=shlex.split(settings.engine_command),
         env_file=settings.engine_env_file,
@@ -288,12 +303,18 @@ def engine_of(settings: Settings) -> Engine:
     )
 
 
-def switch_of(settings: Settings) -> Switch:
-    """Return who points the engine and restarts it; a process of ours needs no help."""
+def switch_of(settings: Settings, *, root: socket.socket | None = None) -> Switch:
+    """Return what switches models: root's helper for a unit, this process for a process of ours.
+
+    `root` is a connection to the helper that was made by root.
+    """
     env_file = EnvFile(settings.engine_env_file)
-    if settings.switch == "direct" or settings.engine_control == "process":
-        return DirectSwitch(env_file, key=MODEL_KEY, engine=engine_of(settings))
-    return HelperSwitch(env_file, models_dir=settings.models_dir, orders_dir=settings.state_dir / "switch")
+    if settings.engine_control == "process":
+        return DirectSwitch(
+            env_file, key=MODEL_KEY, engine=own_engine(settings), models_dir=settings.models_dir
+        )
+    ask_as_root = partial(ask, connection=root) if root else ask
+    return HelperSwitch(env_file, models_dir=settings.models_dir, ask_as_root=ask_as_root)
 
 
 def brake_of(settings: Settings) -> Brake:

@@ -1,6 +1,7 @@
 """What the core needs of the world; adapters in store, bus, promotion and daemon fulfil these."""
 
 from clm.ports.delivery import BusState, Outbox, OutboxRow, TaskQueue
+from clm.ports.engine import Engine, EngineObservation, EngineStatus, OwnEngine, Switch
 from clm.ports.learning import (
     Brake,
     CandleSource,
@@ -20,9 +21,6 @@ from clm.ports.promotion import (
     Control,
     Controls,
     ControlSet,
-    Engine,
-    EngineObservation,
-    EngineStatus,
     Promoter,
     PromotionKind,
     PromotionLog,
@@ -31,7 +29,6 @@ from clm.ports.promotion import (
     PromotionState,
     PromotionWish,
     Reign,
-    Switch,
 )
 from clm.ports.time import Clock, StopSignal
 
@@ -49,6 +46,7 @@ __all__ = [
     "Journal",
     "Outbox",
     "OutboxRow",
+    "OwnEngine",
     "Prober",
     "Promoter",
     "PromotionKind",

@@ -1,21 +1,16 @@
 """Going live: a person lets the engine trade on the model that it watched with so far."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from clm.errors import ArtefactError, PromotionError
 from clm.promotion.engine_health import Grade
-from clm.promotion.env_file import EnvSnapshot, parse, value_of, with_flag
-from clm.promotion.permission import SHADOW_KEY, is_shadow_only
+from clm.promotion.env_file import EnvSnapshot, value_of, with_flag
 from clm.promotion.policy import Workplace
 from clm.promotion.preflight import baseline
 from clm.promotion.process import variable_of
+from clm.promotion.rewrite import SHADOW_KEY, is_shadow_only
 from clm.promotion.verification import Effect, verify
-
-Privileged = Callable[[], AbstractContextManager[None]]
-"""Gives the right to write the environment file and to restart the engine, for as long as it is held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,21 +26,18 @@ class Activation:
 def go_live(work: Workplace, version: str) -> Activation:
     """Switch the shadow mode off, restart, and prove that the engine serves live; else put it back.
 
-    One rename of the environment file is all there is to it: a crash shows an engine in shadow mode or
-    a live one, on the same model. A person asked, so nothing undoes it for them after a crash.
+    The environment file is replaced in one rename: a crash shows an engine in shadow mode or a live one, on
+    the same model. A person asked for it, so nothing undoes it after a crash.
 
     Raises:
         PromotionError: NOT_CHAMPION, ALREADY_LIVE, and the first thing that stands in the way.
     """
     before = work.env_file.read()
     path = _champion_path(work, before, version)
-    if not is_shadow_only(parse(before.data)):
-        raise PromotionError("ALREADY_LIVE", f"{work.env_file.path}: {SHADOW_KEY} is not true already")
     live = with_flag(before.data, SHADOW_KEY, flag=False)
-    work.env_file.refuse_unreplaceable(before)
-    work.engine.refuse_uncontrollable()
+    work.switch.refuse_unusable()
     _, health = baseline(work, path)
-    work.env_file.replace(before, live)
+    work.switch.go_live(path)
     work.checkpoint("live")
     try:
         reason = _restart(work, path, health)
@@ -56,7 +48,7 @@ def go_live(work: Workplace, version: str) -> Activation:
             is_live=False,
             path=path,
             env_sha256=before.sha256,
-            reason=_put_back(work, path, before, live, reason),
+            reason=_put_back(work, path, live, reason),
         )
     return Activation(
         is_live=True,
@@ -78,7 +70,7 @@ def _champion_path(work: Workplace, snapshot: EnvSnapshot, version: str) -> Path
 
 def _restart(work: Workplace, path: Path, health: Grade) -> str:
     """Restart and return why the engine does not serve live, empty where it does."""
-    work.engine.restart()
+    work.switch.restart(path)
     seen = verify(work, path, health=health)
     if seen.effect is not Effect.CONFIRMED or seen.pid is None:
         return seen.reason
@@ -88,14 +80,14 @@ def _restart(work: Workplace, path: Path, health: Grade) -> str:
     return ""
 
 
-def _put_back(work: Workplace, path: Path, before: EnvSnapshot, live: bytes, reason: str) -> str:
+def _put_back(work: Workplace, path: Path, live: bytes, reason: str) -> str:
     """Return to the shadow mode, byte for byte, unless somebody changed the file meanwhile."""
     now = work.env_file.read()
     if now.data != live:
         return f"{reason}; {work.env_file.path} was changed by somebody meanwhile, and stays as it is"
     try:
-        work.env_file.replace(now, before.data)
-        work.engine.restart()
+        work.switch.go_shadow(path)
+        work.switch.restart(path)
         seen = verify(work, path, health=Grade.TROUBLED)
     except (PromotionError, ArtefactError) as error:
         return f"{reason}; and the shadow mode could not be brought back: {error}"

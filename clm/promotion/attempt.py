@@ -5,7 +5,7 @@ from pathlib import Path
 
 import structlog
 
-from clm.artefacts.files import Owner, create_durably, remove_durably, sha256_of
+from clm.artefacts.files import sha256_of
 from clm.domain.proof import GoldenRows
 from clm.errors import ArtefactError, PromotionError
 from clm.events import Event
@@ -60,7 +60,7 @@ class Attempt:
         """Return where everything stands with regard to a target."""
         running, path = self._engine_now()
         return Observed(
-            installed=target.model_path is None or _is_whole(target.model_path, self._hash_of(target)),
+            installed=self._is_installed(target.model_path),
             env_value=self.env_value(),
             engine_running=running,
             engine_path=path,
@@ -76,9 +76,13 @@ class Attempt:
             return True, f"unknown: {error.message}"
         return seen.status in _RUNNING, seen.model_path
 
-    def _hash_of(self, target: Target) -> str | None:
-        is_candidate = target.model_path == self.record.candidate_path
-        return self.record.candidate_sha256 if is_candidate else self.record.previous_sha256
+    def _is_installed(self, path: Path | None) -> bool:
+        """Return whether the file is whole; the candidate's must have been put there by the switch."""
+        if path is None:
+            return True
+        if path != self.record.candidate_path:
+            return _is_whole(path, self.record.previous_sha256)
+        return self.candidate_is_whole() and self.work.switch.is_installed(path, self.record.candidate_sha256)
 
     # What is done
 
@@ -109,15 +113,10 @@ class Attempt:
         """Return whether the row may be written once more and no more: for its end."""
         return self.record.store_count >= self.work.policy.max_stores - 1
 
-    def install(self, source: Path) -> None:
-        """Copy the model durably under its own name, readable for the engine's group."""
-        group = self.work.models_dir.stat().st_gid
+    def install(self, source: Path | None) -> None:
+        """Have the model copied durably under its own name."""
         path = self.record.candidate_path
-        written = create_durably(path, source, mode=0o640, owner=Owner(gid=group))
-        if written != self.record.candidate_sha256:
-            raise ArtefactError(
-                "ARTEFACT_TORN", f"{source} changed while it was copied: sha256 is {written} now"
-            )
+        self.work.switch.install(path, source, self.record.candidate_sha256)
         self._changed(f"installed {path}", "installed")
 
     def point(self, model_path: Path | None) -> None:
@@ -187,7 +186,7 @@ class Attempt:
             return
         try:
             if not path.is_symlink() and self.candidate_is_whole() and not self.names_candidate():
-                remove_durably(path)
+                self.work.switch.remove(path)
                 self._changed(f"removed {path}", "discarded")
         except (PromotionError, ArtefactError) as error:
             # The way back must go on: the model that serves matters more than a file too many.

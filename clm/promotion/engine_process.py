@@ -82,9 +82,6 @@ class ProcessEngine:
             ) from exc
         self._wait_until_noted(pid)
 
-    def refuse_uncontrollable(self) -> None:
-        """Return: a process of ours can be ended and started by us."""
-
     def stop(self) -> None:
         """End the noted process in order, and by force where it does not end; nobody else is touched."""
         noted = self._noted()

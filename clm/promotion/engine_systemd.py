@@ -3,14 +3,7 @@
 from clm.errors import PromotionError
 from clm.ports import EngineObservation, EngineStatus
 from clm.promotion.process import variable_of
-from clm.promotion.systemctl import (
-    RESTART_TIMEOUT_S,
-    Run,
-    clear_start_limit,
-    restart,
-    run_program,
-    systemctl,
-)
+from clm.promotion.systemctl import Run, run_program, systemctl
 
 _PROPERTIES = "LoadState,ActiveState,SubState,MainPID,InvocationID,NRestarts,User,DynamicUser"
 _ROOT = {"", "root", "0"}
@@ -26,19 +19,17 @@ _STATUS = {
 
 
 class SystemdEngine:
-    """Observes and restarts one unit through `systemctl`, and nothing else."""
+    """Observes one unit through `systemctl`; root's helper restarts it."""
 
     def __init__(
         self,
         unit: str,
         *,
         key: str = "PATCHTST_MODEL_PATH",
-        restart_timeout_s: float = RESTART_TIMEOUT_S,
         run: Run = run_program,
     ) -> None:
         self._unit = unit
         self._key = key
-        self._restart_timeout_s = restart_timeout_s
         self._run = run
 
     def observe(self) -> EngineObservation:
@@ -70,19 +61,3 @@ class SystemdEngine:
             detail=", ".join(part for part in (state, why_not) if part),
             runs_as_root=facts.get("User", "") in _ROOT and facts.get("DynamicUser") != "yes",
         )
-
-    def restart(self) -> None:
-        """Clear a start limit, restart the unit, and return when the job is done.
-
-        Raises:
-            PromotionError: ENGINE_RESTART_FAILED with systemd's words.
-        """
-        restart(self._unit, timeout_s=self._restart_timeout_s, run=self._run)
-
-    def refuse_uncontrollable(self) -> None:
-        """Ask for the right to restart by clearing a start limit, which changes nothing that serves.
-
-        Raises:
-            PromotionError: ENGINE_RESTART_FAILED with what to do.
-        """
-        clear_start_limit(self._unit, run=self._run)

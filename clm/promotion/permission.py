@@ -1,21 +1,15 @@
 """Who may promote, and when nothing is promoted without a person."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from clm.errors import PromotionError
 from clm.ports import Control, Controls, PromotionKind, PromotionState, PromotionWish
 from clm.promotion.candidate import Candidate
 from clm.promotion.policy import Workplace
-
-SHADOW_KEY = "PATCHTST_SHADOW_ONLY"
+from clm.promotion.rewrite import SHADOW_KEY
 
 _FAILURES = {PromotionState.ROLLED_BACK, PromotionState.ROLLBACK_FAILED}
-
-
-def is_shadow_only(variables: Mapping[str, str]) -> bool:
-    """Return whether the engine only watches with its model; anything but a plain `true` means it votes."""
-    return variables.get(SHADOW_KEY, "").strip().lower() == "true"
 
 
 def withheld(*, mode: str, promote_live: bool, shadow_only: bool, controls: Controls) -> str | None:

@@ -46,9 +46,9 @@ def preflight(work: Workplace, candidate: Candidate) -> Preflight:
             "ALREADY_NAMED", f"{work.env_file.path} names {candidate.path} already; nothing is to be done"
         )
     _refuse_irreversible(work, snapshot, candidate.path, previous)
-    work.switch.refuse_unusable()
     previous_sha256 = None if previous is None else _verified_hash(work, previous)
     _refuse_unusable_directory(work, candidate)
+    work.switch.refuse_unusable()
     was_running, health = baseline(work, previous)
     return Preflight(
         candidate_stays=candidate.path.exists(),
@@ -119,8 +119,6 @@ def _refuse_unusable_directory(work: Workplace, candidate: Candidate) -> None:
         raise PromotionError(
             "READ_ONLY_FS", f"{work.models_dir}: the file system is read-only; remount it writable"
         )
-    if not os.access(work.models_dir, os.W_OK | os.X_OK):
-        raise PromotionError("MODELS_NOT_WRITABLE", f"{work.models_dir}: this user may not write there")
     free = shutil.disk_usage(work.models_dir).free
     needed = max(3 * candidate.size_bytes, work.policy.min_free_bytes)
     if not free >= needed:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from clm.artefacts.files import sweep_temporaries, sync_directory, translated
+from clm.artefacts.files import sync_directory, translated
 from clm.artefacts.manifest import Artefact
 from clm.domain.job import ChampionRef
 from clm.errors import ArtefactError, PromotionBusy, PromotionError
@@ -33,7 +33,7 @@ from clm.ports import (
     Reign,
     Switch,
 )
-from clm.promotion.activation import Activation, Privileged, go_live
+from clm.promotion.activation import Activation, go_live
 from clm.promotion.attempt import Attempt
 from clm.promotion.candidate import Candidate, former, registered
 from clm.promotion.champion import adopt, champion_of
@@ -54,11 +54,11 @@ from clm.promotion.engine_health import HttpHealth
 from clm.promotion.engine_journal import JournalWitness
 from clm.promotion.engine_probe import HttpProbe
 from clm.promotion.env_file import EnvFile, parse
-from clm.promotion.permission import is_shadow_only, refuse_unwanted, withheld
+from clm.promotion.permission import refuse_unwanted, withheld
 from clm.promotion.plan import Step, Target, next_step
 from clm.promotion.policy import PromotionPolicy, Workplace
 from clm.promotion.preflight import Preflight, preflight
-from clm.promotion.switch_direct import DirectSwitch
+from clm.promotion.rewrite import is_shadow_only
 from clm.promotion.telling import started
 from clm.promotion.verification import Effect
 
@@ -79,14 +79,14 @@ class EnvFilePromoter:
         models_dir: Path,
         env_file: EnvFile,
         engine: Engine,
+        switch: Switch,
         log: PromotionLog,
         clock: Clock,
         policy: PromotionPolicy,
         key: str = "PATCHTST_MODEL_PATH",
-        switch: Switch | None = None,
         checkpoint: Callable[[str], None] = lambda _point: None,
     ) -> None:
-        """Connect the parts; without a `switch` this process does the switching itself."""
+        """Connect the parts."""
         health = HttpHealth(policy.health_url, clock=clock) if policy.health_url else None
         self._work = Workplace(
             registry=registry,
@@ -94,7 +94,7 @@ class EnvFilePromoter:
             env_file=env_file,
             key=key,
             engine=engine,
-            switch=switch or DirectSwitch(env_file, key=key, engine=engine, checkpoint=checkpoint),
+            switch=switch,
             log=log,
             clock=clock,
             policy=policy,
@@ -147,8 +147,8 @@ class EnvFilePromoter:
                 return _not_begun(PromotionState.ABORTED, version, str(error))
             return self._forward(attempt, candidate.source, start.engine_was_running)
 
-    def go_live(self, version: str, privileged: Privileged) -> Activation:
-        """Let the engine trade on the champion, with whatever right `privileged` gives; proven or put back.
+    def go_live(self, version: str) -> Activation:
+        """Let the engine trade on the champion; proven by its effect, or put back.
 
         Raises:
             PromotionError: the first thing that stands in the way. PromotionBusy.
@@ -156,8 +156,7 @@ class EnvFilePromoter:
         with _alone_in(self._work.models_dir):
             if self.is_open():
                 raise PromotionBusy("PROMOTION_BUSY", "a promotion is not at its end; try again after it")
-            with privileged():
-                return go_live(self._work, version)
+            return go_live(self._work, version)
 
     def is_open(self) -> bool:
         """Return whether a promotion is not at its end: under way elsewhere, or left by a dead process."""
@@ -243,7 +242,7 @@ class EnvFilePromoter:
     def _step_forward(self, attempt: Attempt, step: Step, source: Path | None) -> None:
         state, record = attempt.record.state, attempt.record
         if step is Step.INSTALL:
-            if state is not PromotionState.PREPARED or source is None:
+            if state is not PromotionState.PREPARED or not (source or record.candidate_path.exists()):
                 raise NotTaken(f"{record.candidate_path} was removed or changed meanwhile")
             attempt.install(source)
             return
@@ -304,7 +303,7 @@ class EnvFilePromoter:
     def _sweep(self) -> None:
         """Remove what killed writers left; where that fails nothing depends on it."""
         try:
-            removed = sweep_temporaries(self._work.models_dir) + self._work.switch.sweep()
+            removed = self._work.switch.sweep()
         except (PromotionError, ArtefactError) as error:
             log.warning("promotion.not_swept", code=error.code, error=error.message)
         else:

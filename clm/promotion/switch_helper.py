@@ -1,114 +1,144 @@
-"""The switch made by a root helper that user qt may start and cannot bend: see clm/switch."""
+"""The switch made by root's helper, which this user may ask over a socket and cannot bend: see clm/switch."""
 
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from clm.artefacts.files import replace_durably, sweep_temporaries
 from clm.errors import PromotionError
 from clm.promotion.env_file import EnvFile
-from clm.promotion.switch_order import (
-    CHECK,
-    CHECK_FILE,
-    ORDER_FILE,
-    REPORT_FILE,
-    UNIT,
+from clm.promotion.switch_request import (
+    MAX_BYTES,
+    SOCKET,
     Action,
-    Order,
-    Report,
-    decode_report,
+    Answer,
+    Request,
+    decode_answer,
+    is_version,
     name_of,
 )
-from clm.promotion.systemctl import systemctl
 
-REPORTS_DIR = Path("/var/lib/quantum-clm-switch")
-"""Root's: what the helper writes for us to read."""
-_START_TIMEOUT_S = 240.0
-"""Above the helper's own TimeoutStartSec, which covers the restart of the engine."""
+_ANSWER_WITHIN_S = 600.0
+"""Above RuntimeMaxSec= of the helper's unit, which covers a restart and a wait for an earlier request."""
+
+Ask = Callable[[Request], Answer]
 
 
-def start_unit(name: str) -> None:
-    """Run the helper for one target to its end.
+def connected(path: Path = SOCKET) -> socket.socket:
+    """Return a connection to the helper; the helper knows its user as the one who connected.
 
     Raises:
         PromotionError: SWITCH_FAILED with what to do.
     """
-    systemctl(UNIT.format(name=name), "start", code="SWITCH_FAILED", timeout_s=_START_TIMEOUT_S)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        connection.connect(str(path))
+    except OSError as exc:
+        connection.close()
+        raise PromotionError(
+            "SWITCH_FAILED",
+            f"{path} cannot be connected to by uid {os.geteuid()} ({exc.strerror}); "
+            "`systemctl start quantum-clm-switch.socket`, or run deploy/install.sh",
+        ) from exc
+    return connection
+
+
+def ask(request: Request, connection: socket.socket | None = None) -> Answer:
+    """Return the helper's answer; without a connection a new one is made, and it is closed either way.
+
+    Raises:
+        PromotionError: SWITCH_FAILED where the helper cannot be reached or ends without an answer.
+    """
+    with connection or connected() as line:
+        line.settimeout(_ANSWER_WITHIN_S)
+        data = b""
+        try:
+            line.sendall(request.encode())
+            while len(data) <= MAX_BYTES and (chunk := line.recv(MAX_BYTES)):
+                data += chunk
+            return decode_answer(data)
+        except (OSError, PromotionError) as exc:
+            raise PromotionError(
+                "SWITCH_FAILED",
+                f"the helper ended without an answer to {request.action} {request.name} ({exc}); "
+                "see `journalctl -u 'quantum-clm-switch@*'`",
+            ) from exc
 
 
 class HelperSwitch:
-    """Fulfils ports.Switch: writes an order, starts `quantum-clm-switch@<target>`, reads its report."""
+    """Fulfils ports.Switch by asking root's helper."""
 
     def __init__(
         self,
         env_file: EnvFile,
         *,
         models_dir: Path,
-        orders_dir: Path,
-        reports_dir: Path = REPORTS_DIR,
-        start: Callable[[str], None] = start_unit,
+        ask: Ask = ask,
+        ask_as_root: Ask = ask,
+        helpers_uid: int = 0,
         checkpoint: Callable[[str], None] = lambda _point: None,
     ) -> None:
         self._env_file = env_file
         self._models_dir = models_dir
-        self._orders_dir = orders_dir
-        self._reports_dir = reports_dir
-        self._start = start
+        self._ask = ask
+        self._ask_as_root = ask_as_root
+        self._helpers_uid = helpers_uid
         self._checkpoint = checkpoint
 
     def refuse_unusable(self) -> None:
         """Let the helper say whether it could make a switch."""
-        failed = self._started(CHECK)
-        report = self._report(CHECK_FILE)
-        if report and report.code:
-            raise PromotionError(report.code, report.message)
-        if failed:
-            raise failed
+        self._give(Request(action=Action.CHECK))
+
+    def is_installed(self, path: Path, sha256: str) -> bool:
+        """Return whether the file is root's own; its content is compared by the caller."""
+        status = path.lstat()
+        return status.st_uid == self._helpers_uid and status.st_mode & 0o222 == 0
+
+    def install(self, path: Path, source: Path | None, sha256: str) -> None:
+        """Have the registry's file copied; the helper finds the source by itself."""
+        self._give(Request(action=Action.INSTALL, name=path.stem, sha256=sha256))
+
+    def remove(self, path: Path) -> None:
+        """Have a version removed."""
+        if not is_version(path.stem):
+            raise PromotionError("SWITCH_REFUSED", f"{path} is not named as a version; remove it by hand")
+        self._give(Request(action=Action.REMOVE, name=path.stem))
 
     def point(self, *, expected: Path | None, target: Path | None, env_sha256_before: str) -> None:
         """Have the one value rewritten; of a line that is to go the helper knows the former hash itself."""
         self._checkpoint("rewriting")
-        self._give(Action.POINT, target, None if expected is None else str(expected))
+        name = name_of(_text(target), self._models_dir)
+        self._give(Request(action=Action.POINT, name=name, expected=_text(expected)))
 
     def restart(self, model_path: Path | None) -> None:
         """Have the engine restarted."""
-        self._give(Action.RESTART, model_path, None)
+        self._give(Request(action=Action.RESTART, name=name_of(_text(model_path), self._models_dir)))
+
+    def go_live(self, model_path: Path) -> None:
+        """Have the shadow mode switched off; the helper grants it to root only."""
+        self._give(self._flag(Action.GO_LIVE, model_path), self._ask_as_root)
+
+    def go_shadow(self, model_path: Path) -> None:
+        """Have the shadow mode switched on again."""
+        self._give(self._flag(Action.GO_SHADOW, model_path))
 
     def sweep(self) -> tuple[str, ...]:
-        """Remove what a killed process left of ours, and have the helper remove what one of its kind left."""
-        theirs = (self._env_file.path.resolve().parent, self._reports_dir, self._reports_dir / "found")
-        left = tuple(sorted(path.name for directory in theirs for path in directory.glob(".*.clm-*.tmp")))
+        """Have the helper remove what one of its kind left, if there is anything; return the names."""
+        directories = (self._env_file.path.resolve().parent, self._models_dir)
+        left = tuple(
+            sorted(path.name for directory in directories for path in directory.glob(".*.clm-*.tmp"))
+        )
         if left:
             self.refuse_unusable()
-        ours = sweep_temporaries(self._orders_dir) if self._orders_dir.is_dir() else ()
-        return left + ours
+        return left
 
-    def _give(self, action: Action, target: Path | None, expected: str | None) -> None:
-        order = Order.new(action, name_of(_text(target), self._models_dir), expected)
-        self._orders_dir.mkdir(mode=0o750, exist_ok=True)
-        replace_durably(self._orders_dir / ORDER_FILE, order.encode(), mode=0o640)
-        failed = self._started(order.name)
-        report = self._report(REPORT_FILE)
-        if report is None or report.order_id != order.order_id:
-            raise failed or PromotionError(
-                "SWITCH_FAILED",
-                f"{UNIT.format(name=order.name)} left no report of this order; see `journalctl -u` of it",
-            )
-        if report.code:
-            raise PromotionError(report.code, report.message)
+    def _flag(self, action: Action, model_path: Path) -> Request:
+        return Request(action=action, name=name_of(str(model_path), self._models_dir))
 
-    def _started(self, name: str) -> PromotionError | None:
-        try:
-            self._start(name)
-        except PromotionError as error:
-            return error
-        return None
-
-    def _report(self, name: str) -> Report | None:
-        try:
-            return decode_report((self._reports_dir / name).read_bytes())
-        except (OSError, PromotionError):
-            # Never written, or torn: what systemd said of the unit is then all there is to tell.
-            return None
+    def _give(self, request: Request, ask: Ask | None = None) -> None:
+        answer = (ask or self._ask)(request)
+        if answer.code:
+            raise PromotionError(answer.code, answer.message)
 
 
 def _text(path: Path | None) -> str | None:

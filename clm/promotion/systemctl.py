@@ -20,9 +20,9 @@ _COMPLAINTS = (
     ("Failed to connect to bus", "the service manager does not answer on its bus; is dbus running?"),
     (
         "Interactive authentication required",
-        "the polkit rule for this user is missing; run deploy/install.sh (CLM_SWITCH names the switch)",
+        "this user may not; only root's helper restarts the engine",
     ),
-    ("Access denied", "this user may not; run deploy/install.sh for the polkit rule (CLM_SWITCH)"),
+    ("Access denied", "this user may not; only root's helper restarts the engine"),
     ("is masked", "the unit is masked; `systemctl unmask` it first"),
     ("not found", "there is no such unit; check CLM_ENGINE_UNIT, or run deploy/install.sh"),
 )

@@ -190,9 +190,7 @@ class Fields(BaseSettings):
     promote_live: bool = False
     """Let `auto` also replace the model of a live engine (PATCHTST_SHADOW_ONLY not true)."""
     engine_control: Literal["systemd", "process"] = "systemd"
-    """Who runs the engine: a systemd unit, or a process of ours (development)."""
-    switch: Literal["helper", "direct"] = "helper"
-    """Who points and restarts the unit: `helper`, a root oneshot qt may start, or `direct`, qt itself."""
+    """What runs the engine: a systemd unit, switched by root's helper, or a process of ours (development)."""
     engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = "quantum-ai-engine.service"
     """Unit that serves the model."""
     engine_loads: Literal["existing", "serving"] = "existing"

@@ -11,6 +11,11 @@ from clm.settings.derived import Settings
 from clm.settings.environment import given
 from clm.settings.fields import PREFIX
 
+RETIRED = {
+    "CLM_SWITCH": "root's helper makes every switch of a systemd unit; remove the line",
+}
+"""Settings of earlier versions that have no effect any more, each with what to do."""
+
 
 def load_settings(
     file_values: Mapping[str, str] | None = None, overrides: Mapping[str, object] | None = None
@@ -21,7 +26,8 @@ def load_settings(
         ConfigError: CONFIG_INVALID with every problem at once, unknown CLM_ names included.
     """
     named = {**{k: v for k, v in (file_values or {}).items() if k.startswith(PREFIX)}, **given()}
-    problems = [_unknown(name) for name in sorted(named) if _field(name) not in Settings.model_fields]
+    known = {*Settings.model_fields, *map(_field, RETIRED)}
+    problems = [_unknown(name) for name in sorted(named) if _field(name) not in known]
     values: dict[str, Any] = {_field(k): v for k, v in named.items() if _field(k) in Settings.model_fields}
     try:
         settings = Settings(**{**values, **(overrides or {})})

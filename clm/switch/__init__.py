@@ -1,5 +1,5 @@
-"""The root helper of the switch: tiny, the standard library alone, and it believes nobody.
+"""Root's helper: installs a verified model, points the engine to it and restarts the engine.
 
-It rewrites one value of the engine's environment file to the path of a model it has verified itself, and
-restarts the engine. Whoever may start it can make it do no more than that.
+It uses the standard library only, answers one request a connection, and trusts nothing that the daemon's user
+can write. Whoever may connect can make it do no more than the actions of `clm.promotion.switch_request`.
 """

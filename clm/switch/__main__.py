@@ -1,34 +1,23 @@
-"""`python -I -m clm.switch NAME`, started by quantum-clm-switch@NAME.service as root; see deploy/systemd."""
+"""`python3 -I -S DIRECTORY`, started by quantum-clm-switch@.service; standard input is a connection."""
 
-import os
 import sys
 from pathlib import Path
 
-from clm.errors import ClmError
-from clm.switch.helper import serve
-from clm.switch.site import site_of
+from clm.switch.trust import weakness_of_this_program
 
-_OWN_DIR = "/var/lib/quantum-clm-switch"
+_SYSTEMCTL = Path("/usr/bin/systemctl")
 
 
-def main(arguments: list[str]) -> int:
-    """Serve one order and return the exit code; the journal gets the one line that says how it went."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -I -m clm.switch NAME\n")
-        return 64
-    environment = os.environ  # noqa: TID251  a program of its own, of which the settings know nothing
-    try:
-        site = site_of(environment, Path(environment.get("STATE_DIRECTORY", _OWN_DIR)))
-        report = serve(site, arguments[0])
-    except ClmError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    if report.code:
-        sys.stderr.write(f"{report.code}: {report.message}\n")
-        return 74
-    sys.stderr.write(f"{arguments[0]}: done\n")
-    return 0
+def main() -> int:
+    """Answer the one request of the connection and return the exit code."""
+    if why := weakness_of_this_program(_SYSTEMCTL):
+        sys.stderr.write(f"SWITCH_UNTRUSTED: root would run code that others can change: {why}\n")
+        return 78
+    # Only now: what is imported here is what was checked.
+    from clm.switch.connection import answer_once
+
+    return answer_once()
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

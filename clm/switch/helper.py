@@ -1,135 +1,164 @@
-"""What the helper does with an order: verify, compare, swap or restart, report."""
+"""What root's helper does with a request: verify, act, and answer with a code."""
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
-from clm.artefacts.files import replace_durably, sweep_temporaries
+from clm.artefacts.files import sweep_temporaries
 from clm.errors import ArtefactError, ClmError, PromotionError
-from clm.promotion import systemctl
 from clm.promotion.directory_lock import directory_lock
 from clm.promotion.env_file import value_of
-from clm.promotion.rewrite import rewrite
-from clm.promotion.switch_order import (
-    CHECK,
-    CHECK_FILE,
-    MAX_BYTES,
-    ORDER_FILE,
-    REPORT_FILE,
-    Action,
-    Order,
-    Report,
-    decode_order,
-    is_name,
-    name_of,
-)
-from clm.switch.careful import read_small
+from clm.promotion.rewrite import back_to_shadow, go_live, rewrite
+from clm.promotion.switch_request import Action, Answer, Request, name_of
+from clm.promotion.systemctl import RESTART_TIMEOUT_S
+from clm.switch import models
 from clm.switch.site import KEY, Site
-from clm.switch.targets import FOUND, remember, target_of
+from clm.switch.trust import weakness
 
-_LOCK_WAIT_S = 5.0
+LOCK_WAIT_S = RESTART_TIMEOUT_S + 10.0
+"""A request may meet the one of a daemon that died: that one comes to its end first."""
 
 
-def serve(
-    site: Site,
-    name: str,
-    *,
-    restart: Callable[[str], None] = systemctl.restart,
-    checkpoint: Callable[[str], None] = lambda _point: None,
-) -> Report:
-    """Do what the order for this target asks, and leave a durable report; of trouble it says the code.
+class Unit(Protocol):
+    """The engine's unit."""
 
-    Raises:
-        PromotionError, ArtefactError: the report itself cannot be written, or the name is none of ours.
-    """
-    if name != CHECK and not is_name(name):
-        raise PromotionError("SWITCH_REFUSED", f"{name!r} is no name of a target; nothing was done")
-    with directory_lock(site.own_dir, missing="SWITCH_FAILED", busy="SWITCH_BUSY", wait_s=_LOCK_WAIT_S):
-        _sweep(site)
-        if name == CHECK:
-            report = _reported(Report(order_id=CHECK), lambda: _check(site))
-            _write(site, CHECK_FILE, report)
-            return report
-        order = decode_order(read_small(site.orders_dir / ORDER_FILE, MAX_BYTES))
-        report = _reported(
-            Report(order_id=order.order_id), lambda: _follow(site, name, order, restart, checkpoint)
+    def refuse_root(self) -> None:
+        """Raise PromotionError ENGINE_RUNS_AS_ROOT where the engine has root's rights."""
+        ...
+
+    def restart(self) -> None:
+        """Restart the engine; raises PromotionError ENGINE_RESTART_FAILED."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Helper:
+    """Answers one request after the other."""
+
+    site: Site
+    unit: Unit
+    checkpoint: Callable[[str], None] = lambda _point: None
+    """Called with the name of each step that was taken; tests end the process there."""
+    lock_wait_s: float = LOCK_WAIT_S
+
+    def serve(self, request: Request, *, from_root: bool) -> Answer:
+        """Do what is asked, once; every failure is an answer."""
+        try:
+            if request.action is Action.GO_LIVE and not from_root:
+                raise PromotionError("SWITCH_REFUSED", "only root may let the engine trade; nothing was done")
+            with self._alone():
+                _ACTIONS[request.action](self, request)
+        except ClmError as error:
+            return Answer(code=error.code, message=error.message)
+        except OSError as error:
+            failed = ArtefactError("IO_ERROR", f"{error.filename or 'a file'}: {error.strerror}")
+            return Answer(code=failed.code, message=failed.message)
+        self.checkpoint("helper_answered")
+        return Answer()
+
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
+        return directory_lock(
+            self.site.own_dir, missing="SWITCH_FAILED", busy="SWITCH_BUSY", wait_s=self.lock_wait_s
         )
-        _write(site, REPORT_FILE, report)
-        checkpoint("helper_reported")
-    return report
 
+    def _check(self, _request: Request) -> None:
+        """Find out whether a switch could be made, and remove what a killed helper left."""
+        self._sweep()
+        self._refuse_unsafe()
+        snapshot = self.site.env_file.read()
+        value_of(snapshot.data, KEY)
+        self.site.env_file.refuse_unreplaceable(snapshot)
 
-def _sweep(site: Site) -> None:
-    """Remove what a killed helper left of its own; where that fails nothing depends on it."""
-    for directory in (site.own_dir, site.own_dir / FOUND):
-        if directory.is_dir():
-            with contextlib.suppress(ArtefactError):
+    def _sweep(self) -> None:
+        self.site.env_file.sweep()
+        for directory in (self.site.own_dir, self.site.own_dir / models.NOTES):
+            if directory.is_dir():
                 sweep_temporaries(directory)
+        models.sweep(self.site)
 
+    def _refuse_unsafe(self) -> None:
+        """Refuse an engine with root's rights, and an environment file that others than root can replace."""
+        self.unit.refuse_root()
+        if why := weakness(self.site.env_file.path.resolve().parent):
+            raise PromotionError(
+                "ENV_UNTRUSTED",
+                f"{self.site.env_file.path} decides what the engine runs, and {why}; run deploy/install.sh",
+            )
 
-def _check(site: Site) -> None:
-    """Find out whether the file could be rewritten, and remove what a killed helper left beside it."""
-    site.env_file.sweep()
-    snapshot = site.env_file.read()
-    value_of(snapshot.data, KEY)
-    site.env_file.refuse_unreplaceable(snapshot)
+    def _install(self, request: Request) -> None:
+        models.install(self.site, request.name, request.sha256)
+        self.checkpoint("helper_installed")
 
-
-def _follow(
-    site: Site,
-    name: str,
-    order: Order,
-    restart: Callable[[str], None],
-    checkpoint: Callable[[str], None],
-) -> None:
-    if order.name != name:
-        raise PromotionError("SWITCH_REFUSED", f"the order is for {order.name}, not for {name}")
-    if order.action is Action.POINT:
-        _point(site, order, checkpoint)
-    else:
-        _restart(site, order, restart)
-        checkpoint("helper_restarted")
-
-
-def _point(site: Site, order: Order, checkpoint: Callable[[str], None]) -> None:
-    target = target_of(site, order.name)
-    checkpoint("helper_verified")
-    site.env_file.sweep()
-    snapshot = site.env_file.read()
-    found = value_of(snapshot.data, KEY)
-    if found != target.value:
-        remember(site, found, snapshot.sha256)
-    rewrite(
-        site.env_file,
-        KEY,
-        expected=order.expected,
-        target=target.value,
-        sha256_before=target.env_sha256,
-        before_replacing=lambda: checkpoint("helper_rewriting"),
-    )
-    checkpoint("helper_pointed")
-
-
-def _restart(site: Site, order: Order, restart: Callable[[str], None]) -> None:
-    """Restart on what the file names anyway: nothing is named by it that was not before."""
-    named = value_of(site.env_file.read().data, KEY)
-    if name_of(named, site.models_dir) != order.name:
-        raise PromotionError(
-            "ENV_CHANGED",
-            f"{site.env_file.path} names {named or 'no model'} and not {order.name}; no restart",
+    def _point(self, request: Request) -> None:
+        self._refuse_unsafe()
+        target = models.target_of(self.site, request.name)
+        self.checkpoint("helper_verified")
+        self.site.env_file.sweep()
+        snapshot = self.site.env_file.read()
+        found = value_of(snapshot.data, KEY)
+        if found != target.value:
+            models.remember(self.site, found, snapshot.sha256)
+        rewrite(
+            self.site.env_file,
+            KEY,
+            expected=request.expected,
+            target=target.value,
+            sha256_before=target.env_sha256,
+            before_replacing=lambda: self.checkpoint("helper_rewriting"),
         )
-    restart(site.engine_unit)
+        self.checkpoint("helper_pointed")
+
+    def _restart(self, request: Request) -> None:
+        """Restart on what the environment file names anyway, if the file is the same before and after."""
+        self._refuse_unsafe()
+        note = models.named_now(self.site, self._named(request))
+        before = models.fingerprint(self.site, note) if note.is_verifiable(self.site) else None
+        self.unit.restart()
+        self.checkpoint("helper_restarted")
+        if before is not None and models.fingerprint(self.site, note) != before:
+            raise PromotionError(
+                "MODEL_CHANGED", f"{note.value} was replaced or touched while the engine restarted"
+            )
+
+    def _named(self, request: Request) -> str | None:
+        """Return what the environment file names, if that is the target.
+
+        Raises:
+            PromotionError: ENV_CHANGED.
+        """
+        named = value_of(self.site.env_file.read().data, KEY)
+        if name_of(named, self.site.models_dir) != request.name:
+            raise PromotionError(
+                "ENV_CHANGED",
+                f"{self.site.env_file.path} names {named or 'no model'} and not {request.name}",
+            )
+        return named
+
+    def _remove(self, request: Request) -> None:
+        named = value_of(self.site.env_file.read().data, KEY)
+        if named is not None and Path(named).stem == request.name:
+            raise PromotionError("SWITCH_REFUSED", f"{self.site.env_file.path} names {named}; it stays")
+        models.remove(self.site, request.name)
+
+    def _go_live(self, request: Request) -> None:
+        self._refuse_unsafe()
+        self._named(request)
+        go_live(self.site.env_file)
+
+    def _go_shadow(self, request: Request) -> None:
+        self._refuse_unsafe()
+        self._named(request)
+        back_to_shadow(self.site.env_file)
 
 
-def _reported(done: Report, work: Callable[[], None]) -> Report:
-    try:
-        work()
-    except ClmError as error:
-        return Report(order_id=done.order_id, code=error.code, message=error.message)
-    except OSError as error:
-        failed = ArtefactError("IO_ERROR", f"{error.filename or 'a file'}: {error.strerror}")
-        return Report(order_id=done.order_id, code=failed.code, message=failed.message)
-    return done
-
-
-def _write(site: Site, name: str, report: Report) -> None:
-    replace_durably(site.own_dir / name, report.encode(), mode=0o640)
+_ACTIONS: dict[Action, Callable[[Helper, Request], None]] = {
+    Action.CHECK: Helper._check,
+    Action.INSTALL: Helper._install,
+    Action.POINT: Helper._point,
+    Action.RESTART: Helper._restart,
+    Action.REMOVE: Helper._remove,
+    Action.GO_LIVE: Helper._go_live,
+    Action.GO_SHADOW: Helper._go_shadow,
+}

@@ -1,4 +1,4 @@
-"""Where things lie, as root's settings file says; the defaults are those of clm.settings."""
+"""Where the helper finds things, from root's settings file; the defaults are those of clm.settings."""
 
 import re
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ DEFAULTS: Mapping[str, str] = {
     "CLM_MODELS_DIR": "/opt/quantum/ai_engine/models",
     "CLM_STATE_DIR": "/var/lib/quantum-clm",
     "CLM_ENGINE_UNIT": "quantum-ai-engine.service",
+    "CLM_MAX_FILE_MB": "50.0",
 }
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]*\.service")
 
@@ -25,12 +26,12 @@ class Site:
     env_file: EnvFile
     models_dir: Path
     artefacts_dir: Path
-    """One directory a version with its manifest; the daemon's user writes it."""
-    orders_dir: Path
-    """The daemon's user writes it."""
+    """The registry, one directory a version; the daemon's user writes it."""
     own_dir: Path
-    """Root alone writes it: reports, and what was found in the environment file."""
+    """Root alone writes it: notes of models that were installed, or found in the environment file."""
     engine_unit: str
+    max_file_bytes: int
+    """A model file above this size is not read."""
 
 
 def site_of(environment: Mapping[str, str], own_dir: Path) -> Site:
@@ -44,13 +45,20 @@ def site_of(environment: Mapping[str, str], own_dir: Path) -> Site:
         if not values[name].startswith("/") or ".." in Path(values[name]).parts:
             raise ConfigError("CONFIG_INVALID", f"{name}={values[name]!r} must be an absolute path")
     if not _UNIT.fullmatch(values["CLM_ENGINE_UNIT"]):
-        raise ConfigError("CONFIG_INVALID", f"CLM_ENGINE_UNIT={values['CLM_ENGINE_UNIT']!r} is no service")
-    state = Path(values["CLM_STATE_DIR"])
+        raise ConfigError("CONFIG_INVALID", f"CLM_ENGINE_UNIT={values['CLM_ENGINE_UNIT']!r} is not a service")
+    try:
+        max_file_mb = float(values["CLM_MAX_FILE_MB"])
+    except ValueError:
+        max_file_mb = 0.0
+    if not 0 < max_file_mb <= 10_000:
+        raise ConfigError(
+            "CONFIG_INVALID", f"CLM_MAX_FILE_MB={values['CLM_MAX_FILE_MB']!r} must be 0 to 10000"
+        )
     return Site(
         env_file=EnvFile(Path(values["CLM_ENGINE_ENV_FILE"])),
         models_dir=Path(values["CLM_MODELS_DIR"]),
-        artefacts_dir=state / "artefacts",
-        orders_dir=state / "switch",
+        artefacts_dir=Path(values["CLM_STATE_DIR"]) / "artefacts",
         own_dir=own_dir,
         engine_unit=values["CLM_ENGINE_UNIT"],
+        max_file_bytes=int(max_file_mb * 1_000_000),
     )

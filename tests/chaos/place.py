@@ -20,13 +20,14 @@ from clm.ports import EngineStatus, PromotionState
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.env_file import EnvFile
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
+from clm.promotion.switch_direct import DirectSwitch
 from clm.promotion.switch_helper import HelperSwitch
 from clm.store.create import create_store
 from clm.store.migrate import migrate
-from clm.switch.helper import serve
+from clm.switch.helper import Helper
 from tests.chaos.failpoints import arm
-from tests.promotion.server import NEW, OLD, Server, manifest
-from tests.switch.helped import site_of
+from tests.promotion.server import KEY, NEW, OLD, Server, manifest
+from tests.switch.helped import StandInUnit, site_of
 
 ENGINE = Path(__file__).with_name("small_engine.py")
 MODEL_BYTES = 200_000
@@ -145,26 +146,27 @@ class Place(Server):
             models_dir=self.models,
             env_file=env_file,
             engine=self.engine,
-            switch=self._helper(env_file) if self.helped else None,
+            switch=self._helper(env_file) if self.helped else self._direct(env_file),
             log=self.log,
             clock=SystemClock(),
             policy=self.policy(),
             checkpoint=self.tell,
         )
 
+    def _direct(self, env_file: EnvFile) -> DirectSwitch:
+        return DirectSwitch(
+            env_file, key=KEY, engine=self.engine, models_dir=self.models, checkpoint=self.tell
+        )
+
     def _helper(self, env_file: EnvFile) -> HelperSwitch:
         # In this process: who dies here dies with the helper. That it dies alone is a test of its own.
-        site = site_of(self)
-
-        def start(name: str) -> None:
-            serve(site, name, restart=lambda _unit: self.engine.restart(), checkpoint=self.tell)
-
+        unit = StandInUnit(self.engine.restart)
+        helper = Helper(site=site_of(self), unit=unit, checkpoint=self.tell)
         return HelperSwitch(
             env_file,
-            models_dir=site.models_dir,
-            orders_dir=site.orders_dir,
-            reports_dir=site.own_dir,
-            start=start,
+            models_dir=self.models,
+            ask=lambda request: helper.serve(request, from_root=True),
+            helpers_uid=os.geteuid(),
             checkpoint=self.tell,
         )
 

@@ -16,20 +16,24 @@ from tests.switch.helped import Helper
 __all__ = ["server", "stopped_server", "store_template"]
 
 FORWARD = [
+    ("helper_answered", 1),
+    ("helper_installed", 1),
+    ("helper_answered", 2),
     ("helper_verified", 1),
     ("helper_rewriting", 1),
     ("helper_pointed", 1),
-    ("helper_reported", 1),
+    ("helper_answered", 3),
     ("helper_restarted", 1),
-    ("helper_reported", 2),
+    ("helper_answered", 4),
 ]
 BACK = [
     ("helper_verified", 2),
     ("helper_rewriting", 2),
     ("helper_pointed", 2),
-    ("helper_reported", 3),
+    ("helper_answered", 5),
+    ("helper_answered", 6),
     ("helper_restarted", 2),
-    ("helper_reported", 4),
+    ("helper_answered", 7),
 ]
 POINTS = [(b"good", *p) for p in FORWARD] + [(b"crash", *p) for p in FORWARD + BACK]
 

@@ -113,18 +113,15 @@ def test_m7_a_masked_engine_is_left_alone(box: Box) -> None:
         box.run("systemctl", "daemon-reload")
 
 
-def test_h8_without_the_polkit_rule_nothing_is_begun_and_the_text_says_what_to_install(box: Box) -> None:
-    """Asked before each promotion, of the very rule that the switch will need."""
+def test_h8_without_the_helpers_socket_nothing_is_begun_and_the_text_says_what_to_start(box: Box) -> None:
+    """Asked before each promotion, over the socket that the switch will use."""
     assert doctor(box).startswith("OK")
-    rules = "/etc/polkit-1/rules.d/50-quantum-clm.rules"
-    box.run("mv", rules, "/root/rules")
-    box.run("systemctl", "restart", "polkit.service")
+    box.run("systemctl", "stop", "quantum-clm-switch.socket")
     try:
-        refused(box, "deploy/install.sh")
+        refused(box, "systemctl start quantum-clm-switch.socket")
         assert doctor(box).startswith("FAIL")
     finally:
-        box.run("mv", "/root/rules", rules)
-        box.run("systemctl", "restart", "polkit.service")
+        box.run("systemctl", "start", "quantum-clm-switch.socket")
 
 
 def test_an_engine_that_answers_one_number_is_called_what_it_is(box: Box) -> None:

@@ -21,6 +21,7 @@ from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.env_file import EnvFile, parse, previous_of
 from clm.promotion.policy import Workplace
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
+from clm.promotion.switch_direct import DirectSwitch
 from clm.settings import Settings, load_settings
 from clm.store.controls import SqliteControls
 from clm.store.promotions import SqlitePromotionLog
@@ -136,11 +137,19 @@ class Server:
             self.passed.append(point)
             at(point)
 
+        env_file, engine = EnvFile(self.env_path), engine or self.engine
         return EnvFilePromoter(
             registry=self.registry,
             models_dir=self.models,
-            env_file=EnvFile(self.env_path),
-            engine=engine or self.engine,  # type: ignore[arg-type]
+            env_file=env_file,
+            engine=engine,  # type: ignore[arg-type]
+            switch=DirectSwitch(
+                env_file,
+                key=KEY,
+                engine=engine,  # type: ignore[arg-type]
+                models_dir=self.models,
+                checkpoint=checkpoint,
+            ),
             log=self.log,
             clock=SystemClock(),
             policy=self.policy(**policy),

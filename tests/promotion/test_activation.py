@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from contextlib import nullcontext as as_myself
 from pathlib import Path
 
 import pytest
@@ -91,8 +90,8 @@ def test_an_engine_whose_unit_overrides_the_flag_is_not_called_live(server: Serv
         os.utime(server.env_path)
 
     engine.restart = restart_in_shadow  # type: ignore[method-assign]
-    object.__setattr__(promoter._work, "engine", engine)
-    ended = promoter.go_live(OLD, as_myself)
+    object.__setattr__(promoter._work.switch, "_engine", engine)
+    ended = promoter.go_live(OLD)
     assert not ended.is_live
     assert "something overrides the file" in ended.reason
     assert SHADOW in server.env_path.read_bytes()
@@ -101,7 +100,7 @@ def test_an_engine_whose_unit_overrides_the_flag_is_not_called_live(server: Serv
 def test_m8_a_kill_while_going_live_leaves_one_of_two_whole_files(server: Server) -> None:
     """There is one rename; before it the engine watches, after it a person's decision stands."""
     before = server.env_path.read_bytes()
-    assert server.killed_at("live", lambda promoter: promoter.go_live(OLD, as_myself))
+    assert server.killed_at("live", lambda promoter: promoter.go_live(OLD))
     assert server.env_path.read_bytes() == before.replace(SHADOW, LIVE)
     assert server.promoter().recover() is None
     assert server.served() == str(server.old_path)
@@ -112,7 +111,7 @@ def test_a_promotion_that_is_not_at_its_end_comes_first(server: Server) -> None:
     artefact = server.artefact()
     assert server.killed_at("staged", lambda promoter: promoter.promote(artefact, "p07_run"))
     with pytest.raises(PromotionError, match="PROMOTION_BUSY"):
-        server.promoter().go_live(OLD, as_myself)
+        server.promoter().go_live(OLD)
 
 
 def test_without_redis_the_gates_cannot_be_asked_and_nothing_happens(server: Server) -> None:

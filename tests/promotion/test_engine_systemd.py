@@ -12,6 +12,7 @@ from clm.errors import PromotionError
 from clm.ports import EngineStatus
 from clm.promotion.engine_systemd import SystemdEngine
 from clm.promotion.systemctl import Finished
+from clm.switch.unit import SystemdUnit
 
 
 class Systemctl:
@@ -103,7 +104,7 @@ def test_h2_a_start_limit_is_cleared_before_the_restart() -> None:
     """A plain restart of a unit at its limit fails; and it is never done without waiting for the job."""
     done = Finished(returncode=0, stdout="", stderr="")
     systemctl = Systemctl(done, done)
-    SystemdEngine("ai.service", run=systemctl).restart()
+    SystemdUnit("ai.service", run=systemctl).restart()
     assert [command[3:] for command in systemctl.asked] == [
         ["reset-failed", "ai.service"],
         ["restart", "ai.service"],
@@ -116,15 +117,15 @@ def test_a_stopped_unit_that_systemd_forgot_is_started() -> None:
         refused("Failed to reset failed state of unit ai.service: Unit ai.service not loaded."),
         Finished(returncode=0, stdout="", stderr=""),
     )
-    SystemdEngine("ai.service", run=systemctl).restart()
+    SystemdUnit("ai.service", run=systemctl).restart()
     assert systemctl.asked[1][3:] == ["restart", "ai.service"]
 
 
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        ("Failed to reset failed state of unit ai.service: Interactive authentication required.", "polkit"),
-        ("Failed to restart ai.service: Access denied", "polkit"),
+        ("Failed to reset failed state of unit ai.service: Interactive authentication required.", "helper"),
+        ("Failed to restart ai.service: Access denied", "helper"),
         ("Failed to restart ai.service: Unit ai.service is masked.", "unmask"),
         ("Failed to restart ai.service: Unit ai.service not found.", "CLM_ENGINE_UNIT"),
         ("Job for ai.service failed because the control process exited with error code.", "journalctl"),
@@ -133,7 +134,7 @@ def test_a_stopped_unit_that_systemd_forgot_is_started() -> None:
 def test_h8_a_refusal_says_what_to_do(words: str, advice: str) -> None:
     """systemd's own words stay in the text."""
     with pytest.raises(PromotionError, match="ENGINE_RESTART_FAILED") as caught:
-        SystemdEngine("ai.service", run=Systemctl(refused(words))).restart()
+        SystemdUnit("ai.service", run=Systemctl(refused(words))).restart()
     assert advice in caught.value.message
     assert words in caught.value.message
 
@@ -145,7 +146,7 @@ def test_a_restart_that_does_not_end_is_a_failure() -> None:
         raise subprocess.TimeoutExpired(list(command), timeout_s)
 
     with pytest.raises(PromotionError, match=r"ENGINE_RESTART_FAILED: .* within 20 s"):
-        SystemdEngine("ai.service", run=hang).restart()
+        SystemdUnit("ai.service", run=hang).restart()
 
 
 def test_without_systemctl_the_engine_is_unreachable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,3 +164,31 @@ def test_on_a_machine_without_systemd_the_text_says_so() -> None:
     """The real systemctl's answer."""
     with pytest.raises(PromotionError, match="show failed: this system does not run systemd"):
         SystemdEngine("ai.service").observe()
+
+
+@pytest.mark.parametrize(
+    ("facts", "root"),
+    [
+        ({"User": "qt"}, False),
+        ({"User": ""}, True),
+        ({"User": "root"}, True),
+        ({"User": "00"}, True),
+        ({"User": "", "DynamicUser": "yes"}, False),
+        ({"User": "qt", "ExecStartEx": "{ path=/e ; argv[]=/e ; flags= ; start_time=[n/a] }"}, False),
+        ({"User": "qt", "ExecStartEx": "{ path=/e ; argv[]=/e ; flags=ignore-failure ; pid=1 }"}, False),
+        ({"User": "qt", "ExecStartEx": "{ path=/e ; argv[]=/e ; flags=privileged ; pid=1 }"}, True),
+        (
+            {"User": "qt", "ExecStartEx": "{ path=/e ; flags=ignore-failure no-setuid ; pid=1 }"},
+            True,
+        ),
+    ],
+)
+def test_l1_the_helper_refuses_a_unit_with_roots_rights(facts: dict[str, str], root: bool) -> None:
+    """Root's helper would make root load a file that another user wrote."""
+    lines = "".join(f"{name}={value}\n" for name, value in {"LoadState": "loaded", **facts}.items())
+    unit = SystemdUnit("ai.service", run=Systemctl(Finished(returncode=0, stdout=lines, stderr="")))
+    if not root:
+        unit.refuse_root()
+        return
+    with pytest.raises(PromotionError, match=r"ENGINE_RUNS_AS_ROOT: ai\.service"):
+        unit.refuse_root()

@@ -19,9 +19,9 @@ import pytest
 from clm.daemon import doctor, operate
 from clm.daemon.lock import single_instance
 from clm.daemon.overview import overview
-from clm.daemon.owner import as_root, work_as_owner
 from clm.daemon.wiring import brake_of
 from clm.errors import PromotionError, UsageError
+from clm.owner import give_up_root, owned_place, root_connection
 from clm.ports import Control, PromotionKind, PromotionState, Reign
 from clm.settings import Settings
 from tests.promotion.server import NEW, OLD, Server, free_port, wait_until
@@ -291,20 +291,18 @@ def reachable(store_template: Path) -> Iterator[Server]:
 
 
 @pytest.mark.needs_root
-@pytest.mark.parametrize("for_good", [True, False])
-def test_m2_what_root_does_belongs_to_the_owner_of_the_state_directory(
-    reachable: Server, for_good: bool
-) -> None:
+@pytest.mark.parametrize("verb", ["pause", "activate"])
+def test_m2_what_root_does_belongs_to_the_owner_of_the_state_directory(reachable: Server, verb: str) -> None:
     """One journal of root's in the store's directory, and the daemon stands still."""
-    settings = reachable.settings()
 
     def child() -> None:
-        assert "belongs" in str(work_as_owner(settings, for_good=for_good))
+        assert "who owns" in str(give_up_root([verb, "--json"], reachable.environment()))
         reachable.controls.set(Control.PAUSE, reason="as root")
         (reachable.root / "made").write_text("x")
-        with as_root():
-            assert (os.geteuid() == 0) is not for_good
-        assert os.geteuid() == NOBODY
+        assert os.getresuid() == (NOBODY, NOBODY, NOBODY)
+        with pytest.raises(PermissionError):
+            os.seteuid(0)
+        assert (root_connection() is not None) == (verb == "activate")
 
     pid = os.fork()
     if pid == 0:
@@ -317,7 +315,45 @@ def test_m2_what_root_does_belongs_to_the_owner_of_the_state_directory(
     assert reachable.controls.read()[Control.PAUSE].reason == "as root"
 
 
-def test_m2_nobody_changes_who_they_are_without_being_root(server: Server, monkeypatch) -> None:
-    """A directory of root's, or no root: everything stays as it is."""
+@pytest.mark.needs_root
+def test_m2_root_gives_up_its_rights_before_any_package_is_loaded(reachable: Server) -> None:
+    """A package that the owner could have changed would run as root."""
+    script = (
+        "import os, sys\n"
+        "from clm.owner import give_up_root\n"
+        "assert give_up_root(['status'], os.environ)\n"
+        "print(*{m.split('.')[0] for m in sys.modules} - {*sys.stdlib_module_names, '__main__'})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script],
+        env={**reachable.environment(), "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["clm"], done.stderr
+
+
+def test_m2_without_root_nothing_changes(server: Server, monkeypatch) -> None:
+    """A directory of root's, or a user who is not root: everything stays as it is."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert work_as_owner(server.settings()) is None
+    assert give_up_root(["status"], server.environment()) is None
+
+
+def test_m2_the_owner_is_that_of_the_settings_in_force(tmp_path: Path) -> None:
+    """The environment comes before clm.env; without a state directory the store counts."""
+    state, other = tmp_path / "state", tmp_path / "other"
+    config = tmp_path / "etc/quantum/clm.env"
+    config.parent.mkdir(parents=True)
+    config.write_text(f"# ours\nCLM_STATE_DIR='{state}'\n")
+    state.mkdir(), other.mkdir()
+    root = {"CLM_ROOT": str(tmp_path)}
+    assert owned_place([], root) == state
+    assert owned_place([], {**root, "CLM_STATE_DIR": str(other)}) == other
+    state.rmdir()
+    assert owned_place(["status"], root) is None
+    assert owned_place(["status", "--store", str(other)], root) == other
+    assert owned_place([f"--store={other}"], root) == other
+    usual = tmp_path / "opt/quantum/data/quantum_trader.db"
+    usual.parent.mkdir(parents=True)
+    usual.touch()
+    assert owned_place([], root) == usual

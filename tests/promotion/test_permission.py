@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from clm.ports import Control, ControlSet, PromotionState
-from clm.promotion.permission import held_after, is_shadow_only, withheld
+from clm.promotion.permission import held_after, withheld
+from clm.promotion.rewrite import is_shadow_only
 
 SET = ControlSet(value="patchtst_v20260109_233444", reason="because", since="2026-01-02T03:04:05.000000Z")
 ROLLED_BACK, FAILED = PromotionState.ROLLED_BACK, PromotionState.ROLLBACK_FAILED

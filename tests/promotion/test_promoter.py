@@ -84,8 +84,6 @@ class _OldModelEngine:
     def observe(self) -> EngineObservation:
         return self._real.observe()
 
-    def refuse_uncontrollable(self) -> None: ...
-
     def restart(self) -> None:
         now = self._server.env_path.read_bytes()
         self._server.env_path.write_bytes(now.replace(NEW.encode(), OLD.encode()))
@@ -491,8 +489,6 @@ def test_h8_an_unreachable_service_manager_aborts(server: Server) -> None:
     class Unreachable:
         def observe(self) -> EngineObservation:
             raise PromotionError("ENGINE_UNREACHABLE", "install the polkit rule")
-
-        def refuse_uncontrollable(self) -> None: ...
 
         def restart(self) -> None: ...
 

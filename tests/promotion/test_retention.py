@@ -115,6 +115,7 @@ def retention(server: Server, *, full: bool = False, **changes: float) -> Retent
     values = {"artefact_days": 30.0, "run_days": 180.0, "event_days": 30.0, "disk_mark": 0.9, **changes}
     return Retention(
         models_dir=server.models,
+        switch=server.workplace().switch,
         runs_dir=server.root / "runs",
         checkpoints_dir=server.root / "checkpoints",
         registry=server.registry,

@@ -43,8 +43,6 @@ class Timeline:
 
     def restart(self) -> None: ...
 
-    def refuse_uncontrollable(self) -> None: ...
-
 
 class Asked:
     """Answers to the questions of a verification as a function of time; None where nobody is asked."""

@@ -3,70 +3,88 @@
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from clm.clock import SystemClock
 from clm.errors import PromotionError
 from clm.promotion.env_file import EnvFile
 from clm.promotion.promoter import EnvFilePromoter
 from clm.promotion.switch_helper import HelperSwitch
-from clm.promotion.switch_order import Report
-from clm.switch.helper import serve
+from clm.promotion.switch_request import Answer, Request, decode_answer
+from clm.switch import helper
 from clm.switch.site import Site
 from tests.promotion.server import Server
 
 
 def site_of(server: Server) -> Site:
     """Return the helper's view of this server."""
-    own_dir, orders_dir = server.root / "own", server.root / "state" / "switch"
-    for directory in (own_dir, orders_dir):
-        directory.mkdir(parents=True, exist_ok=True)
+    own_dir = server.root / "own"
+    own_dir.mkdir(parents=True, exist_ok=True)
     return Site(
         env_file=EnvFile(server.env_path),
         models_dir=server.models,
         artefacts_dir=server.root / "artefacts",
-        orders_dir=orders_dir,
         own_dir=own_dir,
         engine_unit="stand-in.service",
+        max_file_bytes=50_000_000,
     )
 
 
-class Helper:
-    """Starts the helper as systemd would: a process, of which the exit code is all that comes back."""
+@dataclass
+class StandInUnit:
+    """The server's engine process in place of a systemd unit, and what was asked of it."""
 
-    def __init__(self, server: Server) -> None:
-        self.site = site_of(server)
-        self.passed: list[str] = []
-        self.and_the_daemon = False
-        """Whether whoever started the helper dies with it."""
-        self._server = server
-        self._deadly: tuple[str, int] | None = None
+    restart: Callable[[], None]
+    runs_as_root: bool = False
+
+    def refuse_root(self) -> None:
+        if self.runs_as_root:
+            raise PromotionError("ENGINE_RUNS_AS_ROOT", "stand-in.service: it runs as root")
+
+
+@dataclass
+class Helper:
+    """Answers each request in a process of its own, as systemd would start one for each connection."""
+
+    server: Server
+    passed: list[str] = field(default_factory=list)
+    and_the_daemon: bool = False
+    """Whether the process that asks dies with the helper."""
+    _deadly: tuple[str, int] | None = None
+
+    @property
+    def site(self) -> Site:
+        return site_of(self.server)
 
     def die_at(self, point: str, nth: int = 1) -> None:
         """Let the helper be killed at the nth passage of this checkpoint, once."""
         self._deadly = (point, nth)
 
-    def start(self, name: str) -> None:
+    def ask(self, request: Request) -> Answer:
+        """Return the answer of a helper that was started for this request."""
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reading)
-            code = 1
             try:
-                code = 74 if self._serve(name, lambda p: os.write(writing, p.encode() + b"\n")).code else 0
+                answer = self._serve(request, lambda point: os.write(writing, point.encode() + b"\n"))
+                os.write(writing, b"\0" + answer.encode())
             finally:
-                os._exit(code)
+                os._exit(0)
         os.close(writing)
-        with os.fdopen(reading) as points:
-            self._count(points.read().split())
-        _, status = os.waitpid(pid, 0)
-        if status:
-            raise PromotionError("SWITCH_FAILED", f"the helper ended with status {status}")
+        with os.fdopen(reading, "rb") as reader:
+            points, _, answer = reader.read().partition(b"\0")
+        self._count(points.decode().split())
+        os.waitpid(pid, 0)
+        if not answer:
+            raise PromotionError("SWITCH_FAILED", "the helper ended without an answer")
+        return decode_answer(answer)
 
-    def _serve(self, name: str, tell: Callable[[str], object]) -> Report:
+    def _serve(self, request: Request, report: Callable[[str], object]) -> Answer:
         left = [self._deadly[1]] if self._deadly else [0]
 
         def pass_by(point: str) -> None:
-            tell(point)
+            report(point)
             if self._deadly and point == self._deadly[0]:
                 left[0] -= 1
                 if left[0] == 0:
@@ -74,7 +92,8 @@ class Helper:
                         os.kill(os.getppid(), signal.SIGKILL)
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        return serve(self.site, name, restart=lambda _unit: self._server.engine.restart(), checkpoint=pass_by)
+        unit = StandInUnit(self.server.engine.restart)
+        return helper.Helper(site=self.site, unit=unit, checkpoint=pass_by).serve(request, from_root=True)
 
     def _count(self, points: list[str]) -> None:
         self.passed += points
@@ -88,15 +107,15 @@ class Helper:
         return HelperSwitch(
             self.site.env_file,
             models_dir=self.site.models_dir,
-            orders_dir=self.site.orders_dir,
-            reports_dir=self.site.own_dir,
-            start=self.start,
+            ask=self.ask,
+            ask_as_root=self.ask,
+            helpers_uid=os.geteuid(),
             checkpoint=checkpoint,
         )
 
     def promoter(self, **policy: object) -> EnvFilePromoter:
         """Return a promoter that switches by this helper."""
-        server = self._server
+        server = self.server
         return EnvFilePromoter(
             registry=server.registry,
             models_dir=server.models,

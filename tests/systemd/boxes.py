@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("box")
 SOURCE = "/usr/src/quantum-clm"
 """Where a box sees the working tree, read-only and live."""
-VENV = "/opt/quantum/test-venv"
+VENV = "/usr/lib/quantum-clm-test-venv"
 """Where a box sees a copy-on-write view of the virtual environment that the tests run in."""
 
 _numbers = count(1)

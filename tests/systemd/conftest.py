@@ -24,8 +24,8 @@ def box() -> Iterator[Box]:
 
 @pytest.fixture
 def installed(box: Box) -> Box:
-    """Return a machine on which `deploy/install.sh --direct-switch` has been run beside a stand-in engine."""
-    install_service(box, "--direct-switch")
+    """Return a machine on which `deploy/install.sh` has been run next to a stand-in engine."""
+    install_service(box)
     return box
 
 

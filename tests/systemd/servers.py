@@ -22,8 +22,8 @@ MODELS = "/opt/quantum/ai_engine/models"
 FIRST_MODEL = f"{MODELS}/patchtst_v20260101_000000.pth"
 ENGINE_ENV_FILE = "/etc/quantum/ai-engine.env"
 SETTINGS = "/etc/quantum/clm.env"
-PYTHON = "/opt/quantum/clm/venv/bin/python"
-CLM_PROGRAM = "/opt/quantum/clm/venv/bin/clm"
+PYTHON = "/usr/lib/quantum-clm/venv/bin/python"
+CLM_PROGRAM = "/usr/lib/quantum-clm/venv/bin/clm"
 
 QUICK = """
 CLM_RETRAIN_INTERVAL_H=0

@@ -55,7 +55,7 @@ def switching_server(directory: Path, *install_options: str, settings: str = "")
         box.write(FIRST_MODEL, "good champion", mode="0640", owner="qt:qt")
         box.run("sh", "-c", f"echo PATCHTST_MODEL_PATH={FIRST_MODEL} >>{ENGINE_ENV_FILE}")
         box.run("systemctl", "daemon-reload")
-        box.run("systemctl", "start", ENGINE)
+        box.run("systemctl", "start", ENGINE, "quantum-clm-switch.socket")
         yield box
 
 

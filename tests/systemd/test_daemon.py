@@ -125,7 +125,7 @@ def test_a_request_leads_to_an_engine_on_the_new_model(story: Story) -> None:
     assert box.read(ENGINE_ENV_FILE) == f"{ENGINE_ENV}PATCHTST_MODEL_PATH={served}\nLAST=1\n"
     assert box.environment_of(engine)["PATCHTST_SHADOW_ONLY"] == "true"
     assert f"PatchTST loaded: {Path(served).name}" in box.journal(ENGINE)
-    assert box.stat(served) == "qt:qt 640"
+    assert box.stat(served) == "root:root 444"
     assert box.stat(ENGINE_ENV_FILE) == "root:qt 640"
 
 

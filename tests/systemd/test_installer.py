@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.switch.test_requests import helper_files
 from tests.systemd.boxes import PROJECT, SOURCE, VENV, Box
 from tests.systemd.conftest import ENGINE_ENV, give_service_venv
 
@@ -19,14 +20,20 @@ pytestmark = pytest.mark.needs_systemd_ns
 
 def everything(box: Box) -> str:
     """Return name, owner, mode, target and content hash of all that an installation may touch."""
-    where = "/etc/quantum /etc/systemd/system /etc/sysusers.d /etc/tmpfiles.d /etc/polkit-1 /opt/quantum/clm"
+    where = (
+        "/etc/quantum /etc/systemd/system /etc/sysusers.d /etc/tmpfiles.d /etc/polkit-1 /usr/lib/quantum-clm"
+    )
     listing = box.out("sh", "-c", f"find {where} -printf '%p %u:%g %m %l\\n' | sort")
     return listing + box.out("sh", "-c", f"find {where} -type f | sort | xargs sha256sum")
 
 
 def give_next_version(box: Box) -> None:
     """Put a source tree at /usr/src/next whose settings have one more."""
-    box.run("sh", "-c", f"mkdir /usr/src/next && cp -r {SOURCE}/deploy {SOURCE}/etc /usr/src/next/")
+    box.run(
+        "sh",
+        "-c",
+        f"mkdir /usr/src/next && cd {SOURCE} && cp -r deploy etc clm Makefile /usr/src/next/",
+    )
     box.run("sh", "-c", "echo '#CLM_NEW=1' >>/usr/src/next/etc/quantum/clm.env")
 
 
@@ -48,22 +55,21 @@ done
 def test_a_second_installation_changes_nothing(installed: Box) -> None:
     """An operator who is not sure whether it went through runs it again."""
     before = everything(installed)
-    done = installed.run(INSTALL, "--direct-switch", "--venv", VENV)
+    done = installed.run(INSTALL, "--venv", VENV)
     assert everything(installed) == before
     assert not installed.exists(f"{SETTINGS}.new")
     assert "->" not in done.stdout
 
 
 def test_installed_files_have_the_owners_they_need(installed: Box) -> None:
-    """Settings are root's and read by qt; the engine's environment is qt's, behind a link."""
+    """Settings are root's and read by qt; code is root's; the engine's environment stays as it was."""
     assert installed.stat(SETTINGS) == "root:qt 640"
     assert installed.stat("/etc/quantum") == "root:root 755"
-    assert installed.out("readlink", "/etc/quantum/ai-engine.env") == "ai-engine.d/ai-engine.env"
-    assert installed.stat("/etc/quantum/ai-engine.env") == "qt:qt 640"
+    assert installed.stat("/etc/quantum/ai-engine.env") == "root:qt 640"
     assert installed.read("/etc/quantum/ai-engine.env") == ENGINE_ENV
-    assert installed.stat("/etc/quantum/ai-engine.d") == "qt:qt 750"
     assert installed.stat("/var/lib/quantum-clm") == "qt:qt 750"
-    assert installed.stat("/etc/polkit-1/rules.d/50-quantum-clm.rules") == "root:root 644"
+    assert installed.stat("/usr/lib/quantum-clm/switch/__main__.py") == "root:root 644"
+    assert not installed.exists("/etc/polkit-1/rules.d/50-quantum-clm.rules")
 
 
 def test_edited_settings_are_kept_and_the_new_ones_lie_beside_them(box: Box) -> None:
@@ -103,14 +109,11 @@ def test_a_unit_that_stood_there_before_is_kept_and_comes_back(box: Box) -> None
 
 
 def test_uninstalling_takes_back_what_was_put_and_keeps_what_is_the_operators(installed: Box) -> None:
-    """The engine's environment is a plain file again, byte for byte; edited settings and runs stay."""
+    """The engine's environment is not touched; edited settings and runs stay."""
     installed.run("sh", "-c", f"echo CLM_EPOCHS=3 >>{SETTINGS}; touch /var/lib/quantum-clm/run")
     installed.run(UNINSTALL)
     assert not installed.exists(UNIT)
-    assert not installed.exists("/opt/quantum/clm")
-    assert not installed.exists("/etc/polkit-1/rules.d/50-quantum-clm.rules")
-    assert not installed.exists("/etc/quantum/ai-engine.d")
-    assert installed.run("test", "-L", "/etc/quantum/ai-engine.env", check=False).returncode == 1
+    assert not installed.exists("/usr/lib/quantum-clm")
     assert installed.read("/etc/quantum/ai-engine.env") == ENGINE_ENV
     assert installed.read(SETTINGS).endswith("CLM_EPOCHS=3\n")
     assert installed.exists("/var/lib/quantum-clm/run")
@@ -119,12 +122,10 @@ def test_uninstalling_takes_back_what_was_put_and_keeps_what_is_the_operators(in
     assert not installed.exists("/var/lib/quantum-clm")
 
 
-def test_by_default_qt_may_start_the_helper_and_writes_nothing(box: Box) -> None:
-    """The environment file stays as it is; that qt cannot read it is said, not changed: it holds secrets."""
+def test_an_environment_file_that_qt_cannot_read_is_named_and_left_alone(box: Box) -> None:
+    """It holds secrets: the installer says what to do, and does not do it."""
     box.write("/etc/quantum/ai-engine.env", ENGINE_ENV, mode="0640")
     done = box.run(INSTALL, "--no-venv")
-    assert "quantum-clm-switch@" in box.read("/etc/polkit-1/rules.d/50-quantum-clm.rules")
-    assert "ai-engine.service" not in box.read("/etc/polkit-1/rules.d/50-quantum-clm.rules")
     assert box.stat("/etc/quantum/ai-engine.env") == "root:root 640"
     assert "chgrp qt" in done.stdout
     before = everything(box)
@@ -132,42 +133,16 @@ def test_by_default_qt_may_start_the_helper_and_writes_nothing(box: Box) -> None
     assert everything(box) == before
 
 
-def test_the_chosen_switch_is_remembered_by_the_settings(installed: Box) -> None:
-    """An upgrade without the option keeps the choice; another one there takes the rights back."""
-    assert "\nCLM_SWITCH=direct\n" in installed.read(SETTINGS)
-    installed.run(INSTALL, "--venv", VENV)
-    assert "ai-engine.service" in installed.read("/etc/polkit-1/rules.d/50-quantum-clm.rules")
-    assert installed.stat("/etc/quantum/ai-engine.env") == "qt:qt 640"
-
-    installed.run("sed", "-i", "s/^CLM_SWITCH=.*/CLM_SWITCH=helper/", SETTINGS)
-    installed.run(INSTALL, "--venv", VENV)
-    assert "ai-engine.service" not in installed.read("/etc/polkit-1/rules.d/50-quantum-clm.rules")
-    assert installed.run("test", "-L", "/etc/quantum/ai-engine.env", check=False).returncode == 1
-    assert installed.stat("/etc/quantum/ai-engine.env") == "root:qt 640"
-    assert installed.read("/etc/quantum/ai-engine.env") == ENGINE_ENV
-
-
-def test_an_environment_that_others_may_write_is_no_helper(box: Box) -> None:
-    """Root runs it: whoever can change a file of it would be root."""
+def test_an_environment_that_others_may_write_is_refused(box: Box) -> None:
+    """Root runs the command line from it: whoever can change a file of it would be root."""
     give_service_venv(box)
     package = box.out("sh", "-c", f"echo {VENV}/lib/python3*/site-packages/clm")
     box.run("systemd-sysusers", f"{SOURCE}/deploy/systemd/quantum-clm.sysusers.conf")
     box.run("chown", "qt", f"{package}/switch/helper.py")
     done = box.run(INSTALL, "--venv", VENV, check=False)
     assert done.returncode == 78
-    assert "clm/switch/helper.py may be written by others than root" in done.stderr
-
-
-def test_l1_an_engine_that_runs_as_root_refuses_the_direct_switch(box: Box) -> None:
-    """Who may write the environment of a process of root's is root."""
-    box.write("/etc/quantum/ai-engine.env", ENGINE_ENV, mode="0640")
-    box.write(ENGINE_UNIT, "[Service]\nExecStart=/bin/sleep infinity\n")
-    box.run("systemctl", "daemon-reload")
-    done = box.run(INSTALL, "--direct-switch", "--no-venv", check=False)
-    assert done.returncode == 78
-    assert "runs as root" in done.stderr
-    assert not box.exists("/etc/polkit-1/rules.d/50-quantum-clm.rules")
-    assert not box.exists("/etc/quantum/ai-engine.d")
+    assert "clm/switch/helper.py" in done.stderr
+    assert "can be written by others than root" in done.stderr
 
 
 @pytest.mark.parametrize("home", ["/root", "/home/qt", "/tmp"])
@@ -180,7 +155,7 @@ def test_a_virtual_environment_in_a_home_is_refused(box: Box, home: str) -> None
     done = box.run(INSTALL, "--venv", f"{home}/v", check=False)
     assert done.returncode == 78
     assert f"lies at {home}/v" in done.stderr
-    assert box.out("readlink", "-f", "/opt/quantum/clm/venv") == VENV
+    assert box.out("readlink", "-f", "/usr/lib/quantum-clm/venv") == VENV
 
 
 def test_a_virtual_environment_whose_python_lies_in_a_home_is_refused(box: Box) -> None:
@@ -198,7 +173,7 @@ def test_destdir_takes_all_files_and_touches_nothing_else(tmp_path: Path) -> Non
     """A package is made by a build that must not change its own machine, twice with the same result."""
     for _ in range(2):
         done = subprocess.run(
-            [str(PROJECT / "deploy/install.sh"), "--direct-switch"],
+            [str(PROJECT / "deploy/install.sh")],
             env={"PATH": "/usr/bin:/bin", "DESTDIR": str(tmp_path)},
             capture_output=True,
             text=True,
@@ -208,12 +183,13 @@ def test_destdir_takes_all_files_and_touches_nothing_else(tmp_path: Path) -> Non
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {
         "etc/systemd/system/quantum-clm.service",
+        "etc/systemd/system/quantum-clm-switch.socket",
         "etc/systemd/system/quantum-clm-switch@.service",
         "etc/sysusers.d/quantum-clm.conf",
         "etc/tmpfiles.d/quantum-clm.conf",
-        "etc/polkit-1/rules.d/50-quantum-clm.rules",
         "etc/quantum/clm.env",
-        "opt/quantum/clm/clm.env.shipped",
+        "usr/lib/quantum-clm/clm.env.shipped",
+        *(f"usr/lib/quantum-clm/switch/{target}" for _, target in helper_files()),
     }
     subprocess.run(
         [str(PROJECT / "deploy/uninstall.sh")],
@@ -230,19 +206,19 @@ def test_a_reinstallation_restarts_nothing_that_runs(installed: Box) -> None:
     installed.run("systemctl", "daemon-reload")
     installed.run("systemctl", "start", "quantum-ai-engine.service")
     before = installed.show("quantum-ai-engine.service", "InvocationID")
-    installed.run(INSTALL, "--direct-switch", "--venv", VENV)
+    installed.run(INSTALL, "--venv", VENV)
     assert installed.show("quantum-ai-engine.service", "InvocationID") == before
 
 
 def test_an_upgrade_moves_one_link_and_a_broken_one_moves_nothing(box: Box) -> None:
     """The version in force is whole at every moment: the next is made beside it, then a link is renamed."""
-    install, link = "/usr/src/next/deploy/install.sh", "/opt/quantum/clm/venv"
+    install, link = "/usr/src/next/deploy/install.sh", "/usr/lib/quantum-clm/venv"
     give_service_venv(box)
     give_next_version(box)
     give_next_program(box, 1)
     box.run(install)
     first = box.out("readlink", link)
-    assert first.startswith("/opt/quantum/clm/venvs/")
+    assert first.startswith("/usr/lib/quantum-clm/venvs/")
 
     give_next_program(box, 2)
     box.write("/usr/src/next/deploy/venv.sh", "#!/bin/sh\nmkdir -p $1/bin; exit 1\n", mode="0755")

@@ -1,0 +1,84 @@
+"""One connection of the helper's socket: who asks, what is asked, and the answer."""
+
+import os
+import socket
+import struct
+import sys
+import time
+from pathlib import Path
+
+from clm.errors import ClmError, PromotionError
+from clm.promotion.switch_request import MAX_BYTES, Answer, decode_request
+from clm.switch.helper import Helper
+from clm.switch.site import site_of
+from clm.switch.unit import SystemdUnit
+
+_OWN_DIR = "/var/lib/quantum-clm-switch"
+_READ_S = 5.0
+_CREDENTIALS = struct.Struct("iII")
+"""struct ucred: pid, uid, gid."""
+
+
+def answer_once() -> int:
+    """Serve the request on standard input and return the exit code; the journal gets one line."""
+    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as connection:
+        what = "request"
+        try:
+            line = read_line(connection)  # first: a close with unread input would discard the answer
+            uid = asking_user(connection)
+            request = decode_request(line)
+            what = f"{request.action} {request.name}"
+            answer = _helper().serve(request, from_root=uid == 0)
+        except ClmError as error:
+            answer = Answer(code=error.code, message=error.message)
+        _send(connection, answer)
+    sys.stderr.write(f"{what}: {answer.code or 'done'} {answer.message}\n")
+    return 74 if answer.code else 0
+
+
+def asking_user(connection: socket.socket) -> int:
+    """Return the user at the other end: root, or the owner of the socket's file.
+
+    Raises:
+        PromotionError: SWITCH_REFUSED for anyone else.
+    """
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, uid, _ = _CREDENTIALS.unpack(data)
+    if uid not in {0, Path(connection.getsockname()).lstat().st_uid}:
+        raise PromotionError("SWITCH_REFUSED", f"user {uid} may not ask; nothing was done")
+    return int(uid)
+
+
+def read_line(connection: socket.socket, *, within_s: float = _READ_S) -> bytes:
+    """Return the bytes of one line.
+
+    Raises:
+        PromotionError: SWITCH_REQUEST where it is too long, or not there in time.
+    """
+    data, deadline = b"", time.monotonic() + within_s
+    while not data.endswith(b"\n"):
+        connection.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            chunk = connection.recv(MAX_BYTES + 1 - len(data))
+        except OSError as exc:
+            raise PromotionError("SWITCH_REQUEST", f"no whole line came within {within_s:g} s") from exc
+        data += chunk
+        if len(data) > MAX_BYTES:
+            raise PromotionError("SWITCH_REQUEST", f"the line has more than {MAX_BYTES} bytes")
+        if not chunk:
+            break
+    return data
+
+
+def _helper() -> Helper:
+    environment = os.environ  # noqa: TID251  a program of its own: clm.settings needs packages
+    site = site_of(environment, Path(environment.get("STATE_DIRECTORY", _OWN_DIR)))
+    return Helper(site=site, unit=SystemdUnit(site.engine_unit))
+
+
+def _send(connection: socket.socket, answer: Answer) -> None:
+    connection.settimeout(_READ_S)
+    try:
+        connection.sendall(answer.encode())
+    except OSError as exc:
+        sys.stderr.write(f"the answer was not delivered: {exc.strerror or exc}\n")

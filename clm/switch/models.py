@@ -1,0 +1,240 @@
+"""The model files that the helper vouches for: what it copied or found, by hash, and where it lies."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from clm.artefacts.files import replace_durably
+from clm.errors import PromotionError
+from clm.promotion.switch_request import MAX_BYTES, name_of
+from clm.switch.paths import Identity, copied_sha256, exists, identity, opened_directory, opened_file
+from clm.switch.site import Site
+
+NOTES = "found"
+"""Directory of root's own notes, one file a target."""
+_REGISTERED = "model.pth"
+_MODE = 0o444
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A value that the environment file may be given: the helper installed it, or found it there."""
+
+    value: str | None
+    """None: no model is named."""
+    sha256: str
+    """Of the file; empty where it lies outside of the models directory or could not be read."""
+    env_sha256: str
+    """Of the environment file when the value was found in it; empty for a file that was installed."""
+
+    @property
+    def is_installed(self) -> bool:
+        """Return whether the helper itself put the file there."""
+        return not self.env_sha256
+
+    def is_verifiable(self, site: Site) -> bool:
+        """Return whether there is a hash, of a file in the models directory."""
+        return bool(self.sha256) and Path(str(self.value)).parent == site.models_dir
+
+
+def install(site: Site, version: str, sha256: str) -> None:
+    """Copy a version into the models directory as root's read-only file; what is hashed is what is written.
+
+    The source is the registry's file or, without one, the file that lies in the models directory already.
+
+    Raises:
+        PromotionError: SWITCH_REFUSED where the source does not have this hash; FILE_TAKEN.
+    """
+    name = f"{version}.pth"
+    with opened_directory(site.models_dir) as models:
+        if not _is_installed(site, models, name, sha256):
+            with _source(site, models, version) as source:
+                _copy(site, models, name, source, sha256)
+        note = Note(value=str(site.models_dir / name), sha256=sha256, env_sha256="")
+        _write_note(site, version, note)
+
+
+def target_of(site: Site, name: str) -> Note:
+    """Return the value that this name stands for, its file verified now.
+
+    Raises:
+        PromotionError: SWITCH_REFUSED.
+    """
+    note = _note(site, name)
+    if note is None:
+        raise PromotionError(
+            "SWITCH_REFUSED",
+            f"{name} was neither installed by the helper nor found by it in {site.env_file.path}",
+        )
+    if note.is_verifiable(site):
+        fingerprint(site, note)
+    return note
+
+
+def fingerprint(site: Site, note: Note) -> Identity:
+    """Return the identity of the file that a note vouches for, after comparing its hash.
+
+    Raises:
+        PromotionError: SWITCH_REFUSED, MODEL_CHANGED.
+    """
+    path = Path(str(note.value))
+    with (
+        opened_directory(path.parent) as directory,
+        opened_file(directory, path.name, max_bytes=site.max_file_bytes, where=path.parent) as handle,
+    ):
+        if copied_sha256(handle) != note.sha256:
+            raise PromotionError("MODEL_CHANGED", f"{path} is not the file that was verified before")
+        return identity(handle)
+
+
+def named_now(site: Site, value: str | None) -> Note:
+    """Return the note of what the environment file names now; without one, with the hash of its file now.
+
+    Raises:
+        PromotionError: SWITCH_REFUSED for a note that cannot be read.
+    """
+    known = _note(site, name_of(value, site.models_dir))
+    if known is not None:
+        return known
+    return Note(value=value, sha256=_hash_now(site, value), env_sha256="")
+
+
+def remember(site: Site, value: str | None, env_sha256: str) -> None:
+    """Note the value that the environment file has now, so that there is a way back to it.
+
+    The note of an installed file stays: where the file was changed since, there is no way back to it.
+    """
+    name = name_of(value, site.models_dir)
+    known = _note(site, name)
+    if known is None or not known.is_installed:
+        _write_note(site, name, Note(value=value, sha256=_hash_now(site, value), env_sha256=env_sha256))
+
+
+def remove(site: Site, version: str) -> None:
+    """Remove a version's file and its note; a file that is gone already is no error.
+
+    Raises:
+        PromotionError: SWITCH_REFUSED.
+    """
+    name = f"{version}.pth"
+    with opened_directory(site.models_dir) as models:
+        if exists(models, name):
+            with opened_file(models, name, max_bytes=1 << 62, where=site.models_dir):
+                os.unlink(name, dir_fd=models)
+            os.fsync(models)
+    (site.own_dir / NOTES / f"{version}.json").unlink(missing_ok=True)
+
+
+def sweep(site: Site) -> None:
+    """Remove temporary files that a killed helper left in the models directory."""
+    with opened_directory(site.models_dir) as models:
+        for name in os.listdir(models):  # noqa: PTH208  a descriptor, not a path
+            if name.startswith(".patchtst_v") and ".clm-" in name and name.endswith(".tmp"):
+                os.unlink(name, dir_fd=models)
+
+
+def _hash_now(site: Site, value: str | None) -> str:
+    """Return the hash of a file in the models directory, empty for any other value.
+
+    Nothing else is hashed: a comparison with root's hash would reveal files that its owner cannot read.
+    """
+    if value is None or Path(value).parent != site.models_dir:
+        return ""
+    name, limit = Path(value).name, site.max_file_bytes
+    with (
+        contextlib.suppress(PromotionError),
+        opened_directory(site.models_dir) as models,
+        opened_file(models, name, max_bytes=limit, where=site.models_dir) as handle,
+    ):
+        return copied_sha256(handle)
+    return ""
+
+
+def _is_installed(site: Site, models: int, name: str, sha256: str) -> bool:
+    """Return whether root's own file of this hash lies there already.
+
+    Raises:
+        PromotionError: FILE_TAKEN where the name belongs to another file.
+    """
+    if not exists(models, name):
+        return False
+    with opened_file(models, name, max_bytes=site.max_file_bytes, where=site.models_dir) as handle:
+        if copied_sha256(handle) != sha256:
+            raise PromotionError(
+                "FILE_TAKEN",
+                f"{site.models_dir / name} exists already and is another file; it was left alone",
+            )
+        status = os.fstat(handle)
+        return status.st_uid == os.geteuid() and status.st_mode & 0o777 == _MODE
+
+
+@contextlib.contextmanager
+def _source(site: Site, models: int, version: str) -> Iterator[int]:
+    directory = site.artefacts_dir / version
+    with contextlib.ExitStack() as stack:
+        try:
+            registered = stack.enter_context(opened_directory(directory))
+            source = opened_file(registered, _REGISTERED, max_bytes=site.max_file_bytes, where=directory)
+            handle = stack.enter_context(source)
+        except PromotionError:
+            name = f"{version}.pth"
+            if not exists(models, name):
+                raise
+            source = opened_file(models, name, max_bytes=site.max_file_bytes, where=site.models_dir)
+            handle = stack.enter_context(source)
+        yield handle
+
+
+def _copy(site: Site, models: int, name: str, source: int, sha256: str) -> None:
+    temporary = f".{name}.clm-{os.getpid()}-0.tmp"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary, dir_fd=models)
+    target = os.open(temporary, _NEW, 0o600, dir_fd=models)
+    try:
+        if copied_sha256(source, target) != sha256:
+            raise PromotionError(
+                "SWITCH_REFUSED", f"the file of {name} does not have the requested sha256; nothing was done"
+            )
+        os.fchmod(target, _MODE)
+        os.fsync(target)
+        if exists(models, name):  # the same bytes, but somebody else's file
+            os.rename(temporary, name, src_dir_fd=models, dst_dir_fd=models)
+        else:  # a link never overwrites
+            os.link(temporary, name, src_dir_fd=models, dst_dir_fd=models)
+        os.fsync(models)
+    finally:
+        os.close(target)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=models)
+
+
+def _note_path(site: Site, name: str) -> Path:
+    return site.own_dir / NOTES / f"{name}.json"
+
+
+def _write_note(site: Site, name: str, note: Note) -> None:
+    (site.own_dir / NOTES).mkdir(mode=0o750, exist_ok=True)
+    replace_durably(_note_path(site, name), json.dumps(asdict(note)).encode(), mode=0o640)
+
+
+def _note(site: Site, name: str) -> Note | None:
+    """Return root's own note, None where there is none.
+
+    Raises:
+        PromotionError: SWITCH_REFUSED for a note that cannot be read.
+    """
+    path = _note_path(site, name)
+    if not path.is_file():
+        return None
+    try:
+        plain = json.loads(path.read_bytes()[:MAX_BYTES])
+        note = Note(value=plain["value"], sha256=str(plain["sha256"]), env_sha256=str(plain["env_sha256"]))
+    except (ValueError, KeyError, TypeError) as exc:
+        raise PromotionError("SWITCH_REFUSED", f"{path} cannot be read; remove it") from exc
+    if name_of(note.value, site.models_dir) != name:
+        raise PromotionError("SWITCH_REFUSED", f"{path} is the note of another value; remove it")
+    return note
