@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from clm.bus.inbox import GROUP, TriggerConsumer
+from clm.bus.entries import GROUP
+from clm.bus.inbox import TriggerConsumer
 from clm.bus.relay import OutboxRelay
 from clm.bus.streams import MODEL_RETRAIN
 from clm.errors import BusUnavailable
