@@ -163,3 +163,11 @@ def test_on_a_machine_without_systemd_the_text_says_so() -> None:
     """The real systemctl's answer."""
     with pytest.raises(PromotionError, match="show failed: this system does not run systemd"):
         SystemdEngine("ai.service").observe()
+
+
+@pytest.mark.parametrize("facts", [{"MainPID": "\u0663"}, {"MainPID": "-1"}, {"NRestarts": "[not set]"}])
+def test_l14_a_number_that_is_none_is_an_engine_that_cannot_be_observed(facts: dict[str, str]) -> None:
+    """A later systemd may print other words; a ValueError would end a promotion in the middle."""
+    with pytest.raises(PromotionError, match="which is no number") as caught:
+        SystemdEngine("ai.service", run=Systemctl(show(**facts))).observe()
+    assert caught.value.code == "ENGINE_UNREACHABLE"
