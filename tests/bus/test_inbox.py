@@ -196,6 +196,28 @@ def test_c5_a_store_that_refuses_makes_no_poison_of_what_it_refuses(client, plai
     assert (len(queue.triggers), queue.buried(), plain.exists(DLQ)) == (1, [], 0)
 
 
+def test_c5_a_store_that_refuses_the_first_of_a_page_makes_no_poison_of_the_others(
+    client, plain, queue, make_consumer
+):
+    """One death, a long refusal, another death: too little to bury an innocent entry for."""
+    make_consumer(client).poll_once()
+    ids = [plain.xadd(MODEL_RETRAIN, WISH) for _ in range(3)]
+    queue.fail_before = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        make_consumer(client).poll_once()
+    consumer = make_consumer(client)
+    for _ in range(3 * MAX_DELIVERIES):
+        queue.fail_before = StoreBusy("STORE_BUSY", "somebody holds the lock")
+        with pytest.raises(StoreBusy):
+            consumer.poll_once()
+    die_of(queue, {ids[1]})
+    with pytest.raises(KeyboardInterrupt):
+        consumer.poll_once()
+    del queue.accept
+    make_consumer(client).poll_once()
+    assert (len(queue.triggers), queue.buried(), plain.exists(DLQ), pending(plain)) == (3, [], 0, 0)
+
+
 def test_c5_what_another_machine_died_of_is_not_taken_over_for_ever(client, plain, queue, make_consumer):
     """Claiming counts as a delivery; two machines must not hand the poison to each other."""
     make_consumer(client).poll_once()
