@@ -1,7 +1,12 @@
 """Every field of both trigger streams with every kind of value, through the real consumer and store."""
 
 import json
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from clm.bus.entries import GROUP
-from clm.bus.streams import TRIGGER_STREAMS, dead_letter_stream
+from clm.bus.streams import FROZEN_KEY, TRIGGER_STREAMS, dead_letter_stream
 from clm.clock import SystemClock
 from clm.store.create import create_store
 from clm.store.migrate import migrate
@@ -87,3 +92,53 @@ def test_c4_c16_no_value_of_any_field_stops_the_consumer_or_loses_an_entry(
     assert plain.xpending(stream, GROUP)["pending"] == 0
     assert plain.xlen(dead_letter_stream(stream)) >= min(1000, list(states.values()).count("dead"))
     assert not [line for line in lines if line["log_level"] == "error"], "each is refused on purpose"
+
+
+def states_in(store: Path) -> list[str]:
+    with closing(sqlite3.connect(store)) as connection:
+        return [state for (state,) in connection.execute("SELECT state FROM clm_inbox ORDER BY entry_id")]
+
+
+def test_c4_a_running_daemon_outlives_hostile_entries(server, plain, tmp_path: Path):
+    """The whole process, as the unit starts it; it is frozen, so that nothing is trained."""
+    store, stream = tmp_path / "store.db", TRIGGER_STREAMS[0]
+    create_store(store)
+    migrate(store)
+    for directory in ("models", "etc"):
+        (tmp_path / directory).mkdir()
+    (tmp_path / "etc" / "engine.env").write_text("A=b\n")
+    settings = {
+        "STORE": store,
+        "STATE_DIR": tmp_path / "state",
+        "MODELS_DIR": tmp_path / "models",
+        "ENGINE_ENV_FILE": tmp_path / "etc" / "engine.env",
+        "ENGINE_CONTROL": "process",
+        "ENGINE_COMMAND": "/bin/false",
+        "REDIS_URL": server.url,
+    }
+    environment = {
+        "PATH": os.environ["PATH"],
+        **{f"CLM_{name}": str(value) for name, value in settings.items()},
+    }
+    plain.set(FROZEN_KEY, "1")
+    bad = [flat(b"learning_rate", value) for value in (b"None", b"", b" ", b"null", b"\xff", b"1e999")]
+    for arguments in bad:
+        plain.execute_command("XADD", stream, "*", *arguments)
+        plain.xadd(stream, {"model": "patchtst"})
+    command = [sys.executable, "-m", "clm", "serve"]
+    with (tmp_path / "log").open("wb") as log:
+        daemon = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while len(states_in(store)) < 2 * len(bad):
+            assert daemon.poll() is None, (tmp_path / "log").read_text(errors="replace")
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert states_in(store) == ["accepted"] * 8 + ["dead", "accepted", "dead", "accepted"]
+        assert daemon.poll() is None
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        daemon.wait(60)
+    assert daemon.returncode == 0
+    assert plain.xpending(stream, GROUP)["pending"] == 0
+    assert "bus.bug" not in (tmp_path / "log").read_text()
