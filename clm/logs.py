@@ -52,6 +52,24 @@ def plain(value: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
+def last_line(error: BaseException, limit: int = 300) -> str:
+    """Return the last line of an exception's traceback: `Type: message`, printable, at most `limit` long."""
+    name = type(error).__name__
+    try:
+        said = str(error)[:limit]
+    except Exception:  # noqa: BLE001  # a message that cannot be made must not hide which exception it was
+        said = ""
+    return plain(f"{name}: {said}" if said else name)[:limit]
+
+
+def raised_at(error: BaseException) -> str:
+    """Return `file.py:line` of the innermost frame that an exception left; empty for one never raised."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return f"{frame.tb_frame.f_code.co_filename.rpartition('/')[2]}:{frame.tb_lineno}" if frame else ""
+
+
 def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"

@@ -9,6 +9,7 @@ import redis
 import structlog
 
 from clm.bus.client import refused, talking_to
+from clm.logs import last_line
 from clm.ports import BusState, Clock, Outbox
 
 log = structlog.get_logger()
@@ -29,6 +30,7 @@ class Confirmation:
         self._look_at = 0.0
         self._saved_at: tuple[str, int] | None = None
         self._refused = False
+        self._odd = False
 
     def forget(self) -> None:
         """Look again at once: the connection was lost, and what answers next may be another server."""
@@ -53,14 +55,24 @@ class Confirmation:
                 self._refused = True
                 log.warning("events.unconfirmed", error=refused(exc, "the server").message)
                 return 0
-        again = self._outbox.settle(self._state(facts, flushed))
-        if again:
-            log.warning("events.sent_again", n=again, server=facts["run_id"], flushed=flushed)
         self._look_at = self._clock.monotonic() + self._every_s
+        try:
+            server, saved_at = str(facts["run_id"]), int(str(facts["rdb_last_save_time"]))
+        except (KeyError, ValueError) as exc:
+            self._note_odd(exc)
+            return 0
+        again = self._outbox.settle(self._state(facts, server, saved_at, flushed))
+        if again:
+            log.warning("events.sent_again", n=again, server=server, flushed=flushed)
         return again
 
-    def _state(self, facts: dict[str, object], flushed: bool) -> BusState:
-        server, saved_at = str(facts["run_id"]), int(str(facts["rdb_last_save_time"]))
+    def _note_odd(self, exc: Exception) -> None:
+        """Log once that this server does not report what it saved; it may be another one later."""
+        if not self._odd:
+            log.warning("events.unconfirmed", error=f"INFO of the server is incomplete: {last_line(exc)}")
+        self._odd = True
+
+    def _state(self, facts: dict[str, object], server: str, saved_at: int, flushed: bool) -> BusState:
         before, self._saved_at = self._saved_at, (server, saved_at)
         return BusState(
             server=server,

@@ -5,37 +5,27 @@ is read again. A repeat adds nothing, because the store knows (stream, id, paylo
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, cast
 
 import redis
 import structlog
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from clm.bus.client import address, refused, reply_word, talking_to
+from clm.bus.entries import GROUP, Entry, EntryHandler
 from clm.bus.losses import LossCounter
-from clm.bus.requests import NotOurs, Rejected, payload_sha256, read_trigger
-from clm.bus.streams import DEAD_LETTER_MAXLEN, TRIGGER_STREAMS, dead_letter_stream
-from clm.domain.task import Delivery, Trigger
-from clm.errors import BusUnavailable, ClmError, ConfigError
+from clm.bus.streams import TRIGGER_STREAMS
+from clm.errors import BusUnavailable, ConfigError
 from clm.ports import Clock, TaskQueue
 
 log = structlog.get_logger()
 
-GROUP = "clm"
 BLOCK_MS = 2000
 BATCH = 500
 CLAIM_EVERY_S = 30.0
 CLAIM_IDLE_MS = 60_000
 """Enough, because nothing long happens between reading and acknowledging."""
 BLOCKED_RETRY_S = 30.0
-DEAD_LETTER_BYTES = 4096
-MAX_DELIVERIES = 5
-"""An entry that was delivered more often has ended the process each time; it is put aside unread."""
-
-Fields = dict[bytes, bytes]
-Entry = tuple[bytes, Fields]
-"""Id and fields; no fields for a pending entry that was trimmed from the stream meanwhile."""
 
 
 def consumer_name(machine_id: str) -> str:
@@ -61,7 +51,7 @@ class TriggerConsumer:
         """Raises ConfigError REDIS_TIMEOUTS where blocking reads could outlast the socket timeout."""
         _check_block(client, block_ms)
         self._client = client
-        self._queue = queue
+        self._handler = EntryHandler(client, queue, clock, consumer=consumer)
         self._clock = clock
         self._consumer = consumer
         self._streams = tuple(streams)
@@ -71,6 +61,9 @@ class TriggerConsumer:
         self._claim_at = 0.0
         self._ready: set[str] = set()
         self._undrained: set[str] = set()
+        self._drained: set[str] = set()
+        self._reconnected: set[str] = set()
+        """Streams whose entries are read again because the connection was lost, not because we died."""
         self._retry_at: dict[str, float] = {}
         self._create_refused: BusUnavailable | None = None
         self.blocked: dict[str, BusUnavailable] = {}
@@ -83,6 +76,7 @@ class TriggerConsumer:
         """Start over after a lost connection: look for the groups, read the own history first."""
         self._ready.clear()
         self._undrained.clear()
+        self._reconnected |= self._drained
         self.losses.forget()
         self._claim_at = 0.0
 
@@ -152,9 +146,13 @@ class TriggerConsumer:
         for stream in sorted(self._undrained):
             last = b"0"
             while entries := self._read({stream: last}, None).get(stream):
-                handled += self._handle_again(stream, entries)
+                if stream in self._reconnected:
+                    self._handler.forgive(stream, [entry_id for entry_id, _ in entries])
+                handled += self._handler.handle_again(stream, entries)
                 last = entries[-1][0]
             self._undrained.discard(stream)
+            self._reconnected.discard(stream)
+            self._drained.add(stream)
         return handled
 
     def _claim_abandoned(self) -> int:
@@ -174,7 +172,7 @@ class TriggerConsumer:
             cursor, entries, *trimmed = reply  # the third part exists since Redis 7
             for entry_id in trimmed[0] if trimmed else []:
                 log.warning("trigger.trimmed", stream=stream, entry_id=entry_id.decode())
-            handled += self._handle_again(stream, [entry for entry in entries if entry[0] is not None])
+            handled += self._handler.handle_again(stream, [one for one in entries if one[0] is not None])
             if cursor == b"0-0":
                 return handled
 
@@ -184,7 +182,7 @@ class TriggerConsumer:
         for stream, entries in self._read(dict.fromkeys(sorted(self._ready), b">"), block_ms).items():
             self.losses.note_read(stream, len(entries))
             self._undrained.add(stream)  # until the batch is through: a store that fails leaves it pending
-            handled += self._handle(stream, entries)
+            handled += self._handler.handle(stream, entries)
             self._undrained.discard(stream)
         return handled
 
@@ -193,119 +191,6 @@ class TriggerConsumer:
             GROUP, self._consumer, cast(Any, positions), count=BATCH, block=block_ms
         )
         return {stream.decode(): entries for stream, entries in cast(list[Any], reply)}
-
-    def _handle_again(self, stream: str, entries: Sequence[Entry]) -> int:
-        """Handle what was delivered before, but for what has ended the process too often."""
-        if not entries:
-            return 0
-        pending = cast(
-            list[dict[str, Any]],
-            self._client.xpending_range(
-                stream, GROUP, min=entries[0][0], max=entries[-1][0], count=len(entries)
-            ),
-        )
-        deadly = {one["message_id"] for one in pending if one["times_delivered"] > MAX_DELIVERIES}
-        buried = [
-            entry_id
-            for entry_id, fields in entries
-            if fields
-            and entry_id in deadly
-            and self._bury(_delivery(stream, entry_id, fields), fields, _DEADLY)
-        ]
-        if buried:
-            self._client.xack(stream, GROUP, *buried)
-        return len(buried) + self._handle(stream, [entry for entry in entries if entry[0] not in deadly])
-
-    def _handle(self, stream: str, entries: Sequence[Entry]) -> int:
-        """Store the good ones of a batch in one transaction and acknowledge with one command."""
-        if not entries:
-            return 0
-        done: list[bytes] = []
-        accepted: list[tuple[Delivery, Trigger]] = []
-        poison: list[tuple[Delivery, Fields, str]] = []
-        for entry_id, fields in entries:
-            if not fields:
-                # Trimmed after it was delivered: nothing is left to read, only the pending mark.
-                log.warning("trigger.trimmed", stream=stream, entry_id=entry_id.decode())
-                done.append(entry_id)
-                continue
-            delivery = _delivery(stream, entry_id, fields)
-            match read_trigger(stream, fields):
-                case Trigger() as trigger:
-                    accepted.append((delivery, trigger))
-                    done.append(entry_id)
-                case NotOurs(reason=reason):
-                    log.info("trigger.ignored", stream=stream, entry_id=delivery.entry_id, reason=reason)
-                    done.append(entry_id)
-                case Rejected(reason=reason):
-                    poison.append((delivery, fields, reason))
-        self._store(stream, accepted)
-        done += [
-            delivery.entry_id.encode()
-            for delivery, fields, why in poison
-            if self._bury(delivery, fields, why)
-        ]
-        if done:
-            self._client.xack(stream, GROUP, *done)
-        return len(done)
-
-    def _store(self, stream: str, accepted: Sequence[tuple[Delivery, Trigger]]) -> None:
-        if not accepted:
-            return
-        try:
-            task_ids = sorted(set(self._queue.accept(accepted, self._clock.now())))
-        except ClmError:
-            self._forgive(stream, accepted)
-            raise
-        first, trigger = accepted[0]
-        log.info(
-            "trigger.accepted",
-            stream=stream,
-            entry_id=first.entry_id,
-            n=len(accepted),
-            task_ids=",".join(map(str, task_ids[:5])),
-            reason=trigger.reason,
-            requested_by=trigger.requested_by,
-        )
-
-    def _forgive(self, stream: str, accepted: Sequence[tuple[Delivery, Trigger]]) -> None:
-        """Set back how often these were delivered: the store refused them, they ended nobody."""
-        ids = [delivery.entry_id for delivery, _ in accepted]
-        with suppress(RedisError):
-            self._client.xclaim(stream, GROUP, self._consumer, 0, cast(Any, ids), retrycount=0, justid=True)
-
-    def _bury(self, delivery: Delivery, fields: Fields, reason: str) -> bool:
-        """Put an entry aside for a person; False where Redis takes no dead letter now, to be tried again."""
-        try:
-            self._client.xadd(
-                dead_letter_stream(delivery.stream),
-                {
-                    "orig_id": delivery.entry_id,
-                    "reason": reason,
-                    "sha256": delivery.payload_sha256,
-                    "payload": _cut(fields),
-                },
-                maxlen=DEAD_LETTER_MAXLEN,
-                approximate=True,
-            )
-        except ResponseError as exc:
-            refusal = refused(exc, address(self._client))
-            log.warning("trigger.dead_letter_refused", entry_id=delivery.entry_id, code=refusal.code)
-            return False
-        self._queue.bury(delivery, reason, self._clock.now())
-        log.warning("trigger.rejected", stream=delivery.stream, entry_id=delivery.entry_id, reason=reason)
-        return True
-
-
-_DEADLY = f"delivered {MAX_DELIVERIES} times, and the process ended each time before it was stored"
-
-
-def _delivery(stream: str, entry_id: bytes, fields: Fields) -> Delivery:
-    return Delivery(stream=stream, entry_id=entry_id.decode(), payload_sha256=payload_sha256(fields))
-
-
-def _cut(fields: Fields) -> bytes:
-    return b"\n".join(name + b"=" + value for name, value in fields.items())[:DEAD_LETTER_BYTES]
 
 
 def _check_block(client: redis.Redis, block_ms: int) -> None:

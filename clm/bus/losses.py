@@ -7,6 +7,8 @@ import redis
 import structlog
 from redis.exceptions import NoPermissionError
 
+from clm.logs import last_line
+
 log = structlog.get_logger()
 
 
@@ -39,6 +41,12 @@ class LossCounter:
         """Count what is lost on these streams by now."""
         if not self._may_ask:
             return
+        try:
+            self._look(streams)
+        except (KeyError, TypeError, ValueError, IndexError) as exc:
+            self._stop_asking(f"the server's XINFO is not that of Redis: {last_line(exc)}")
+
+    def _look(self, streams: Sequence[str]) -> None:
         pipeline = self._client.pipeline(transaction=False)
         for stream in streams:
             pipeline.xinfo_stream(stream)
@@ -46,14 +54,20 @@ class LossCounter:
         replies = pipeline.execute(raise_on_error=False)
         for stream, about, groups in zip(streams, replies[::2], replies[1::2], strict=True):
             if isinstance(about, NoPermissionError) or isinstance(groups, NoPermissionError):
-                self._may_ask = False
-                log.warning("trigger.losses_unseen", reason="the ACL lacks +xinfo|stream +xinfo|groups")
+                self._stop_asking("the ACL lacks +xinfo|stream +xinfo|groups")
                 return
             if isinstance(about, Exception) or isinstance(groups, Exception):
                 continue  # a stream that vanished, or became something else, is met by the read
-            ours = next((group for group in groups if group["name"] == self._group), None)
-            if ours:
-                self._compare(stream, about, ours)
+            self._compare_ours(stream, about, groups)
+
+    def _stop_asking(self, reason: str) -> None:
+        self._may_ask = False
+        log.warning("trigger.losses_unseen", reason=reason)
+
+    def _compare_ours(self, stream: str, about: dict[str, Any], groups: Sequence[dict[str, Any]]) -> None:
+        ours = next((group for group in groups if group["name"] == self._group), None)
+        if ours:
+            self._compare(stream, about, ours)
 
     def _compare(self, stream: str, about: dict[str, Any], group: dict[str, Any]) -> None:
         """Lost is what was added, less what was read, less what waits to be read."""

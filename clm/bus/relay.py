@@ -56,7 +56,7 @@ class OutboxRelay:
         answered = list(zip(rows, replies, strict=True))
         taken = [row for row, reply in answered if not isinstance(reply, Exception)]
         if taken:
-            server = about["run_id"] if isinstance(about, dict) else ""
+            server = str(about.get("run_id", "")) if isinstance(about, dict) else ""
             self._outbox.mark_published([row.seq for row in taken], server)
         for row in taken:
             log.info("event.published", type=row.event_type, seq=row.seq, event_id=row.event_id)

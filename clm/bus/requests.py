@@ -63,7 +63,8 @@ def _absent(value: object) -> object:
     return None if isinstance(value, str) and value.strip() in {"", "None", "null"} else value
 
 
-_Number = Annotated[float | None, BeforeValidator(_absent), Field(allow_inf_nan=False)]
+# The bound stands at the number itself: pydantic applies it to None, too, where it stands at the union.
+_Number = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_absent)]
 _Whole = Annotated[int | None, BeforeValidator(_absent)]
 
 

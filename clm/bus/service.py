@@ -1,4 +1,8 @@
-"""What the bus thread does: read triggers, publish events, show life; and wait well while Redis is away."""
+"""What the bus thread does: read triggers, publish events, show life; and wait well while Redis is away.
+
+An exception that no step expects is a bug: it is logged once, and the thread waits and goes on. The watchdog
+restarts the daemon only where the thread is dead or hangs.
+"""
 
 import random
 import threading
@@ -14,6 +18,7 @@ from clm.bus.relay import BATCH, Heartbeat, OutboxRelay
 from clm.clock import iso
 from clm.errors import BusUnavailable, ClmError
 from clm.events import PerformanceAlert
+from clm.logs import last_line, raised_at
 from clm.ports import Clock, Outbox, StopSignal
 
 log = structlog.get_logger()
@@ -24,6 +29,8 @@ LONGEST_WAIT_S = 30.0
 SLICE_S = 1.0
 BEAT_EVERY_S = 10.0
 SAY_EVERY_S = 30.0
+BUG = "BUG"
+"""Code of an exception that is not one of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +104,8 @@ class BusWorker:
         self._ticked = clock.monotonic()
         self._beat_at = 0.0
         self._say_at = 0.0
+        self._bugs: set[str] = set()
+        """What was logged of the bugs that are met; forgotten with the first round without one."""
         self._behind = False
 
     @property
@@ -124,11 +133,18 @@ class BusWorker:
     def run(self, stop: StopSignal) -> None:
         """Work until `stop` is set; returns within the blocking time of a read (2 s) plus one batch."""
         while not stop.is_set():
-            if self._round():
+            if self._round_survived():
                 self._backoff.reset()
             else:
                 self._wait(stop, self._backoff.next_s())
         self._tick()
+
+    def _round_survived(self) -> bool:
+        try:
+            return self._round()
+        except Exception as exc:  # noqa: BLE001  # a bug between the steps must not end the thread either
+            self._note_failure(self._bug(exc))
+            return False
 
     def _round(self) -> bool:
         """Do each step once; True where triggers could be read and stored."""
@@ -143,6 +159,9 @@ class BusWorker:
             self._note_lost(down)
             return False
         self._note_failure(next((failure for failure in failures if failure), None))
+        if any(failure and failure.code == BUG for failure in failures):
+            return False
+        self._bugs.clear()
         return read is None
 
     def _attempt(self, step: Callable[[], object]) -> ClmError | None:
@@ -151,9 +170,19 @@ class BusWorker:
             step()
         except ClmError as exc:
             return exc
+        except Exception as exc:  # noqa: BLE001  # a bug in one step must not keep the others from their work
+            return self._bug(exc)
         finally:
             self._tick()
         return None
+
+    def _bug(self, exc: Exception) -> ClmError:
+        """Log an unexpected exception, once for each place that raises it, and return it as an error."""
+        error, at = last_line(exc), raised_at(exc)
+        if at not in self._bugs:
+            self._bugs.add(at)
+            log.error("bus.bug", error=error, at=at)
+        return ClmError(BUG, f"{error} ({at}); please report it, the log has it as bus.bug")
 
     def _consume(self) -> None:
         try:
@@ -235,7 +264,7 @@ class BusWorker:
     def _note_failure(self, exc: ClmError | None) -> None:
         with self._lock:
             self._last_error = exc.message if exc else None
-        if exc:
+        if exc and exc.code != BUG:
             self._say("bus.step_failed", exc)
 
     def _say(self, event: str, exc: ClmError, *, at_once: bool = False) -> None:

@@ -6,10 +6,11 @@ Strangers write these streams: every field is checked, what cannot be used is co
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast
+from functools import partial
+from typing import TypeVar, cast
 
 import orjson
 import redis
@@ -30,10 +31,12 @@ LATEST = 200
 """Live predictions that are looked at."""
 _LATEST_LOOKED_AT = 2000
 
+T = TypeVar("T")
 Fields = Mapping[bytes, bytes]
 _ACTIONS = {"BUY": 1, "LONG": 1, "SELL": -1, "SHORT": -1, "HOLD": 0}
 _MAX_BYTES = 64 * 1024
 _PAGE = 1000
+_LAST_POSSIBLE_ID = b"18446744073709551615-18446744073709551615"
 _SYMBOL = re.compile(r"[A-Z0-9]{2,30}")
 
 
@@ -87,11 +90,13 @@ class RedisTelemetry:
 
 
 def _live(fields: Fields) -> float | None:
-    try:
-        ours = _ours(_content(fields))
-        return _confidence(ours.get("confidence")) if _action(ours.get("action")) else None
-    except _Unusable:
-        return None
+    answer = _read_or_reason(lambda: _answer(fields))
+    return answer if isinstance(answer, float) else None
+
+
+def _answer(fields: Fields) -> float | None:
+    ours = _ours(_content(fields))
+    return _confidence(ours.get("confidence")) if _action(ours.get("action")) else None
 
 
 def telemetry_of(
@@ -105,25 +110,39 @@ def telemetry_of(
     left_out: Counter[str] = Counter()
     said, became = [], []
     for added_at, fields in intents:
-        try:
-            said.append(_intent(added_at, _content(fields), version, serving_since))
-        except _Unusable as why:
-            left_out[f"trade.intent: {why}"] += 1
+        intent = _read_or_reason(partial(_intent, added_at, fields, version, serving_since))
+        if isinstance(intent, Intent):
+            said.append(intent)
+        else:
+            left_out[f"trade.intent: {intent}"] += 1
     for added_at, fields in closed:
-        try:
-            became.append(_outcome(added_at, _content(fields)))
-        except _Unusable as why:
-            left_out[f"trade.closed: {why}"] += 1
+        outcome = _read_or_reason(partial(_outcome, added_at, fields))
+        if isinstance(outcome, Outcome):
+            became.append(outcome)
+        else:
+            left_out[f"trade.closed: {outcome}"] += 1
     return Telemetry(intents=tuple(said), outcomes=tuple(became), left_out=dict(left_out))
+
+
+def _read_or_reason(read: Callable[[], T]) -> T | str:
+    """Return what `read` returns, or why the entry cannot be used."""
+    try:
+        return read()
+    except _Unusable as why:
+        return str(why)
+    except Exception as exc:  # noqa: BLE001  # strangers write these; one entry must not end the reading
+        return f"cannot be read ({type(exc).__name__})"
 
 
 def _entries(client: redis.Redis, stream: str) -> Iterator[tuple[int, Fields]]:
     first = "-"
     while page := cast("list[tuple[bytes, Fields]]", client.xrange(stream, min=first, count=_PAGE)):
         for entry_id, fields in page:
-            millis, _, number = entry_id.decode().partition("-")
+            millis = entry_id.partition(b"-")[0]
             yield int(millis) * 1000, fields
-            first = f"{millis}-{int(number) + 1}"
+            first = f"({entry_id.decode()}"
+        if entry_id == _LAST_POSSIBLE_ID:
+            return
 
 
 def _content(fields: Fields) -> dict[str, object]:
@@ -145,10 +164,11 @@ def _content(fields: Fields) -> dict[str, object]:
     return outer
 
 
-def _intent(added_at: int, event: Mapping[str, object], version: str, serving_since: int | None) -> Intent:
+def _intent(added_at: int, fields: Fields, version: str, serving_since: int | None) -> Intent:
+    event = _content(fields)
     ours = _ours(event)
     at = _moment(event, ("timestamp",), added_at)
-    named = VERSION_PATTERN.search(f"{ours.get('model', '')} {ours.get('version', '')}")
+    named = VERSION_PATTERN.search(f"{_string(ours.get('model'))} {_string(ours.get('version'))}")
     if named is None and (serving_since is None or at < serving_since):
         raise _Unusable("names no version")
     if named is not None and named.group() != version:
@@ -172,12 +192,13 @@ def _ours(event: Mapping[str, object]) -> Mapping[str, object]:
     if not isinstance(breakdown, dict):
         raise _Unusable("no model_breakdown")
     for name, answer in breakdown.items():
-        if MODEL in str(name).lower() and isinstance(answer, dict):
+        if MODEL in name.lower() and isinstance(answer, dict):
             return answer
     raise _Unusable(f"no answer of {MODEL}")
 
 
-def _outcome(added_at: int, event: Mapping[str, object]) -> Outcome:
+def _outcome(added_at: int, fields: Fields) -> Outcome:
+    event = _content(fields)
     entry, left = _number(event.get("entry_price")), _number(event.get("exit_price"))
     if entry > 0.0 and left > 0.0:
         moved = left / entry - 1.0
@@ -195,15 +216,20 @@ def _outcome(added_at: int, event: Mapping[str, object]) -> Outcome:
 
 
 def _symbol(event: Mapping[str, object]) -> str:
-    symbol = str(event.get("symbol", "")).strip().upper()
+    symbol = _string(event.get("symbol")).strip().upper()
     if not _SYMBOL.fullmatch(symbol):
         raise _Unusable("no symbol")
     return symbol
 
 
+def _string(value: object) -> str:
+    """Return text, empty for any other type: the text of a nested value may be too deep to make."""
+    return value if isinstance(value, str) else ""
+
+
 def _action(text: object) -> int:
     try:
-        return _ACTIONS[str(text).strip().upper()]
+        return _ACTIONS[_string(text).strip().upper()]
     except KeyError as exc:
         raise _Unusable("no action") from exc
 
@@ -221,14 +247,14 @@ def _number(value: object) -> float:
         return math.nan
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return math.nan
     return number if math.isfinite(number) else math.nan
 
 
 def _moment(event: Mapping[str, object], names: Iterable[str], added_at: int) -> int:
     """Return the first moment that is there, else when Redis took the entry."""
-    return next((_micros(event[name]) for name in names if event.get(name)), added_at)
+    return _plausible(next((_micros(event[name]) for name in names if event.get(name)), added_at))
 
 
 def _micros(value: object) -> int:
@@ -236,8 +262,20 @@ def _micros(value: object) -> int:
     number = _number(value)
     try:
         if math.isfinite(number):
-            return round(number * (1000 if number > 1e11 else SECOND))
-        moment = datetime.fromisoformat(str(value).strip().replace("Z", "+00:00"))
-        return to_micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+            return _plausible(round(number * (1000 if number > 1e11 else SECOND)))
+        moment = datetime.fromisoformat(_string(value).strip().replace("Z", "+00:00"))
+        return _plausible(to_micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC)))
     except (ValueError, OverflowError) as exc:
-        raise _Unusable("no moment that can be read") from exc
+        raise _Unusable(_NO_MOMENT) from exc
+
+
+def _plausible(micros: int) -> int:
+    """Return a moment that columns and calendars can hold, whoever wrote it."""
+    if not _EARLIEST <= micros <= _LATEST_MOMENT:
+        raise _Unusable(_NO_MOMENT)
+    return micros
+
+
+_NO_MOMENT = "no moment that can be read"
+_EARLIEST = to_micros(datetime(2000, 1, 1, tzinfo=UTC))
+_LATEST_MOMENT = to_micros(datetime(9999, 12, 31, tzinfo=UTC))

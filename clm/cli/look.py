@@ -48,8 +48,10 @@ def show(settings: Settings, say: Say, run_id: str) -> object:
     try:
         proof = orjson.loads((directory / "proof.json").read_bytes())
         text = (directory / "proof.md").read_text(encoding="utf-8")
-    except OSError as exc:
-        raise UsageError("RUN_UNKNOWN", f"{directory} has no proof pack; `clm runs` lists the runs") from exc
+    except (OSError, ValueError) as exc:
+        raise UsageError(
+            "RUN_UNKNOWN", f"{directory} has no proof pack that can be read; `clm runs` lists the runs"
+        ) from exc
     say(text)
     row = ledger_row(settings, directory.name)
     say(f"Ledger row {row}." if row else "Not in the ledger.")

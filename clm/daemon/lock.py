@@ -66,4 +66,4 @@ def holder(path: Path) -> str | None:
 
 
 def _holder(path: Path) -> str:
-    return path.read_text(encoding="utf-8").strip() or "another instance"
+    return path.read_text(encoding="utf-8", errors="replace").strip() or "another instance"

@@ -162,5 +162,5 @@ def _progress(settings: Settings, last: list[dict[str, object]]) -> str | None:
     if not last or last[0]["status"] != "running":
         return None
     path = settings.runs_dir / str(last[0]["run_id"]) / "job" / "progress.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     return lines[-1] if lines else "not begun"

@@ -61,6 +61,9 @@ def serve(settings: Settings) -> None:
 def _machine_id() -> str:
     """Return what stays the same over restarts of this machine; a container may have no machine-id."""
     try:
-        return Path("/etc/machine-id").read_text(encoding="utf-8").strip() or socket.gethostname()
+        return (
+            Path("/etc/machine-id").read_text(encoding="utf-8", errors="replace").strip()
+            or socket.gethostname()
+        )
     except OSError:
         return socket.gethostname()

@@ -22,6 +22,7 @@ from clm.daemon.wiring import Wired
 from clm.domain.job import EpochReport
 from clm.domain.task import Task
 from clm.errors import ClmError, Interrupted, PromotionBusy
+from clm.logs import last_line
 from clm.ports import Brake, RunStatus
 from clm.record import CycleReport
 
@@ -147,6 +148,10 @@ class Service:
         except ClmError as error:
             self._back_off(error)
             return
+        except Exception as error:
+            log.exception("daemon.bug", error=last_line(error))
+            self._back_off(_bug(error))
+            return
         if task and task.attempts > self._wired.settings.max_attempts:
             # Counted by the crashes of a daemon that could not settle it: it would go on for ever.
             log.error("task.given_up", task_id=task.task_id, attempts=task.attempts)
@@ -186,6 +191,9 @@ class Service:
         except ClmError as error:
             log.error("promotion.recovery_failed", code=error.code, error=error.message)
             self._back_off(error)
+        except Exception as error:
+            log.exception("promotion.recovery_failed", code="BUG", error=last_line(error))
+            self._back_off(_bug(error))
 
     def _tidy(self) -> None:
         """Make room; what cannot be removed now is looked at again in an hour."""
@@ -234,7 +242,7 @@ class Service:
             return self._broken(task, error)
         except Exception as error:  # the one place: a bug ends a cycle, never the daemon
             log.exception("cycle.crashed", task_id=task.task_id)
-            return self._broken(task, ClmError("BUG", f"{type(error).__name__}: {error}"))
+            return self._broken(task, _bug(error))
         self._breaks = 0
         self._tell(task, report)
         return lambda: queue.complete(task.task_id, now(), report.decision.kind.value)
@@ -310,3 +318,7 @@ class Service:
         """Return one line for `systemctl status`."""
         doing = f"frozen: {self._frozen}" if self._frozen and not self._busy() else self._doing
         return f"{doing}; next retrain {self._next_due()}; {self._bus.status_text()}"
+
+
+def _bug(error: Exception) -> ClmError:
+    return ClmError("BUG", last_line(error))

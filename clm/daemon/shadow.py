@@ -76,7 +76,7 @@ def _from_file(file: Path, version: str, since: int | None) -> Telemetry:
             entries = events.get(event_stream(str(event.get("event_type"))))
             if entries is not None:
                 entries.append((_now(), {name.encode(): _bytes(value) for name, value in event.items()}))
-    except (OSError, ValueError, AttributeError) as exc:
+    except (OSError, ValueError, TypeError, AttributeError) as exc:  # TypeError: orjson, nested too deeply
         raise UsageError("SHADOW_FILE", f"{file} holds no events, one JSON object a line: {exc}") from exc
     return telemetry_of(events[INTENT_STREAM], events[CLOSED_STREAM], version, serving_since=since)
 

@@ -214,6 +214,10 @@ class PromotionLog(Protocol):
         """
         ...
 
+    def give_back(self, before: PromotionRecord) -> None:
+        """Set `attempts` and `store_count` of an open promotion back to those of `before`."""
+        ...
+
     def adopt(
         self,
         *,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
+from clm.logs import plain
 from clm.ports import Clock
 from clm.promotion.engine_http import Endpoint, HttpBounds
 
@@ -66,15 +67,22 @@ def judge_answer(status: int, body: bytes) -> HealthReading:
         return _silent(f"HTTP {status}, but no JSON")
     if not isinstance(answer, dict):
         return _silent(f"HTTP {status}, but no JSON object")
-    word = str(answer.get("status", "")).lower()
+    word = _shown(answer.get("status", "")).lower()
     models = answer.get("models_loaded", 1)
     if isinstance(models, bool) or not isinstance(models, int) or not models > 0:
-        return _silent(f"HTTP {status}, models_loaded {str(models)[:40]}")
+        return _silent(f"HTTP {status}, models_loaded {_shown(models)}")
     if word in _NOT_YET_WORDS:
         return _silent(f"HTTP {status}, status {word}")
     if status != 200 or word in _BAD_WORDS:
-        return HealthReading(grade=Grade.TROUBLED, detail=f"HTTP {status}, status {word[:40] or 'not said'}")
+        return HealthReading(grade=Grade.TROUBLED, detail=f"HTTP {status}, status {word or 'not said'}")
     return HealthReading(grade=Grade.HEALTHY, detail="200")
+
+
+def _shown(value: object) -> str:
+    """Return at most 40 printable characters; a lone surrogate cannot be stored."""
+    if isinstance(value, list | dict):
+        return f"a JSON {type(value).__name__}"
+    return plain(str(value)[:40])[:40]
 
 
 def _silent(detail: str) -> HealthReading:

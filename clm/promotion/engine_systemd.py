@@ -1,5 +1,7 @@
 """The engine as a systemd unit."""
 
+from collections.abc import Mapping
+
 from clm.errors import PromotionError
 from clm.ports import EngineObservation, EngineStatus
 from clm.promotion.process import variable_of
@@ -49,15 +51,24 @@ class SystemdEngine:
                 "ENGINE_UNREACHABLE",
                 f"{self._unit} is {load or 'unknown'} to systemd; {advice.get(load, 'see its status')}",
             )
-        pid = int(facts.get("MainPID") or 0) or None
+        pid = self._number(facts, "MainPID") or None
         path, why_not = variable_of(pid, self._key) if pid else (None, "no main process")
         state = f"{facts.get('ActiveState', '')} ({facts.get('SubState', '')})"
         return EngineObservation(
             status=_STATUS.get(facts.get("ActiveState", ""), EngineStatus.ACTIVATING),
             main_pid=pid,
             invocation_id=facts.get("InvocationID", ""),
-            restarts=int(facts.get("NRestarts") or 0),
+            restarts=self._number(facts, "NRestarts"),
             model_path=path,
             detail=", ".join(part for part in (state, why_not) if part),
             runs_as_root=facts.get("User", "") in _ROOT and facts.get("DynamicUser") != "yes",
         )
+
+    def _number(self, facts: Mapping[str, str], name: str) -> int:
+        text = facts.get(name) or "0"
+        if not (text.isascii() and text.isdigit() and len(text) < 20):
+            raise PromotionError(
+                "ENGINE_UNREACHABLE",
+                f"{self._unit} has {name}={text[:40]!r}, which is no number; see its status",
+            )
+        return int(text)

@@ -25,7 +25,7 @@ class ProcessIdentity:
 def identity_of(pid: int) -> ProcessIdentity | None:
     """Return who runs under this pid now, None for nobody and for a zombie."""
     try:
-        stat = (_PROC / str(pid) / "stat").read_text()
+        stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None

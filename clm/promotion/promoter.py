@@ -11,7 +11,7 @@ Each state is durable before its visible step. The environment file is the truth
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import structlog
@@ -19,7 +19,7 @@ import structlog
 from clm.artefacts.files import sync_directory, translated
 from clm.artefacts.manifest import Artefact
 from clm.domain.job import ChampionRef
-from clm.errors import ArtefactError, PromotionBusy, PromotionError
+from clm.errors import ArtefactError, ClmError, Interrupted, PromotionBusy, PromotionError
 from clm.events import Event
 from clm.ports import (
     Clock,
@@ -27,6 +27,7 @@ from clm.ports import (
     PromotionKind,
     PromotionLog,
     PromotionOutcome,
+    PromotionRecord,
     PromotionState,
     PromotionWish,
     Registry,
@@ -188,7 +189,8 @@ class EnvFilePromoter:
             if record is None:
                 return None
             log.warning("promotion.found_open", version=record.version, state=record.state.value)
-            return self._resume(Attempt(self._work, record))
+            with self._uncounted_if_it_raises(record):
+                return self._resume(Attempt(self._work, record))
 
     # Forward
 
@@ -272,6 +274,22 @@ class EnvFilePromoter:
         attempt.point(attempt.record.candidate_path)
 
     # Recovery
+
+    @contextlib.contextmanager
+    def _uncounted_if_it_raises(self, record: PromotionRecord) -> Iterator[None]:
+        """Give back what a recovery counted if it ends with an exception, and not with the process.
+
+        The counts bound a loop of crashes. A process that lives waits before it tries again, so it needs no
+        bound; and an order to stop is no error: it ends the process, and counts.
+        """
+        try:
+            yield
+        except Interrupted:
+            raise
+        except Exception:
+            with contextlib.suppress(ClmError):
+                self._work.log.give_back(record)
+            raise
 
     def _resume(self, attempt: Attempt) -> PromotionOutcome:
         """Go on from what the environment file says, not from what was meant."""

@@ -41,13 +41,20 @@ Run = Callable[[Sequence[str], float], Finished]
 
 
 def run_program(command: Sequence[str], timeout_s: float) -> Finished:
-    """Run a program to its end.
+    """Run a program to its end; bytes that are not UTF-8 become replacement characters.
 
     Raises:
         OSError: it cannot be started. subprocess.TimeoutExpired: it was ended.
     """
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout_s, check=False, stdin=subprocess.DEVNULL
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        # A journal holds what any program wrote into it.
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     return Finished(returncode=done.returncode, stdout=done.stdout, stderr=done.stderr)
 

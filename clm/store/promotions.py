@@ -165,6 +165,19 @@ class SqlitePromotionLog:
             )
         return record_of(row)
 
+    def give_back(self, before: PromotionRecord) -> None:
+        """Set `attempts` and `store_count` of an open promotion back to those of `before`.
+
+        For a recovery that ended with an exception, and not with its process. Its other writes stay, because
+        they say what was done.
+        """
+        with self._store.writing() as connection:
+            connection.execute(
+                update(promotions)
+                .where(promotions.c.id == before.promotion_id, promotions.c.is_open == 1)
+                .values(attempts=before.attempts, store_count=before.store_count)
+            )
+
     def adopt(
         self,
         *,

@@ -17,6 +17,8 @@ class Proxy:
         self.delay_s = 0.0
         self.cut_after: int | None = None
         """Bytes of reply after which the connection is closed, once."""
+        self.rewritten: dict[bytes, bytes] = {}
+        """Pieces of reply and what stands in their place; of one length, because replies carry theirs."""
         self._server = server
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -62,6 +64,8 @@ class Proxy:
         try:
             while data := source.recv(65536):
                 time.sleep(self.delay_s)
+                for piece, other in self.rewritten.items():
+                    data = data.replace(piece, other)
                 if self.cut_after is not None:
                     cut, self.cut_after = data[: self.cut_after], None
                     target.sendall(cut)

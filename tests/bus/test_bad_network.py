@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
-from clm.bus.inbox import GROUP, TriggerConsumer
+from clm.bus.confirm import Confirmation
+from clm.bus.entries import GROUP
+from clm.bus.inbox import TriggerConsumer
 from clm.bus.relay import OutboxRelay
 from clm.bus.streams import MODEL_RETRAIN
 from clm.errors import BusUnavailable
@@ -76,3 +79,38 @@ def test_c9_i9_an_answer_to_xadd_that_is_lost_is_a_second_entry_with_the_same_ev
         relay.drain_once()
     assert relay.drain_once() == 1
     assert [fields["event_id"] for _, fields in plain.xrange(COMPLETED)] == ["e1", "e1"]
+
+
+@pytest.mark.parametrize(
+    ("piece", "other"),
+    [
+        (b"run_id", b"run_ie"),
+        (b"rdb_last_save_time:", b"rdb_last_save_tame:"),
+        (b"rdb_last_save_time:1", b"rdb_last_save_time:x"),
+        (b"entries-added", b"entries-odder"),
+        (b"last-delivered-id", b"last-delivered-ie"),
+        (b"consumers", b"consumerz"),
+        (b"first-entry", b"first-entrz"),
+        (b"last-entry", b"lost-entry"),
+    ],
+)
+def test_i14_a_server_whose_reports_are_odd_still_gives_triggers_and_takes_events(
+    proxy, make_client, make_consumer, plain, queue, outbox, clock, piece, other
+):
+    """A server that only resembles Redis: what it does not report is unknown, and no crash."""
+    proxy.rewritten = {piece: other}
+    client = make_client(proxy.url)
+    consumer, confirmation = make_consumer(client), Confirmation(client, outbox, clock)
+    relay = OutboxRelay(client, outbox, host="h")
+    with capture_logs() as lines:
+        for _ in range(3):
+            plain.xadd(MODEL_RETRAIN, {"model": "patchtst"})
+            outbox.add(1)
+            assert consumer.poll_once() == 1
+            assert relay.drain_once() == 1
+            confirmation.look()
+            clock.sleep(10)
+    assert len(queue.triggers) == 3
+    assert outbox.waiting_count() == 0
+    unseen = [one for one in lines if one["event"] in {"events.unconfirmed", "trigger.losses_unseen"}]
+    assert len(unseen) <= 1, "said once"

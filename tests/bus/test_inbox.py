@@ -1,18 +1,24 @@
 """From a stream to the queue, against a real redis-server."""
 
+import configparser
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import redis
+from redis.exceptions import ConnectionError as Lost
 from structlog.testing import capture_logs
 
-from clm.bus.inbox import BATCH, GROUP, MAX_DELIVERIES, consumer_name
+from clm.bus import entries
+from clm.bus.entries import GROUP, MAX_DELIVERIES
+from clm.bus.inbox import BATCH, consumer_name
 from clm.bus.streams import MANUAL_RETRAIN, MODEL_RETRAIN
 from clm.errors import BusUnavailable, ConfigError, StoreBusy
 
 pytestmark = pytest.mark.needs_redis
 
+UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "quantum-clm.service"
 WISH = {"model": "patchtst", "source": "test"}
 DLQ = f"{MODEL_RETRAIN}:dlq"
 
@@ -70,7 +76,7 @@ def test_c3_restarts_leave_one_consumer_and_nothing_pending(client, plain, queue
     """A consumer named after its pid strands what it had read."""
     make_consumer(client).poll_once()
     plain.xadd(MODEL_RETRAIN, WISH)
-    for _ in range(4):
+    for _ in range(MAX_DELIVERIES - 1):
         plain.xadd(MODEL_RETRAIN, WISH)
         queue.fail_before = KeyboardInterrupt()
         with pytest.raises(KeyboardInterrupt):
@@ -78,7 +84,7 @@ def test_c3_restarts_leave_one_consumer_and_nothing_pending(client, plain, queue
     make_consumer(client).poll_once()
     assert pending(plain) == 0
     assert [c["name"] for c in plain.xinfo_consumers(MODEL_RETRAIN, GROUP)] == ["clm@0123abcd"]
-    assert len(queue.triggers) == 5
+    assert len(queue.triggers) == MAX_DELIVERIES
 
 
 def test_c3_what_another_machine_left_behind_is_claimed_when_it_is_idle(
@@ -172,7 +178,7 @@ def test_c5_an_entry_that_ends_the_process_each_time_is_put_aside_unread(client,
     good = plain.xadd(MODEL_RETRAIN, WISH)
     queue.fail_before = None
     assert make_consumer(client).poll_once() == 2
-    assert [(letter["orig_id"], "5 times" in letter["reason"]) for _, letter in plain.xrange(DLQ)] == [
+    assert [(letter["orig_id"], "2 times" in letter["reason"]) for _, letter in plain.xrange(DLQ)] == [
         (bad, True)
     ]
     assert [delivery.entry_id for delivery, what in queue.inbox.items() if isinstance(what, int)] == [good]
@@ -190,6 +196,28 @@ def test_c5_a_store_that_refuses_makes_no_poison_of_what_it_refuses(client, plai
     assert (len(queue.triggers), queue.buried(), plain.exists(DLQ)) == (1, [], 0)
 
 
+def test_c5_a_store_that_refuses_the_first_of_a_page_makes_no_poison_of_the_others(
+    client, plain, queue, make_consumer
+):
+    """One death, a long refusal, another death: too little to bury an innocent entry for."""
+    make_consumer(client).poll_once()
+    ids = [plain.xadd(MODEL_RETRAIN, WISH) for _ in range(3)]
+    queue.fail_before = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        make_consumer(client).poll_once()
+    consumer = make_consumer(client)
+    for _ in range(3 * MAX_DELIVERIES):
+        queue.fail_before = StoreBusy("STORE_BUSY", "somebody holds the lock")
+        with pytest.raises(StoreBusy):
+            consumer.poll_once()
+    die_of(queue, {ids[1]})
+    with pytest.raises(KeyboardInterrupt):
+        consumer.poll_once()
+    del queue.accept
+    make_consumer(client).poll_once()
+    assert (len(queue.triggers), queue.buried(), plain.exists(DLQ), pending(plain)) == (3, [], 0, 0)
+
+
 def test_c5_what_another_machine_died_of_is_not_taken_over_for_ever(client, plain, queue, make_consumer):
     """Claiming counts as a delivery; two machines must not hand the poison to each other."""
     make_consumer(client).poll_once()
@@ -199,6 +227,160 @@ def test_c5_what_another_machine_died_of_is_not_taken_over_for_ever(client, plai
     assert make_consumer(client, claim_idle_ms=0).poll_once() == 1
     assert [letter["orig_id"] for _, letter in plain.xrange(DLQ)] == [bad]
     assert queue.triggers == []
+
+
+def test_c5_a_deadly_entry_is_buried_before_the_service_manager_gives_up():
+    """Each delivery costs one start, and the start after the last one buries; two starts are spare."""
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.read(UNIT)
+    assert unit.getint("Unit", "StartLimitBurst") - 2 >= MAX_DELIVERIES + 1
+
+
+def die_of(queue, ids: set[str]) -> None:
+    """Let the queue end the process when it is given one of these entries."""
+    accept = type(queue).accept
+
+    def deadly(deliveries, now):
+        if ids & {delivery.entry_id for delivery, _ in deliveries}:
+            raise KeyboardInterrupt
+        return accept(queue, deliveries, now)
+
+    queue.accept = deadly
+
+
+def starts_until_read(client, make_consumer) -> int:
+    """Start the consumer until one survives, and return the number of starts."""
+    for start in range(1, 20):
+        try:
+            make_consumer(client).poll_once()
+        except KeyboardInterrupt:
+            continue
+        return start
+    raise AssertionError("never survives")
+
+
+def test_c5_one_deadly_entry_takes_no_neighbour_of_its_batch_with_it(client, plain, queue, make_consumer):
+    """The oldest pending entry is the culprit, because entries are handled one at a time from then on."""
+    make_consumer(client).poll_once()
+    ids = [plain.xadd(MODEL_RETRAIN, WISH) for _ in range(7)]
+    die_of(queue, {ids[3]})
+    assert starts_until_read(client, make_consumer) == 3
+    assert [letter["orig_id"] for _, letter in plain.xrange(DLQ)] == [ids[3]]
+    assert [d.entry_id for d, what in queue.inbox.items() if isinstance(what, int)] == ids[:3] + ids[4:]
+    assert pending(plain) == 0
+
+
+def test_c5_several_deadly_entries_cost_no_more_starts_than_the_service_manager_grants(
+    client, plain, queue, make_consumer
+):
+    """A producer that sends one deadly entry sends more of them; each start counts against the limit."""
+    make_consumer(client).poll_once()
+    ids = [plain.xadd(MODEL_RETRAIN, WISH) for _ in range(40)]
+    die_of(queue, set(ids[3:30:3]))
+    assert starts_until_read(client, make_consumer) <= 4
+    assert {letter["orig_id"] for _, letter in plain.xrange(DLQ)} >= set(ids[3:30:3])
+    assert pending(plain) == 0
+
+
+def test_c5_a_connection_that_is_lost_again_and_again_buries_nothing(client, plain, queue, make_consumer):
+    """Redis counts each reading as a delivery, also where only the answer to XACK was lost."""
+    consumer = make_consumer(client)
+    consumer.poll_once()
+    acknowledge = client.xack
+
+    def lost(*_args):
+        raise Lost("connection closed by server")
+
+    plain.xadd(MODEL_RETRAIN, WISH)
+    client.xack = lost
+    for _ in range(3 * MAX_DELIVERIES):
+        with pytest.raises(BusUnavailable):
+            consumer.poll_once()
+        consumer.forget()
+    client.xack = acknowledge
+    assert consumer.poll_once() == 1
+    assert (len(queue.triggers), queue.buried(), plain.exists(DLQ), pending(plain)) == (1, [], 0, 0)
+
+
+def test_c4_an_entry_that_the_store_cannot_take_is_buried_alone(client, plain, queue, make_consumer):
+    """A bug that one entry meets in the store must not cost the others of its batch, nor the thread."""
+    ids = [plain.xadd(MODEL_RETRAIN, WISH) for _ in range(5)]
+    accept = type(queue).accept
+
+    def picky(deliveries, now):
+        if ids[2] in {delivery.entry_id for delivery, _ in deliveries}:
+            raise RecursionError("too deep\nfor us\x1b[2J" + "x" * 5000)
+        return accept(queue, deliveries, now)
+
+    queue.accept = picky
+    assert make_consumer(client).poll_once() == 5
+    ((_, letter),) = plain.xrange(DLQ)
+    assert letter["orig_id"] == ids[2]
+    assert "RecursionError: too deep\\nfor us\\x1b[2J" in letter["reason"]
+    assert letter["reason"].isprintable()
+    assert len(letter["reason"]) < 400
+    assert [d.entry_id for d, what in queue.inbox.items() if isinstance(what, int)] == ids[:2] + ids[3:]
+    assert pending(plain) == 0
+
+
+def test_c4_a_store_that_is_busy_while_a_batch_is_taken_apart_acknowledges_nothing_of_the_rest(
+    client, plain, queue, make_consumer
+):
+    """StoreBusy keeps its meaning there: what is not stored stays pending, and only the culprit is buried."""
+    ids = [plain.xadd(MODEL_RETRAIN, WISH) for _ in range(3)]
+    accept = type(queue).accept
+
+    def picky(deliveries, now):
+        if ids[0] in {delivery.entry_id for delivery, _ in deliveries}:
+            raise ValueError("no")
+        raise StoreBusy("STORE_BUSY", "somebody holds the lock")
+
+    queue.accept = picky
+    consumer = make_consumer(client)
+    for _ in range(3 * MAX_DELIVERIES):
+        with pytest.raises(StoreBusy):
+            consumer.poll_once()
+    assert (queue.triggers, pending(plain)) == ([], 2)
+    queue.accept = lambda deliveries, now: accept(queue, deliveries, now)
+    assert consumer.poll_once() == 2
+    assert [letter["orig_id"] for _, letter in plain.xrange(DLQ)] == [ids[0]]
+    assert (len(queue.triggers), pending(plain)) == (2, 0)
+
+
+@pytest.mark.parametrize("error", [RecursionError("deep"), MemoryError(), TypeError("not None")])
+def test_c4_an_entry_whose_reading_raises_is_buried_alone(
+    monkeypatch, client, plain, queue, make_consumer, error
+):
+    """A bug in the reader ends neither the thread nor the batch; the dead letter names the exception."""
+    read = entries.read_trigger
+
+    def broken(stream, fields):
+        if fields.get(b"reason") == b"bad":
+            raise error
+        return read(stream, fields)
+
+    monkeypatch.setattr(entries, "read_trigger", broken)
+    for reason in ("good", "bad", "good"):
+        plain.xadd(MODEL_RETRAIN, {**WISH, "reason": reason})
+    assert make_consumer(client).poll_once() == 3
+    ((_, letter),) = plain.xrange(DLQ)
+    assert type(error).__name__ in letter["reason"]
+    assert (len(queue.triggers), pending(plain)) == (2, 0)
+
+
+def test_c4_a_dead_letter_that_the_store_cannot_note_is_still_a_dead_letter(
+    client, plain, queue, make_consumer
+):
+    """The store's note is for the list of what came; the entry itself is safe in Redis."""
+
+    def broken(*_args):
+        raise RuntimeError("a bug")
+
+    queue.bury = broken
+    plain.xadd(MODEL_RETRAIN, {"payload": "{broken"})
+    plain.xadd(MODEL_RETRAIN, WISH)
+    assert make_consumer(client).poll_once() == 2
+    assert (plain.xlen(DLQ), len(queue.triggers), pending(plain)) == (1, 1, 0)
 
 
 def test_c11_triggers_that_were_trimmed_unread_are_counted_and_said_once(client, plain, queue, make_consumer):

@@ -11,6 +11,7 @@ from clm.bus.requests import (
     MAX_TOTAL_BYTES,
     NotOurs,
     Rejected,
+    _Request,
     payload_sha256,
     read_trigger,
 )
@@ -81,10 +82,13 @@ def test_c15_the_old_producer_is_understood_and_its_extra_fields_are_kept():
     assert trigger.details["color"] == "blue"
 
 
-@pytest.mark.parametrize("empty", [b"", b"None", b"null"])
-def test_c15_an_empty_number_is_an_absent_one(empty):
+@pytest.mark.parametrize("empty", [b"", b" ", b"None", b"null", b" None "])
+@pytest.mark.parametrize(
+    "name", [b"batch_size", b"hidden_units", b"learning_rate", b"dropout_rate", b"mutation_strength"]
+)
+def test_c15_an_empty_number_is_an_absent_one(name, empty):
     """str(None) is what old producers send for what they do not set."""
-    assert isinstance(read_trigger(MODEL_RETRAIN, {**OLD_PRODUCER, b"batch_size": empty}), Trigger)
+    assert isinstance(read_trigger(MODEL_RETRAIN, {**OLD_PRODUCER, name: empty}), Trigger)
 
 
 @pytest.mark.parametrize(
@@ -203,14 +207,19 @@ def test_c16_no_bytes_whatever_make_the_reader_raise(fields):
 
 
 JSONS = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.integers()
+    | st.text(max_size=20)
+    | st.sampled_from(["", " ", "None", "null", "nan", "1e999", "9" * 900, "\u0663", "\u00b2"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=12,
 )
 
 
 @settings(max_examples=300)
-@given(st.dictionaries(st.sampled_from(["model", "model_type", "reason", "batch_size", "x"]), JSONS), JSONS)
+@given(st.dictionaries(st.sampled_from(["model", "model_type", *_Request.model_fields, "x"]), JSONS), JSONS)
 def test_c16_no_json_whatever_makes_the_reader_raise(request, other):
     """The envelope's payload is as strange as flat fields are."""
     for text in (json.dumps(request), json.dumps({**request, "model": "patchtst"}), json.dumps(other)):

@@ -9,11 +9,13 @@ from structlog.testing import capture_logs
 from clm.bus.brake import RedisBrake
 from clm.bus.client import talking_to
 from clm.bus.confirm import Confirmation
+from clm.bus.inbox import TriggerConsumer
 from clm.bus.relay import Heartbeat, OutboxRelay
 from clm.bus.service import Backoff, BusStatus, BusWorker
 from clm.bus.streams import HEARTBEAT_KEY, MODEL_RETRAIN, TRIGGER_STREAMS
 from clm.clock import SystemClock
 from clm.errors import BusUnavailable, StoreBusy
+from tests.bus.conftest import MemoryOutbox
 
 WISH = {"model": "patchtst"}
 
@@ -154,6 +156,64 @@ def test_a_store_that_is_busy_costs_a_wait_and_no_trigger(start, plain, queue):
     until(lambda: len(queue.triggers) == 1)
     until(lambda: plain.xpending(MODEL_RETRAIN, "clm")["pending"] == 0)
     assert one.worker.status.connected
+
+
+@pytest.mark.needs_redis
+@pytest.mark.parametrize(
+    ("broken", "name"),
+    [
+        (TriggerConsumer, "poll_once"),
+        (Confirmation, "look"),
+        (OutboxRelay, "drain_once"),
+        (Heartbeat, "beat"),
+        (MemoryOutbox, "waiting_count"),
+    ],
+)
+def test_i15_a_bug_in_any_step_is_logged_once_and_ends_nothing(
+    start, plain, queue, outbox, monkeypatch, broken, name
+):
+    """The thread waits with growing pauses, shows life meanwhile, and works when the cause is gone."""
+    raised = []
+
+    def bug(*_args, **_options):
+        raised.append(time.monotonic())
+        raise TypeError("must be real number,\nnot NoneType")
+
+    with capture_logs() as lines, monkeypatch.context() as patch:
+        patch.setattr(broken, name, bug)
+        one = start()
+        until(lambda: len(raised) >= 8)
+        assert one.thread.is_alive()
+        assert one.worker.tick_age_s < 3
+        assert "TypeError: must be real number" in (one.worker.status.last_error or "")
+        assert raised[-1] - raised[0] > 0.1, "no spin"
+    outbox.add(1)
+    plain.xadd(MODEL_RETRAIN, WISH)
+    until(lambda: queue.triggers and not outbox.waiting_count() and plain.exists(HEARTBEAT_KEY))
+    until(lambda: one.worker.status.last_error is None)
+    bugs = [line for line in lines if line["event"] == "bus.bug"]
+    assert [(line["error"], line["log_level"]) for line in bugs] == [
+        ("TypeError: must be real number,\\nnot NoneType", "error")
+    ]
+
+
+@pytest.mark.needs_redis
+@pytest.mark.parametrize("what", ["dead", "hung"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_i15_h11_a_thread_that_is_dead_or_hangs_shows_no_life(start, monkeypatch, what):
+    """Surviving every exception must not look like life: the watchdog goes by this age."""
+    released = threading.Event()
+
+    def poll(*_args, **_options):
+        if what == "dead":
+            raise SystemExit
+        released.wait(10)
+
+    monkeypatch.setattr(TriggerConsumer, "poll_once", poll)
+    one = start()
+    until(lambda: one.worker.tick_age_s > 0.5)
+    assert one.thread.is_alive() is (what == "hung")
+    released.set()
 
 
 @pytest.mark.needs_redis

@@ -82,10 +82,13 @@ def test_without_events_both_defer_and_the_verb_says_no(tmp_path, store, server)
     assert [gate["status"] for gate in json.loads(done.stdout)["gates"]] == ["DEFER", "DEFER"]
 
 
-def test_a_file_without_events_is_one_line(tmp_path, store):
+@pytest.mark.parametrize(
+    "text", ["symbol,side\n", '{"event_type": "trade.intent", "x": %s}' % ("[" * 900 + "]" * 900)]
+)
+def test_a_file_without_events_is_one_line(tmp_path, store, text):
     """A person mistypes."""
     file = tmp_path / "events.jsonl"
-    file.write_text("symbol,side\n")
+    file.write_text(text)
     done = clm(tmp_path, "gates", VERSION, "--store", str(store), "--shadow", str(file))
     assert done.returncode == 64
     assert "SHADOW_FILE" in done.stderr

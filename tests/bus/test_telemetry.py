@@ -14,6 +14,8 @@ from clm.bus.telemetry import (
     telemetry_of,
 )
 from clm.errors import BusUnavailable
+from clm.evaluation.shadow import measure, record_of
+from tests.bus.hostile import VALUES
 
 VERSION = "patchtst_v20260109_233444"
 AT = 1_767_000_000_000_000
@@ -170,3 +172,73 @@ def test_an_engine_that_tells_nothing_is_unknown_and_never_constant(client, plai
     away = RedisTelemetry(connect("unix:///nowhere/redis.sock")).live_predictions()
     assert away.answers == ()
     assert "cannot be reached" in away.absent_because
+
+
+HOSTILE_MOMENTS = (
+    *(1e300, -1e300, "1e300", "-1e308", 10**30, -(10**18), "9" * 400, -1, 1e17, 1_700_000_000_000_000),
+    *(
+        "99999-01-01T00:00:00Z",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-14:00",
+        "0000-00-00",
+        [],
+        {"a": 1},
+    ),
+)
+
+
+@pytest.mark.parametrize("moment", HOSTILE_MOMENTS)
+def test_a_moment_that_no_calendar_holds_is_left_out(moment):
+    """One hostile timestamp must not end `clm gates` for the 10,000 others."""
+    good, bad = fields(intent()), fields(intent(timestamp=moment))
+    told = telemetry_of([(AT, good), (AT, bad), (AT, good)], [], VERSION, serving_since=None)
+    assert told.left_out == ({"trade.intent: no moment that can be read": 1} if moment else {})
+    closed = [
+        fields({**CLOSED, name: moment}) for name in ("timestamp", "exit_time", "entry_time", "opened_at")
+    ]
+    became = telemetry_of([], [(AT, one) for one in [*closed, fields(CLOSED)]], VERSION, serving_since=None)
+    record = record_of(VERSION, told.intents, (*told.outcomes, *became.outcomes), told.left_out)
+    assert measure(record).n_events == len(told.intents)
+    assert sum(became.left_out.values()) == (len(closed) if moment else 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["timestamp", "symbol", "side", "model_breakdown", "entry_price", "exit_time"]
+)
+def test_no_value_of_any_field_ends_the_reading(name):
+    """Every entry is read or counted as left out, and the record can be made and measured."""
+    entries = []
+    for form in (b"payload", b"data"):
+        event = {**intent(), **CLOSED}
+        event.pop(name, None)
+        start = json.dumps(event).encode()[:-1] + b", " + json.dumps(name).encode() + b": "
+        entries += [(AT, {form: start + value + b"}"}) for value in VALUES]
+    entries += [
+        (AT, {**{k.encode(): json.dumps(v).encode() for k, v in event.items()}, name.encode(): value})
+        for value in VALUES
+    ]
+    ours = json.dumps(intent()).encode().replace(b'"SELL"', b"%s").replace(b"0.71", b"%s")
+    entries += [(AT, {b"payload": ours % (b'"SELL"', value)}) for value in VALUES]
+    entries += [(AT, {b"payload": ours % (value, b"0.5")}) for value in VALUES]
+    told = telemetry_of(entries, entries, VERSION, serving_since=0)
+    assert len(told.intents) + len(told.outcomes) + sum(told.left_out.values()) == 2 * len(entries)
+    measure(record_of(VERSION, told.intents, told.outcomes, told.left_out))
+    assert not [reason for reason in told.left_out if "cannot be read" in reason]
+
+
+def test_entries_under_ids_of_the_far_future_are_read_to_their_end(client, plain):
+    """A stranger may choose the id, up to the last one that Redis knows."""
+    for entry_id in ("1767000000000-18446744073709551615", "18446744073709551615-18446744073709551615"):
+        plain.xadd(INTENT_STREAM, {"payload": json.dumps(intent())}, id=entry_id)
+        plain.xadd(CLOSED_STREAM, {"payload": json.dumps(CLOSED)}, id=entry_id)
+    told = read_telemetry(client, VERSION, serving_since=None)
+    assert len(told.intents) == 2
+    assert told.left_out == {"trade.closed: no moment that can be read": 1}
+
+
+def test_live_predictions_pass_over_what_cannot_be_read(client, plain):
+    """The diagnosis of a rejection reads them within a run."""
+    deep = '{"model_breakdown": {"patchtst": {"action": ' + "[" * 900 + "]" * 900 + ', "confidence": 0.9}}}'
+    for payload in (deep, json.dumps(intent())):
+        plain.xadd(INTENT_STREAM, {"payload": payload})
+    assert RedisTelemetry(client).live_predictions().answers == (0.71,)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine
 from structlog.testing import capture_logs
 
-from clm.bus.inbox import GROUP
+from clm.bus.entries import GROUP
 from clm.bus.relay import OutboxRelay
 from clm.bus.streams import MODEL_RETRAIN
 from clm.clock import SystemClock

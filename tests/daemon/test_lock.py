@@ -36,6 +36,12 @@ def test_m1_a_second_instance_is_refused_and_told_who_the_first_is(tmp_path, oth
     assert holder(tmp_path / "lock").startswith(f"pid {other.pid} ")
 
 
+def test_l14_a_lock_file_of_any_bytes_is_shown(tmp_path, other):
+    """Another program wrote into it; `clm status` must still say that somebody holds it."""
+    (tmp_path / "lock").write_bytes(b"\xff\xfe")
+    assert holder(tmp_path / "lock") == "\ufffd\ufffd"
+
+
 def test_m1_a_killed_holder_leaves_no_lock(tmp_path, other):
     """After kill -9 the daemon must come up again by itself."""
     other.kill()

@@ -327,6 +327,41 @@ def test_j2_room_is_made_before_a_cycle_and_while_the_disk_is_too_full_for_one(d
     assert daemon.retention.asked == 2
 
 
+def test_f16_a_recovery_that_raises_backs_off_and_leaves_the_promotion_open(daemon):
+    """Whatever the exception: half an hour apart at most, and no task is begun meanwhile."""
+    daemon.promoter.open, asked = True, []
+
+    def bug() -> None:
+        asked.append(daemon.clock.monotonic())
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    daemon.promoter.recover = bug
+    task, waits = daemon.submit(), []
+    for _ in range(8):
+        daemon.tick()
+        waits.append(daemon.service._not_before - daemon.clock.monotonic())
+    assert waits == [60, 120, 240, 480, 960, 1800, 1800, 1800]
+    assert len(asked) == 8
+    assert daemon.status(task) == ("pending", 0)
+    daemon.promoter.recover = lambda: setattr(daemon.promoter, "open", False)
+    daemon.tick()
+    daemon.tick()
+    assert daemon.status(task) == ("completed", 1)
+
+
+def test_f16_a_look_at_the_promotions_that_raises_ends_no_daemon(daemon):
+    """A row of a later version may hold a state that this one does not know."""
+    daemon.submit()
+
+    def bug() -> bool:
+        raise ValueError("'HALF' is not a valid PromotionState")
+
+    daemon.promoter.is_open = bug
+    daemon.tick()
+    assert daemon.service._not_before - daemon.clock.monotonic() == 60
+    assert daemon.trainer.jobs == []
+
+
 @pytest.mark.parametrize("thread", ["_bus", "_schedule"])
 def test_d3_h11_a_thread_that_fell_silent_stops_the_ping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str

@@ -74,6 +74,16 @@ def test_h7_an_object_without_trouble_is_healthy(body: bytes) -> None:
         (reply("200 OK", b'{"status": "ok", "models_loaded": 0}'), "models_loaded 0"),
         (reply("200 OK", b'{"models_loaded": true}'), "models_loaded True"),
         (reply("200 OK", b'{"models_loaded": NaN}'), "models_loaded nan"),
+        (reply("200 OK", b'{"models_loaded": "\\ud800\\u001b[2J"}'), "models_loaded \\ud800\\x1b[2J"),
+        (
+            reply("200 OK", b'{"models_loaded": ' + b"[" * 900 + b"]" * 900 + b"}"),
+            "models_loaded a JSON list",
+        ),
+        (reply("200 OK", b'{"models_loaded": -' + b"9" * 3000 + b"}"), "models_loaded -99999"),
+        (reply("503 Unavailable", b'{"status": "\\ud800"}'), "status \\ud800"),
+        (reply("200 OK", b'{"status": "\xff\xfe"}'), "no JSON"),
+        (reply("200 OK", b"\xff\xfe{\x00}"), "no JSON"),
+        (lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\n\xff\xfe: \xff\r\n\r\n\xff"), "no JSON"),
         (lambda connection: connection.sendall(b"SSH-2.0-nonsense\r\n\r\n"), "not HTTP"),
         (lambda connection: None, "not HTTP"),
         (flood, "more than 4096 bytes"),
@@ -91,6 +101,7 @@ def test_h7_everything_else_is_unhealthy_in_time(
         assert time.monotonic() - began < 2
     assert not reading.healthy
     assert detail in reading.detail
+    assert reading.detail.isprintable(), "it becomes the reason of a promotion in the store"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +87,10 @@ def test_one_answer_beyond_the_tolerance_is_no_proof() -> None:
         (200, {"p_win": "0.5"}),
         (200, {"p_win": True}),
         (200, b'{"p_win": NaN}'),
+        (200, b'{"p_win": ' + b"9" * 400 + b"}"),
+        (200, b'{"p_win": -' + b"9" * 5000 + b"}"),
+        (200, b'{"p_win": "\\ud800"}'),
+        (200, b'{"p_win": "\xff\xfe"}'),
         (200, b"[" * 5000),
         (200, b"<html>"),
         (200, []),
@@ -122,6 +128,26 @@ def test_h5_the_journal_of_this_start_must_name_the_file() -> None:
     assert asked[0][-1] == "_SYSTEMD_INVOCATION_ID=abc"
     assert "no line with 'PatchTST loaded: old.pth'" in witness.missing("abc", "old.pth")
     assert "names no invocation" in witness.missing("", "new.pth")
+
+
+def test_h5_l14_a_line_of_any_bytes_neither_hides_the_right_one_nor_raises(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal holds what any program wrote into it; this journalctl prints it through a real pipe."""
+    program(tmp_path / "journalctl", b"\xff\xfe \xed\xa0\x80 \x00\nPatchTST loaded: new.pth\n\xff", b"\xc3(")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    witness = JournalWitness("PatchTST loaded: {file}")
+    assert witness.missing("abc", "new.pth") == ""
+    assert "no line with" in witness.missing("abc", "old.pth")
+    program(tmp_path / "journalctl", b"", b"no \xff\xfe")
+    assert "\ufffd" in witness.missing("abc", "new.pth")
+
+
+def program(path: Path, stdout: bytes, stderr: bytes) -> None:
+    """Put a program there that prints these bytes."""
+    script = f"import os; os.write(1, {stdout!r}); os.write(2, {stderr!r})"
+    path.write_text(f"#!{sys.executable}\n{script}\n")
+    path.chmod(0o755)
 
 
 def test_h5_a_journal_that_may_not_be_read_says_so() -> None:

@@ -1,6 +1,7 @@
 """The engine as a process of ours: it outlives who started it, and no other is ever mistaken for it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,17 @@ def test_it_runs_with_the_files_variables_and_a_new_identity_each_time(server: S
     assert second.invocation_id != first.invocation_id
     assert first.main_pid is not None
     assert identity_of(first.main_pid) is None
+
+
+def test_l14_a_process_whose_name_is_no_utf8_is_identified(tmp_path: Path) -> None:
+    """Any process may have the number that was noted; its name is whatever its file is called."""
+    odd = os.fsencode(tmp_path) + b"/\xff\xfe)\n"
+    shutil.copy(shutil.which("sleep") or "", os.fsdecode(odd))
+    with subprocess.Popen([odd, "60"]) as process:
+        seen = identity_of(process.pid)
+        process.kill()
+    assert seen is not None
+    assert seen.pid == process.pid
 
 
 def test_it_lives_on_when_its_starter_is_killed(stopped_server: Server) -> None:

@@ -192,3 +192,11 @@ def test_l1_the_helper_refuses_a_unit_with_roots_rights(facts: dict[str, str], r
         return
     with pytest.raises(PromotionError, match=r"ENGINE_RUNS_AS_ROOT: ai\.service"):
         unit.refuse_root()
+
+
+@pytest.mark.parametrize("facts", [{"MainPID": "\u0663"}, {"MainPID": "-1"}, {"NRestarts": "[not set]"}])
+def test_l14_a_number_that_is_none_is_an_engine_that_cannot_be_observed(facts: dict[str, str]) -> None:
+    """A later systemd may print other words; a ValueError would end a promotion in the middle."""
+    with pytest.raises(PromotionError, match="which is no number") as caught:
+        SystemdEngine("ai.service", run=Systemctl(show(**facts))).observe()
+    assert caught.value.code == "ENGINE_UNREACHABLE"

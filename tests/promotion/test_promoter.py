@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -508,3 +509,20 @@ def test_nothing_but_promoted_models_ever_matches_the_engines_pattern(server: Se
     server.promoter(look).promote(server.artefact(b"crash"), "p07_run")
     assert seen == {f"{OLD}.pth", f"{NEW}.pth"}
     assert sorted(p.name for p in server.models.iterdir()) == [f"{OLD}.pth"]
+
+
+def test_l14_a_journal_with_bytes_that_are_no_utf8_does_not_keep_a_promotion_from_its_end(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The witness reads what the engine and its libraries wrote, through the real program and its pipe."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    printed = b"\xff\xfe\n" * 100 + f"loaded {NEW}.pth\n".encode() + b"\xed\xa0\x80"
+    (programs / "journalctl").write_text(f"#!{sys.executable}\nimport os\nos.write(1, {printed!r})\n")
+    (programs / "journalctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    promoter = server.promoter(journal_pattern="loaded {file}")
+    outcome = promoter.promote(server.artefact(), "p07_run")
+    assert outcome.state is PromotionState.COMMITTED, outcome.reason
+    assert server.served() == server.named() == str(server.new_path)
+    assert server.terminal_events() == ["model.promoted"]

@@ -1,9 +1,17 @@
 """Killed anywhere, a promotion leaves the old model or the new one; the next start brings it to its end."""
 
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from clm.errors import Interrupted
 from clm.ports import PromotionState
 from clm.promotion.attempt import Attempt
+from tests.daemon.test_service import Daemon
 from tests.promotion.server import KEY, NEW, OLD, Server
 
 STEPS = ("prepared", "installed", "staged", "switching", "rewriting", "pointed", "restarting", "restarted")
@@ -183,3 +191,117 @@ def test_recovery_without_an_open_promotion_sweeps_what_killed_writers_left(serv
     (server.env_path.parent / ".ai-engine.env.clm-1-0.tmp").write_bytes(b"half")
     assert server.promoter().recover() is None
     assert not [p for d in (server.models, server.env_path.parent) for p in d.glob(".*")]
+
+
+def raising(point: str, error: Exception) -> Callable[[str], None]:
+    """Return a checkpoint that raises where a bug would."""
+
+    def at(passed: str) -> None:
+        if passed == point:
+            raise error
+
+    return at
+
+
+def counts(server: Server) -> tuple[object, ...]:
+    ((attempts, stores),) = server.query("SELECT attempts, store_count FROM clm_promotions")
+    return attempts, stores
+
+
+@pytest.mark.parametrize("content", [b"good", b"crash"])
+@pytest.mark.parametrize("point", ["resumed", "verified"])
+def test_f16_a_recovery_that_raises_counts_nothing_and_ends_well_when_the_cause_is_gone(
+    server: Server, content: bytes, point: str
+) -> None:
+    """The process lives and waits; only a process that dies uses up the bounds of a loop of crashes."""
+    before, artefact = server.env_path.read_bytes(), server.artefact(content)
+    assert server.killed_at("restarted", lambda promoter: promoter.promote(artefact, "p07_run"))
+    counted = counts(server)
+    promoter = server.promoter(raising(point, RuntimeError("a bug")))
+    for _ in range(5 if point == "verified" else 35):
+        with pytest.raises(RuntimeError):
+            promoter.recover()
+        assert counts(server) == counted
+        assert_whole(server, before)
+    outcome = server.promoter().recover()
+    assert outcome is not None
+    assert outcome.state is (PromotionState.COMMITTED if content == b"good" else PromotionState.ROLLED_BACK)
+    assert_ended(server, before)
+
+
+def test_f16_exceptions_between_two_deaths_do_not_hide_the_deaths(server: Server) -> None:
+    """I-8: a loop of deaths ends at 28 writes of the row, whatever happens between them."""
+    artefact = server.artefact(b"crash")
+    assert server.killed_at("rolling_back", lambda promoter: promoter.promote(artefact, "p07_run"))
+    broken, deaths = server.promoter(raising("resumed", RuntimeError("a bug"))), 0
+    while server.killed_at("resumed", lambda promoter: promoter.recover()):
+        deaths += 1
+        assert deaths < 40
+        before = counts(server)
+        if server.open_record() is not None and int(str(before[1])) < 27:
+            with pytest.raises(RuntimeError):
+                broken.recover()
+            assert counts(server) == before
+    assert deaths > 15
+    assert (server.states(), counts(server)[1]) == (["ROLLBACK_FAILED"], 28)
+    assert server.named() == str(server.old_path)
+
+
+def test_f16_an_order_to_stop_in_a_recovery_counts_as_the_death_that_it_leads_to(server: Server) -> None:
+    """Two interrupted verifications are enough, however the process was ended."""
+    artefact = server.artefact()
+    assert server.killed_at("restarted", lambda promoter: promoter.promote(artefact, "p07_run"))
+    with pytest.raises(Interrupted):
+        server.promoter(raising("verified", Interrupted("STOPPING", "the daemon is to stop"))).recover()
+    assert counts(server)[0] == 2
+    outcome = server.promoter().recover()
+    assert outcome is not None
+    assert outcome.state is PromotionState.ROLLED_BACK
+
+
+def test_f16_a_daemon_whose_recovery_raises_waits_longer_each_time_and_then_ends_it(
+    server: Server, tmp_path: Path
+) -> None:
+    """A bug that the engine's state provokes must not be met every two seconds."""
+    artefact = server.artefact()
+    assert server.killed_at("restarted", lambda promoter: promoter.promote(artefact, "p07_run"))
+    counted, raised = counts(server), []
+
+    def bug(passed: str) -> None:
+        if passed == "verified" and len(raised) < 5:
+            raised.append(passed)
+            raise RuntimeError("a bug\nof \x1b[2J")
+
+    (tmp_path / "daemon").mkdir()
+    daemon = Daemon(tmp_path / "daemon")
+    daemon.service._wired = replace(daemon.service._wired, promoter=server.promoter(bug))
+    waits = []
+    for number in range(1, 6):
+        daemon.tick()
+        assert len(raised) == number
+        waits.append(daemon.service._not_before - daemon.clock.monotonic())
+        daemon.service._start_next()
+        assert not daemon.service._busy(), "it waits"
+        assert counts(server) == counted
+    assert waits == sorted(set(waits))
+    assert waits[0] >= 60
+    daemon.tick()
+    assert server.states() == ["COMMITTED"]
+    assert server.served() == server.named() == str(server.new_path)
+
+
+def test_l14_a_recovery_meets_a_journal_of_any_bytes(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon died while it verified; the journal that it reads then holds what it holds."""
+    artefact = server.artefact()
+    assert server.killed_at("restarted", lambda promoter: promoter.promote(artefact, "p07_run"))
+    (tmp_path / "programs").mkdir()
+    printed = b"\xff\xfe\n" + f"loaded {NEW}.pth\n".encode()
+    program = tmp_path / "programs" / "journalctl"
+    program.write_text(f"#!{sys.executable}\nimport os\nos.write(1, {printed!r})\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    outcome = server.promoter(journal_pattern="loaded {file}").recover()
+    assert outcome is not None
+    assert outcome.state is PromotionState.COMMITTED
