@@ -13,6 +13,7 @@ import clm
 from clm.artefacts.registry import DirectoryRegistry, names_in
 from clm.bus.brake import RedisBrake
 from clm.bus.client import connect
+from clm.bus.freeze_file import FreezeFile
 from clm.bus.relay import OutboxRelay
 from clm.bus.telemetry import RedisTelemetry
 from clm.clock import SystemClock
@@ -102,6 +103,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
     registry = DirectoryRegistry(settings.artefacts_dir, taken=names_in(settings.models_dir))
     journal = SqliteJournal(settings.store, clock)
     promotions = SqlitePromotionLog(settings.store, clock)
+    brake = brake_of(settings)
     promoter = EnvFilePromoter(
         registry=registry,
         models_dir=settings.models_dir,
@@ -112,6 +114,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         log=promotions,
         clock=clock,
         policy=promotion_policy(settings),
+        freeze=brake.freeze,
     )
     world = World(
         clock=clock,
@@ -127,7 +130,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         registry=registry,
         promoter=promoter,
         journal=journal,
-        brake=brake_of(settings),
+        brake=brake,
         runs_dir=settings.runs_dir,
         code_version=clm.__version__,
         candles=CandleDirectory(settings.candles_dir),
@@ -307,8 +310,9 @@ def brake_of(settings: Settings) -> Brake:
 
 
 def redis_brake_of(settings: Settings) -> RedisBrake:
-    """Return the trading system's freeze keys."""
-    return RedisBrake(connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0))
+    """Return the trading system's freeze keys, with what every process of ours knows of them."""
+    client = connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0)
+    return RedisBrake(client, FreezeFile(settings.freeze_file))
 
 
 def controls_of(settings: Settings) -> SqliteControls:

@@ -34,6 +34,7 @@ from clm.ports.promotion import (
     Switch,
 )
 from clm.ports.time import Clock, StopSignal
+from clm.ports.waiting import held_by
 
 __all__ = [
     "Brake",
@@ -70,4 +71,5 @@ __all__ = [
     "Telemetry",
     "Trainer",
     "Tuner",
+    "held_by",
 ]

@@ -4,7 +4,7 @@
         \\________\\__________\\-> ABORTED                         nothing was switched
                                 \\________\\-> ROLLING_BACK -> ROLLED_BACK | ROLLBACK_FAILED
     any, when a person changed the model line meanwhile -> SUPERSEDED
-    a person is to decide, so nothing begins -> WAITING
+    a person is to decide, or a freeze holds it, so nothing begins -> WAITING
 
 Each state is durable before its visible step. The environment file is the truth: recovery asks it.
 """
@@ -18,6 +18,7 @@ import structlog
 
 from clm.artefacts.files import sweep_temporaries, sync_directory, translated
 from clm.artefacts.manifest import Artefact
+from clm.domain.freeze import THAWED, Freeze
 from clm.domain.job import ChampionRef
 from clm.errors import ArtefactError, PromotionBusy, PromotionError
 from clm.events import Event
@@ -32,6 +33,7 @@ from clm.ports import (
     Registry,
     Reign,
     Switch,
+    held_by,
 )
 from clm.promotion.activation import Activation, Privileged, go_live
 from clm.promotion.attempt import Attempt
@@ -84,9 +86,14 @@ class EnvFilePromoter:
         policy: PromotionPolicy,
         key: str = "PATCHTST_MODEL_PATH",
         switch: Switch | None = None,
+        freeze: Callable[[], Freeze] = lambda: THAWED,
         checkpoint: Callable[[str], None] = lambda _point: None,
     ) -> None:
-        """Connect the parts; without a `switch` this process does the switching itself."""
+        """Connect the parts; without a `switch` this process does the switching itself.
+
+        `freeze` is asked right before a cycle's promotion begins.
+        """
+        self._freeze = freeze
         health = HttpHealth(policy.health_url, clock=clock) if policy.health_url else None
         self._work = Workplace(
             registry=registry,
@@ -140,11 +147,13 @@ class EnvFilePromoter:
                     return _not_begun(PromotionState.WAITING, version, said)
                 start = preflight(self._work, candidate)
                 refuse_unwanted(self._work, candidate, wish, start.previous_path)
+                if wish.kind is PromotionKind.CYCLE and (waits := held_by(self._freeze(), version, wish)):
+                    return waits
                 attempt = self._begin(start, candidate, run_id, wish)
                 attempt.baseline = start.health
             except (PromotionError, ArtefactError) as error:
                 log.warning("promotion.not_begun", version=version, code=error.code, reason=error.message)
-                return _not_begun(PromotionState.ABORTED, version, str(error))
+                return _not_begun(PromotionState.ABORTED, version, str(error), error.code)
             return self._forward(attempt, candidate.source, start.engine_was_running)
 
     def go_live(self, version: str, privileged: Privileged) -> Activation:
@@ -312,8 +321,8 @@ class EnvFilePromoter:
                 log.info("promotion.swept", names=", ".join(removed))
 
 
-def _not_begun(state: PromotionState, version: str, reason: str) -> PromotionOutcome:
-    return PromotionOutcome(state=state, version=version, reason=reason, changes=())
+def _not_begun(state: PromotionState, version: str, reason: str, code: str = "") -> PromotionOutcome:
+    return PromotionOutcome(state=state, version=version, reason=reason, changes=(), code=code)
 
 
 def _alone_in(directory: Path) -> contextlib.AbstractContextManager[None]:
