@@ -67,8 +67,6 @@ class RedisBrake:
             with talking_to(self._client), _protocol_kept(server):
                 frozen_because = self._read()
         except BusUnavailable as exc:
-            # A late reply to this question must not answer the next one.
-            self._client.connection_pool.disconnect()
             self.unknown_because = exc.message
             return Answer(server=server, at=at, error=exc.message, is_silent=exc.code in _SILENT)
         self.unknown_because = None

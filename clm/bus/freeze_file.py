@@ -102,6 +102,7 @@ class FreezeFile:
             with _alone_in(self._path.parent) as is_alone:
                 if not is_alone or (self._unsaved is None and self.read() != before):
                     return False
+                self._sweep()
                 replace_durably(self._path, _encode(after), mode=0o640)
         except (OSError, ArtefactError) as exc:
             if self._unsaved is None:
@@ -110,6 +111,11 @@ class FreezeFile:
         else:
             self._unsaved, self._answered = None, after
         return True
+
+    def _sweep(self) -> None:
+        """Remove what killed writers of this file left; under the lock no other writer of it is alive."""
+        for left in self._path.parent.glob(f".{self._path.name}.clm-*.tmp"):
+            left.unlink(missing_ok=True)
 
 
 def _is_due(in_file: LastKnown | None, after: LastKnown) -> bool:

@@ -103,7 +103,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
     registry = DirectoryRegistry(settings.artefacts_dir, taken=names_in(settings.models_dir))
     journal = SqliteJournal(settings.store, clock)
     promotions = SqlitePromotionLog(settings.store, clock)
-    brake = brake_of(settings)
+    keys = redis_brake_of(settings)
     promoter = EnvFilePromoter(
         registry=registry,
         models_dir=settings.models_dir,
@@ -114,7 +114,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         log=promotions,
         clock=clock,
         policy=promotion_policy(settings),
-        freeze=brake.freeze,
+        freeze=keys.freeze,
     )
     world = World(
         clock=clock,
@@ -130,7 +130,7 @@ def wire(settings: Settings, *, stop: StopSignal | None = None, promote: bool = 
         registry=registry,
         promoter=promoter,
         journal=journal,
-        brake=brake,
+        brake=brake_of(settings, keys),
         runs_dir=settings.runs_dir,
         code_version=clm.__version__,
         candles=CandleDirectory(settings.candles_dir),
@@ -299,14 +299,17 @@ def switch_of(settings: Settings) -> Switch:
     return HelperSwitch(env_file, models_dir=settings.models_dir, orders_dir=settings.state_dir / "switch")
 
 
-def brake_of(settings: Settings) -> Brake:
-    """Return all that may stop the learning, asked with little patience: the main thread waits for it."""
+def brake_of(settings: Settings, keys: Brake | None = None) -> Brake:
+    """Return all that may stop the learning, asked with little patience: the main thread waits for it.
+
+    `keys` are the freeze keys where somebody else reads them, too.
+    """
     disks = DiskBrake(
         (settings.state_dir, settings.models_dir, settings.store.parent),
         min_free_bytes=settings.train_min_free_mb * 1_000_000,
         min_free_share=settings.train_min_free_share,
     )
-    return Brakes(PauseBrake(controls_of(settings)), disks, redis_brake_of(settings))
+    return Brakes(PauseBrake(controls_of(settings)), disks, keys or redis_brake_of(settings))
 
 
 def redis_brake_of(settings: Settings) -> RedisBrake:

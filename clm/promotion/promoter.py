@@ -12,6 +12,8 @@ Each state is durable before its visible step. The environment file is the truth
 import contextlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -44,6 +46,7 @@ from clm.promotion.endings import (
     NotTaken,
     Stopped,
     Superseded,
+    Withheld,
     abort,
     give_up,
     give_up_for_good,
@@ -91,7 +94,7 @@ class EnvFilePromoter:
     ) -> None:
         """Connect the parts; without a `switch` this process does the switching itself.
 
-        `freeze` is asked right before a cycle's promotion begins.
+        `freeze` is asked before a cycle's promotion begins, and again right before the switch.
         """
         self._freeze = freeze
         health = HttpHealth(policy.health_url, clock=clock) if policy.health_url else None
@@ -147,10 +150,11 @@ class EnvFilePromoter:
                     return _not_begun(PromotionState.WAITING, version, said)
                 start = preflight(self._work, candidate)
                 refuse_unwanted(self._work, candidate, wish, start.previous_path)
-                if wish.kind is PromotionKind.CYCLE and (waits := held_by(self._freeze(), version, wish)):
+                if waits := self._held(version, wish):
                     return waits
                 attempt = self._begin(start, candidate, run_id, wish)
                 attempt.baseline = start.health
+                attempt.held = partial(self._held, version, wish)
             except (PromotionError, ArtefactError) as error:
                 log.warning("promotion.not_begun", version=version, code=error.code, reason=error.message)
                 return _not_begun(PromotionState.ABORTED, version, str(error), error.code)
@@ -202,6 +206,10 @@ class EnvFilePromoter:
 
     # Forward
 
+    def _held(self, version: str, wish: PromotionWish) -> PromotionOutcome | None:
+        """Return the outcome where a freeze holds this promotion back now; a person's is never held."""
+        return held_by(self._freeze(), version, wish) if wish.kind is PromotionKind.CYCLE else None
+
     def _begin(self, start: Preflight, candidate: Candidate, run_id: str, wish: PromotionWish) -> Attempt:
         version, kind, asked = candidate.version, wish.kind, wish.reason
 
@@ -246,6 +254,8 @@ class EnvFilePromoter:
             return hands_off(attempt, str(why))
         except Stopped as why:
             return stand_down(attempt, str(why))
+        except Withheld as why:
+            return replace(abort(attempt, str(why)), waiting=why.waiting)
         except (NotTaken, PromotionError, ArtefactError) as error:
             return give_up(attempt, str(error), was_running)
 
@@ -276,6 +286,8 @@ class EnvFilePromoter:
             raise Superseded(f"somebody pointed the engine to {attempt.env_value() or 'no model'} meanwhile")
         if attempt.record.state is PromotionState.RESTARTING:
             raise NotTaken("somebody put the previous model back meanwhile")
+        if held := attempt.held():
+            raise Withheld(held)
         attempt.advance(PromotionState.SWITCHING)
         if not attempt.candidate_is_whole():
             raise NotTaken(f"{attempt.record.candidate_path} was removed or changed meanwhile")

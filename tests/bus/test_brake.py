@@ -312,6 +312,15 @@ def no_space(*_arguments: object, **_options: object) -> None:
     raise OSError(28, "No space left on device")
 
 
+def test_i14_a_killed_writer_leaves_nothing_behind(server, make_client, record):
+    """The next writer removes its temporary file, and no other file."""
+    left, other = record.with_name(".freeze.json.clm-1-0.tmp"), record.with_name(".store.db.clm-1-0.tmp")
+    left.write_text("{")
+    other.write_text("")
+    RedisBrake(make_client(server.url), FreezeFile(record)).freeze()
+    assert (left.exists(), other.exists(), record.exists()) == (False, True, True)
+
+
 def test_i14_an_older_answer_never_replaces_a_newer_one_of_another_process(
     plain, server, make_client, record
 ):

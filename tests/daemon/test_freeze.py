@@ -30,8 +30,10 @@ from clm.daemon.service import Service
 from clm.daemon.wiring import Wired, wire
 from clm.domain.freeze import FreezeState
 from clm.domain.task import Trigger
+from clm.domain.waiting import WaitsFor
 from clm.errors import PromotionError
 from clm.ports import Control, PromotionState
+from clm.promotion.directory_lock import directory_lock
 from tests import builders
 from tests.bus.conftest import RedisServer
 from tests.daemon.test_service import Silent
@@ -228,6 +230,77 @@ def test_i14_a_freeze_that_begins_after_the_cycle_asked_is_seen_right_before_the
     assert machine.server.files() == before
     assert machine.server.events().count("model.promotion_started") == 0
     assert FROZEN_KEY in str(overview(machine.settings)["waiting_because"])
+
+
+@pytest.mark.parametrize("point", ["prepared", "installed", "staged"])
+def test_i14_a_freeze_that_begins_during_the_promotion_is_seen_before_the_switch(
+    machine: Machine, point: str
+) -> None:
+    """A large file takes a while to copy; up to the rename nothing has been switched."""
+    artefact, wish = machine.server.artefact(), machine.server.cycle_wish()
+    before = machine.server.files()
+    promoter = machine.server.promoter(
+        lambda passed: machine.key(FROZEN_KEY, "1") if passed == point else None
+    )
+    promoter._freeze = machine.wired.world.brake.freeze
+    ended = promoter.promote(artefact, "run-1", wish)
+    assert ended.state is PromotionState.ABORTED
+    assert ended.waiting is not None
+    assert ended.waiting.waits_for is WaitsFor.THAW
+    assert FROZEN_KEY in ended.reason
+    assert machine.server.files() == before
+    assert machine.server.terminal_events() == ["model.promotion_ended"]
+    machine.key(FROZEN_KEY, None)
+    assert machine.wired.promoter.promote(artefact, "run-1", wish).state is PromotionState.COMMITTED
+
+
+def test_i14_a_freeze_that_comes_between_thaw_and_take_up_lets_the_model_wait_on(machine: Machine) -> None:
+    """It is taken up again at the next thaw."""
+    machine.wired.world.brake.freeze()
+    with machine.silence():
+        machine.learn()
+    promoter = machine.wired.promoter
+    promote = promoter.promote
+
+    def late(*arguments: object) -> object:
+        machine.key(FROZEN_KEY, "1")
+        return promote(*arguments)  # type: ignore[arg-type]
+
+    promoter.promote = late  # type: ignore[method-assign,assignment]
+    machine.tick()
+    machine.tick()
+    assert machine.wired.journal.waiting_model() is not None
+    assert machine.served_version() == OLD
+    promoter.promote = promote  # type: ignore[method-assign]
+    machine.key(FROZEN_KEY, None)
+    machine.tick()
+    assert machine.server.terminal_events() == ["model.promoted"]
+
+
+def test_i14_a_model_waits_on_while_another_process_promotes(machine: Machine) -> None:
+    """A person holds the lock of the models directory; the model is taken up after them."""
+    machine.wired.world.brake.freeze()
+    with machine.silence():
+        machine.learn()
+    with directory_lock(machine.server.models, missing="MODELS_MISSING", busy="PROMOTION_BUSY"):
+        machine.tick()
+        assert machine.wired.journal.waiting_model() is not None
+    machine.tick()
+    assert machine.server.terminal_events() == ["model.promoted"]
+
+
+def test_i14_a_mode_that_wants_a_person_is_not_overruled_by_a_thaw(machine: Machine) -> None:
+    """The alert says that the model now waits for a person, and why."""
+    machine.settings = machine.settings.model_copy(update={"promotion_mode": "manual"})
+    machine.start()
+    machine.wired.world.brake.freeze()
+    with machine.silence():
+        machine.learn()
+    for _ in range(2):
+        machine.tick()
+    assert machine.served_version() == OLD
+    assert machine.wired.journal.waiting_model() is None
+    assert "the mode is manual" in str(overview(machine.settings)["waiting_because"])
 
 
 def test_i14_a_freeze_outlives_its_redis_and_a_restart_of_the_daemon(machine: Machine) -> None:
