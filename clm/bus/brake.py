@@ -101,7 +101,7 @@ def _protocol_kept(server: str) -> Iterator[None]:
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, MemoryError) as exc:
         said = plain(f"{type(exc).__name__}: {exc}")[:200]
-        message = f"Redis at {server} sent what is no Redis reply: {said}"
+        message = f"Redis at {server} sent something that is not a Redis reply: {said}"
         raise BusUnavailable("REDIS_PROTOCOL", message) from exc
 
 

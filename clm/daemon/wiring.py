@@ -302,7 +302,7 @@ def switch_of(settings: Settings) -> Switch:
 def brake_of(settings: Settings, keys: Brake | None = None) -> Brake:
     """Return all that may stop the learning, asked with little patience: the main thread waits for it.
 
-    `keys` are the freeze keys where somebody else reads them, too.
+    Pass `keys` to share one reader of the freeze keys; without it a new one is made.
     """
     disks = DiskBrake(
         (settings.state_dir, settings.models_dir, settings.store.parent),

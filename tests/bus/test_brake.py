@@ -83,7 +83,7 @@ def test_i14_an_odd_value_freezes_and_the_reason_says_what_does_not(client, plai
     "command", ["RPUSH {} 1", "HSET {} a 1", "SADD {} 1", "ZADD {} 1 a", "XADD {} * a 1"]
 )
 def test_i14_a_freeze_key_of_another_type_counts_as_frozen(client, plain, key, command):
-    """Whoever wrote it meant something, and it was not "go on"."""
+    """A wrong type is a mistake in setting the freeze, and not a sign that learning may go on."""
     plain.execute_command(*command.format(key).split())
     freeze = RedisBrake(client).freeze()
     assert freeze.state is FROZEN

@@ -25,10 +25,11 @@ from clm.daemon import operate
 from clm.daemon.brakes import Brakes, PauseBrake
 from clm.daemon.doctor import CheckStatus, examine
 from clm.daemon.foreground import run_once
+from clm.daemon.freeze_watch import FreezeWatch
 from clm.daemon.overview import overview
 from clm.daemon.service import Service
 from clm.daemon.wiring import Wired, wire
-from clm.domain.freeze import FreezeState
+from clm.domain.freeze import Freeze, FreezeState
 from clm.domain.task import Trigger
 from clm.domain.waiting import WaitsFor
 from clm.errors import PromotionError
@@ -37,7 +38,7 @@ from clm.promotion.directory_lock import directory_lock
 from tests import builders
 from tests.bus.conftest import RedisServer
 from tests.daemon.test_service import Silent
-from tests.fakes import FakeSource, FakeTrainer, oracle
+from tests.fakes import FakeBrake, FakeClock, FakeSource, FakeTrainer, oracle
 from tests.promotion.conftest import server, stopped_server, store_template
 from tests.promotion.server import NEW, OLD, Server, wait_until
 
@@ -367,7 +368,7 @@ def test_i14_a_model_that_waits_does_not_replace_another_champion(machine: Machi
 
 
 def test_i14_a_model_that_a_person_brought_in_meanwhile_no_longer_waits(machine: Machine) -> None:
-    """Exactly once, whoever was first."""
+    """It is promoted once, by the person or by the daemon."""
     machine.wired.world.brake.freeze()
     machine.bus.kill()
     machine.learn()
@@ -466,7 +467,7 @@ def test_i14_without_any_redis_promotion_goes_on_and_the_doctor_warns(
 
 
 def test_i14_the_doctor_says_what_the_freeze_is_and_records_nothing(machine: Machine) -> None:
-    """It may be run by anybody, at any time."""
+    """A person may run it at any time."""
 
     def said() -> tuple[CheckStatus, str]:
         (check,) = [check for check in examine(machine.settings) if check.name == "freeze"]
@@ -494,6 +495,22 @@ def test_i14_the_keys_are_read_during_a_training_and_while_idle(machine: Machine
     machine.bus.kill()
     machine.learn()
     assert machine.trained == 0
+
+
+def test_i14_a_redis_that_does_not_answer_is_asked_every_ten_seconds_an_answering_one_at_each_look() -> None:
+    """Each question to a silent Redis costs the main thread two seconds, which also pings the watchdog."""
+    unknown = Freeze(state=FreezeState.UNKNOWN, reason="no answer", cause="no answer", is_current=False)
+    for answer, expected in ((unknown, 6), (None, 30)):
+        clock, asked = FakeClock(), []
+        brake = FakeBrake([answer])
+        freeze = brake.freeze
+        brake.freeze = lambda ask=freeze, asked=asked: asked.append(1) or ask()  # type: ignore[method-assign]
+        watch = FreezeWatch(brake, clock)
+        for _ in range(30):
+            watch.freeze()
+            watch.keep_asking()
+            clock.pass_by(2.0)
+        assert len(asked) == expected
 
 
 def test_i14_a_run_at_the_command_line_asks_the_same_record(machine: Machine) -> None:
