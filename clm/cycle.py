@@ -27,6 +27,7 @@ from clm.ports import (
     PromotionState,
     PromotionWish,
     StopSignal,
+    held_by,
 )
 from clm.record import CycleReport, RunInProgress
 from clm.world import Policies, World
@@ -151,8 +152,8 @@ def _promote(
     version = artefact.manifest.version
     if not policies.promote:
         why = "this run was asked not to promote"
-    elif frozen := world.brake.frozen_because():
-        why = f"nothing is promoted while the system is frozen: {frozen}"
+    elif held := held_by(world.brake.freeze(), version, wish):
+        return held
     elif broken := run.standing.broken_because:
         why = f"the ledger is broken, attempts cannot be counted: {broken}; `clm verify-ledger` says more"
     else:

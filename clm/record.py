@@ -162,6 +162,8 @@ class RunInProgress:
             facts["last_sample_id"] = dataset.table.last_id
         if self._pack.basis is not None:
             facts["basis"] = self._pack.basis
+        if self._pack.promotion and (waiting := self._pack.promotion.get("waiting")):
+            facts["waiting"] = waiting
         if comparison is not None:
             facts["metrics"] = {
                 "auroc": comparison.candidate.auroc,

@@ -11,6 +11,7 @@ from clm.artefacts.files import sha256_of
 from clm.artefacts.manifest import Artefact
 from clm.data.dataset import Dataset
 from clm.data.reading import RawSamples, SampleColumns, columns_of
+from clm.domain.freeze import THAWED, Freeze, FreezeState
 from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingResult
 from clm.domain.ledger import GENESIS, LedgerEntry, LedgerStanding, PastAttempts
 from clm.domain.sample import Floats
@@ -87,6 +88,7 @@ class FakeTrainer:
     predict_champion: Predict | None = None
     error: Exception | None = None
     jobs: list[TrainingJob] = field(default_factory=list)
+    weights: bytes = b"weights"
 
     def train(
         self,
@@ -100,7 +102,7 @@ class FakeTrainer:
             raise self.error
         job.directory.mkdir(parents=True)
         weights = job.directory / "model.pth"
-        weights.write_bytes(b"weights")
+        weights.write_bytes(self.weights)
         return TrainingResult(
             weights_path=weights,
             file_sha256=sha256_of(weights),
@@ -241,7 +243,13 @@ class FakeJournal:
 class FakeBrake:
     """Freeze keys; each question takes the next answer, the last one stays."""
 
-    answers: list[str | None] = field(default_factory=lambda: [None])
+    answers: list[str | Freeze | None] = field(default_factory=lambda: [None])
 
     def frozen_because(self) -> str | None:
-        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return self.freeze().stops_because
+
+    def freeze(self) -> Freeze:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Freeze):
+            return answer
+        return Freeze(state=FreezeState.FROZEN, reason=answer, cause=answer) if answer else THAWED

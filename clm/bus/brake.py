@@ -1,48 +1,130 @@
 """The trading system's freeze keys."""
 
-import redis
-import structlog
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from clm.bus.client import talking_to
+import redis
+from redis.exceptions import RedisError, ResponseError
+
+from clm.bus.client import address, refused, reply_word, talking_to
+from clm.bus.freeze_file import FreezeMemory, FreezeRecord
 from clm.bus.streams import FROZEN_KEY, MODE_KEY
+from clm.clock import SystemClock
+from clm.domain.freeze import Answer, Freeze, freeze_of, known_after
 from clm.errors import BusUnavailable
 from clm.logs import plain
-
-log = structlog.get_logger()
+from clm.ports import Clock
 
 FREEZING_MODES = frozenset({"FREEZE", "LOCKDOWN"})
 _RELEASED = frozenset({"", "0", "FALSE", "NO", "OFF"})
+_FREEZING = frozenset({"1", "TRUE", "YES", "ON"})
+_SILENT = frozenset({"REDIS_DOWN", "REDIS_TIMEOUT"})
+_TRIES = 3
 
 
 class RedisBrake:
-    """Reads the keys anew each time; a Redis that does not answer is no brake, but is said."""
+    """Reads the keys at each question; without a valid answer the last known freeze counts.
 
-    def __init__(self, client: redis.Redis) -> None:
+    Threads may share one brake. Processes share its record.
+    """
+
+    def __init__(
+        self, client: redis.Redis, record: FreezeRecord | None = None, *, clock: Clock | None = None
+    ) -> None:
+        """Read the keys with `client`, which serves nothing else; without a `record` a restart forgets."""
         self._client = client
+        self._record = record or FreezeMemory()
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
         self.unknown_because: str | None = None
-        """Why the keys could not be read the last time, None where they could."""
+        """Why the last question had no valid answer, None where it had one."""
 
     def frozen_because(self) -> str | None:
-        """Return why nothing may be trained or promoted now, None when it may or cannot be known."""
+        """Return why nothing may be trained or promoted now, None where training may go on."""
+        return self.freeze().stops_because
+
+    def freeze(self) -> Freeze:
+        """Return the freeze and keep what is known for the next question."""
+        with self._lock:
+            for _ in range(_TRIES):
+                before = self._record.read()
+                answer = self._ask()
+                known = known_after(before, answer)
+                if self._record.keep(before, known):
+                    break
+            return freeze_of(known, answer)
+
+    def look(self) -> Freeze:
+        """Return the freeze and keep nothing."""
+        with self._lock:
+            before, answer = self._record.read(), self._ask()
+            return freeze_of(known_after(before, answer), answer)
+
+    def _ask(self) -> Answer:
+        at, server = self._clock.now(), self._server()
         try:
-            with talking_to(self._client):
-                frozen, mode = (_text(self._client.get(key)) for key in (FROZEN_KEY, MODE_KEY))
+            with talking_to(self._client), _protocol_kept(server):
+                frozen_because = self._read()
         except BusUnavailable as exc:
-            self._note_unknown(exc)
-            return None
+            self.unknown_because = exc.message
+            return Answer(server=server, at=at, error=exc.message, is_silent=exc.code in _SILENT)
         self.unknown_because = None
-        # Somebody who writes anything but "off" into the key means it.
-        if frozen.upper() not in _RELEASED:
-            return f"learning is frozen: {FROZEN_KEY} = {frozen}"
-        if mode.upper() in FREEZING_MODES:
-            return f"the system is in mode {mode.upper()}: {MODE_KEY}"
+        return Answer(server=server, at=at, frozen_because=frozen_because)
+
+    def _read(self) -> str | None:
+        """Return why the keys freeze learning; one key that does is enough, whatever the other one says."""
+        failed: BusUnavailable | None = None
+        for key, meaning in _MEANINGS:
+            try:
+                if why := meaning(_text(self._client.get(key), self._server())):
+                    return why
+            except ResponseError as exc:
+                if reply_word(exc) == "WRONGTYPE":
+                    return f"{key} is not a string, which counts as frozen; delete the key"
+                failed = refused(exc, address(self._client), key)
+        if failed is not None:
+            raise failed
         return None
 
-    def _note_unknown(self, exc: BusUnavailable) -> None:
-        if self.unknown_because is None:
-            log.warning("brake.unknown", code=exc.code, error=exc.message)
-        self.unknown_because = exc.message
+    def _server(self) -> str:
+        database = self._client.connection_pool.connection_kwargs.get("db") or 0
+        return f"{address(self._client)}/{database}"
 
 
-def _text(value: object) -> str:
-    return plain(value.decode("utf-8", "replace").strip())[:80] if isinstance(value, bytes) else ""
+@contextmanager
+def _protocol_kept(server: str) -> Iterator[None]:
+    """Turn what redis-py raises on replies that break the protocol into BusUnavailable."""
+    try:
+        yield
+    except (RedisError, OSError, UnicodeError):
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, MemoryError) as exc:
+        said = plain(f"{type(exc).__name__}: {exc}")[:200]
+        message = f"Redis at {server} sent something that is not a Redis reply: {said}"
+        raise BusUnavailable("REDIS_PROTOCOL", message) from exc
+
+
+def _frozen(value: str) -> str | None:
+    if value.upper() in _RELEASED:
+        return None
+    why = f"learning is frozen: {FROZEN_KEY} = {value}"
+    return why if value.upper() in _FREEZING else f"{why}, and anything but 0, false, no or off freezes"
+
+
+def _mode(value: str) -> str | None:
+    mode = value.upper()
+    return f"the system is in mode {mode}: {MODE_KEY}" if mode in FREEZING_MODES else None
+
+
+_MEANINGS: tuple[tuple[str, Callable[[str], str | None]], ...] = ((FROZEN_KEY, _frozen), (MODE_KEY, _mode))
+
+
+def _text(value: object, server: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, bytes):
+        raise BusUnavailable(
+            "REDIS_PROTOCOL", f"Redis at {server} answered GET with {type(value).__name__}, not with a string"
+        )
+    return plain(value.decode("utf-8", "replace").strip())[:50]

@@ -1,5 +1,6 @@
 """Everything that may stop the learning: a person's pause, and the trading system's freeze keys."""
 
+from clm.domain.freeze import Freeze, halted, worst
 from clm.ports import Brake, Control
 from clm.store.controls import SqliteControls
 
@@ -19,13 +20,21 @@ class PauseBrake:
         pause = self._controls.read().get(Control.PAUSE)
         return f"paused since {pause.since}: {pause.reason}; `clm resume` ends it" if pause else None
 
+    def freeze(self) -> Freeze:
+        """Return the same as a freeze."""
+        return halted(self.frozen_because())
+
 
 class Brakes:
-    """Several brakes as one; the first that holds is named."""
+    """Several brakes as one; the one that allows least is named."""
 
     def __init__(self, *brakes: Brake) -> None:
         self._brakes = brakes
 
     def frozen_because(self) -> str | None:
-        """Return why nothing may be trained or promoted now, None when it may."""
-        return next((why for brake in self._brakes if (why := brake.frozen_because())), None)
+        """Return why nothing may be trained or promoted now, None where training may go on."""
+        return self.freeze().stops_because
+
+    def freeze(self) -> Freeze:
+        """Return the freeze that allows least. All are asked, so that a pause ends with the keys known."""
+        return worst(*(brake.freeze() for brake in self._brakes))

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clm.domain.freeze import Freeze, halted
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
@@ -58,3 +60,7 @@ class DiskBrake:
                     f"{self._min_free_share:.0%}; free some space"
                 )
         return None
+
+    def freeze(self) -> Freeze:
+        """Return the same as a freeze."""
+        return halted(self.frozen_because())

@@ -11,8 +11,9 @@ from pathlib import Path
 from clm.artefacts.registry import DirectoryRegistry
 from clm.daemon.discovery.server import redis_facts
 from clm.daemon.lock import holder
-from clm.daemon.wiring import MODEL_KEY, engine_of, switch_of
+from clm.daemon.wiring import MODEL_KEY, engine_of, redis_brake_of, switch_of
 from clm.domain.architecture import KNOWN
+from clm.domain.freeze import FreezeState
 from clm.errors import ArtefactError, ClmError
 from clm.ports import EngineStatus
 from clm.promotion.env_file import EnvFile, parse
@@ -164,6 +165,22 @@ def _redis(settings: Settings) -> Iterator[Answer]:
         )
 
 
+def _freeze(settings: Settings) -> Iterator[Answer]:
+    freeze = redis_brake_of(settings).look()
+    if freeze.state is FreezeState.THAWED:
+        yield CheckStatus.OK, "the freeze keys do not freeze learning"
+    elif freeze.state is FreezeState.UNHEARD:
+        yield (
+            CheckStatus.WARN,
+            f"{freeze.reason}; the freeze keys cannot stop anything, and promotion goes on: set "
+            "CLM_REDIS_URL where the trading system has a Redis",
+        )
+    elif freeze.state is FreezeState.FROZEN:
+        yield CheckStatus.WARN, f"nothing is trained or promoted: {freeze.reason}"
+    else:
+        yield CheckStatus.WARN, f"nothing is promoted automatically: {freeze.reason}"
+
+
 def _daemon(settings: Settings) -> Iterator[Answer]:
     found = holder(settings.lock_file)
     yield CheckStatus.OK, f"running: {found}" if found else "not running; `systemctl start quantum-clm`"
@@ -177,5 +194,6 @@ CHECKS: tuple[tuple[str, Callable[[Settings], Iterator[Answer]]], ...] = (
     ("architecture", _architecture),
     ("switch", _switch),
     ("redis", _redis),
+    ("freeze", _freeze),
     ("daemon", _daemon),
 )

@@ -13,6 +13,7 @@ from clm.clock import SystemClock, iso
 from clm.daemon.foreground import send_events
 from clm.daemon.wiring import Wired, controls_of, redis_brake_of, wire
 from clm.decision import DecisionKind
+from clm.domain.freeze import FreezeState
 from clm.errors import PromotionError, UsageError
 from clm.events import PerformanceAlert
 from clm.gates.verdict import GateStatus
@@ -41,12 +42,14 @@ def promote_version(
 
     Raises:
         ArtefactError: ARTEFACT_MISSING, ARTEFACT_TORN.
-        PromotionError: NOT_PASSED, the gates did not say PROMOTE; FROZEN, the freeze keys are set.
+        PromotionError: NOT_PASSED, the gates did not say PROMOTE; FROZEN, the freeze keys are set, or
+            were when Redis last answered.
         PromotionBusy: another promotion is under way.
     """
     _demand_words(override)
     wired = _ready(settings, stop)
     artefact = wired.registry.get(version)
+    asked = "asked for at the command line" if override is None else f"override: {override}"
     if override is None:
         if artefact.manifest.decision != DecisionKind.PROMOTE.value:
             raise PromotionError(
@@ -54,11 +57,15 @@ def promote_version(
                 f"{version} was judged {artefact.manifest.decision}; `clm show "
                 f'{artefact.manifest.lineage.run_id}` says why, `--override "reason"` does it nevertheless',
             )
-        if frozen := redis_brake_of(settings).frozen_because():
+        freeze = redis_brake_of(settings).freeze()
+        if frozen := freeze.stops_because:
             raise PromotionError("FROZEN", f"{frozen}; remove the key, or --override with a reason")
+        if freeze.state is FreezeState.UNKNOWN:
+            log.warning("promotion.freeze_unknown", version=version, reason=freeze.reason)
+            asked = f"{asked} although {freeze.reason}"
     wish = PromotionWish(
         kind=PromotionKind.PROMOTE,
-        reason=f"override: {override}" if override else "asked for at the command line",
+        reason=asked,
         override=override is not None,
     )
     outcome = wired.promoter.promote(artefact, artefact.manifest.lineage.run_id, wish)

@@ -1,6 +1,7 @@
 """What `clm status` and `clm runs` read; nothing is created or changed."""
 
 from clm.artefacts.registry import DirectoryRegistry
+from clm.bus.freeze_file import FreezeFile
 from clm.clock import SystemClock, iso
 from clm.daemon.disks import Disk, disk_of
 from clm.daemon.lock import holder
@@ -38,6 +39,7 @@ def overview(settings: Settings) -> dict[str, object]:
         "store": str(settings.store),
         "champion": _champion(settings),
         **_promotion(settings),
+        "freeze": _freeze(settings),
         "attempts": attempts(settings),
         "open_promotion": _open_promotion(settings) if known else None,
         "last_run": last[0] if last else None,
@@ -119,6 +121,7 @@ def _promotion(settings: Settings) -> dict[str, object]:
         for control, found in promotions.controls().items()
     }
     registry = DirectoryRegistry(settings.artefacts_dir)
+    version = waiting(registry, promotions) if has_schema(settings.store) else None
     return {
         "champion_since": reigns[0].since if reigns else None,
         "engine_mode": _engine_mode(settings),
@@ -126,8 +129,29 @@ def _promotion(settings: Settings) -> dict[str, object]:
         "paused": told.get(Control.PAUSE),
         "pinned": told.get(Control.PIN),
         "held": told.get(Control.HOLD),
-        "candidate_waiting": waiting(registry, promotions) if has_schema(settings.store) else None,
+        "candidate_waiting": version,
+        "waiting_because": _waiting_because(settings, version) if version else None,
     }
+
+
+def _waiting_because(settings: Settings, version: str) -> str:
+    """Return why a model waits, as the run that trained it recorded it."""
+    try:
+        run_id = DirectoryRegistry(settings.artefacts_dir).manifest(version).lineage.run_id
+        run = SqliteJournal(settings.store, SystemClock()).run(run_id)
+    except ClmError as error:
+        return f"unknown: {error.message}"
+    return run.reason if run else f"unknown: run {run_id} is not in the store"
+
+
+def _freeze(settings: Settings) -> str:
+    """Return the last known freeze; Redis is not asked, `clm doctor` does that."""
+    known = FreezeFile(settings.freeze_file).read()
+    if known is None:
+        return "unknown: no Redis has ever answered; `clm doctor` asks it"
+    seen = f", last seen {iso(known.seen_at)}" if known.seen_at else ""
+    failing = f", no valid answer since {iso(known.failing_since)}" if known.failing_since else ""
+    return f"{known.state.value}{known.cause and f': {known.cause}'}{seen}{failing}"
 
 
 def _engine_mode(settings: Settings) -> str:

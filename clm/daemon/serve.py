@@ -11,7 +11,7 @@ from clm.bus.service import BusWorker
 from clm.daemon.lock import single_instance
 from clm.daemon.schedule import Schedule
 from clm.daemon.service import Service
-from clm.daemon.wiring import brake_of, redis_client, relay_of, wire
+from clm.daemon.wiring import redis_client, relay_of, wire
 from clm.domain.task import Trigger
 from clm.settings import Settings
 from clm.store.schedule import SqliteScheduleState
@@ -55,7 +55,7 @@ def serve(settings: Settings) -> None:
             outbox=wired.outbox,
             clock=wired.clock,
         )
-        Service(wired, bus=bus, schedule=schedule, brake=brake_of(settings), stop=stop).run()
+        Service(wired, bus=bus, schedule=schedule, brake=wired.world.brake, stop=stop).run()
 
 
 def _machine_id() -> str:

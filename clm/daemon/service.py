@@ -15,12 +15,15 @@ import structlog
 
 from clm.bus.service import BusWorker
 from clm.cycle import run_cycle
+from clm.daemon.freeze_watch import FreezeWatch
 from clm.daemon.notify import Notifier
 from clm.daemon.pacing import not_before
 from clm.daemon.schedule import Schedule
+from clm.daemon.take_up import take_up
 from clm.daemon.wiring import Wired
 from clm.domain.job import EpochReport
 from clm.domain.task import Task
+from clm.domain.waiting import WaitingModel
 from clm.errors import ClmError, Interrupted, PromotionBusy
 from clm.logs import last_line
 from clm.ports import Brake, RunStatus
@@ -52,7 +55,6 @@ class Service:
         self._clock = wired.clock
         self._bus = bus
         self._schedule = schedule
-        self._brake = brake
         self._notify = Notifier()
         self._stop = stop
         self._learner: threading.Thread | None = None
@@ -62,7 +64,7 @@ class Service:
         self._settlement: Callable[[], None] | None = None
         self._look_at = 0.0
         self._tidy_at = 0.0
-        self._frozen: str | None = None
+        self._freeze = FreezeWatch(brake, wired.clock)
         self._triggers_wait_until: datetime | None = None
 
     def run(self) -> None:
@@ -110,6 +112,7 @@ class Service:
         self._schedule.check_clock()
         if not self._busy():
             self._start_next()
+        self._freeze.keep_asking()
         self._notify.status(self.status_text())
 
     def _alive(self) -> bool:
@@ -138,7 +141,15 @@ class Service:
             if self._wired.promoter.is_open():
                 self._begin(self._recover_at_start)
                 return
-            if self._settlement or not self._wired.queue.pending_count() or self._is_frozen():
+            waiting = None if self._settlement else self._wired.journal.waiting_model()
+            if waiting and not self._freeze.freeze().holds_promotion:
+                self._begin(self._take_up, waiting)
+                return
+            if (
+                self._settlement
+                or not self._wired.queue.pending_count()
+                or self._freeze.freeze().stops_because
+            ):
                 if now >= self._tidy_at:
                     self._begin(self._tidy)
                 return
@@ -171,14 +182,22 @@ class Service:
             max_a_day=settings.max_runs_a_day,
         )
 
-    def _is_frozen(self) -> bool:
-        reason = self._brake.frozen_because()
-        if reason and reason != self._frozen:
-            log.warning("daemon.frozen", reason=reason)
-        if self._frozen and not reason:
-            log.info("daemon.thawed")
-        self._frozen = reason
-        return reason is not None
+    def _take_up(self, model: WaitingModel) -> None:
+        """Promote a model that waited for a thaw; where that cannot be tried now it goes on waiting."""
+        self._doing = f"promoting {model.version}, which waited for the thaw"
+        try:
+            self._recover_promotion()
+            outcome = take_up(self._wired, model)
+        except Interrupted as error:
+            log.warning("promotion.interrupted", version=model.version, reason=error.message)
+        except PromotionBusy:
+            self._look_at = self._clock.monotonic() + BUSY_S
+        except ClmError as error:
+            log.error("promotion.take_up_failed", version=model.version, code=error.code, error=error.message)
+            self._back_off(error)
+        else:
+            if outcome and outcome.code == "PROMOTION_BUSY":
+                self._look_at = self._clock.monotonic() + BUSY_S
 
     def _recover_at_start(self) -> None:
         """Bring a promotion that a dead process left to its end now; where that fails, it is tried again."""
@@ -316,7 +335,7 @@ class Service:
 
     def status_text(self) -> str:
         """Return one line for `systemctl status`."""
-        doing = f"frozen: {self._frozen}" if self._frozen and not self._busy() else self._doing
+        doing = self._freeze.status_text(self._doing, is_busy=self._busy())
         return f"{doing}; next retrain {self._next_due()}; {self._bus.status_text()}"
 
 

@@ -14,6 +14,7 @@ import clm
 from clm.artefacts.registry import DirectoryRegistry, names_in
 from clm.bus.brake import RedisBrake
 from clm.bus.client import connect
+from clm.bus.freeze_file import FreezeFile
 from clm.bus.relay import OutboxRelay
 from clm.bus.telemetry import RedisTelemetry
 from clm.clock import SystemClock
@@ -111,6 +112,7 @@ def wire(
     registry = DirectoryRegistry(settings.artefacts_dir, taken=names_in(settings.models_dir))
     journal = SqliteJournal(settings.store, clock)
     promotions = SqlitePromotionLog(settings.store, clock)
+    keys = redis_brake_of(settings)
     promoter = EnvFilePromoter(
         registry=registry,
         models_dir=settings.models_dir,
@@ -121,6 +123,7 @@ def wire(
         log=promotions,
         clock=clock,
         policy=promotion_policy(settings),
+        freeze=keys.freeze,
     )
     world = World(
         clock=clock,
@@ -136,7 +139,7 @@ def wire(
         registry=registry,
         promoter=promoter,
         journal=journal,
-        brake=brake_of(settings),
+        brake=brake_of(settings, keys),
         runs_dir=settings.runs_dir,
         code_version=clm.__version__,
         candles=CandleDirectory(settings.candles_dir),
@@ -317,19 +320,23 @@ def switch_of(settings: Settings, *, root: socket.socket | None = None) -> Switc
     return HelperSwitch(env_file, models_dir=settings.models_dir, ask_as_root=ask_as_root)
 
 
-def brake_of(settings: Settings) -> Brake:
-    """Return all that may stop the learning, asked with little patience: the main thread waits for it."""
+def brake_of(settings: Settings, keys: Brake | None = None) -> Brake:
+    """Return all that may stop the learning, asked with little patience: the main thread waits for it.
+
+    Pass `keys` to share one reader of the freeze keys; without it a new one is made.
+    """
     disks = DiskBrake(
         (settings.state_dir, settings.models_dir, settings.store.parent),
         min_free_bytes=settings.train_min_free_mb * 1_000_000,
         min_free_share=settings.train_min_free_share,
     )
-    return Brakes(PauseBrake(controls_of(settings)), disks, redis_brake_of(settings))
+    return Brakes(PauseBrake(controls_of(settings)), disks, keys or redis_brake_of(settings))
 
 
 def redis_brake_of(settings: Settings) -> RedisBrake:
-    """Return the trading system's freeze keys."""
-    return RedisBrake(connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0))
+    """Return the trading system's freeze keys, with what every process of ours knows of them."""
+    client = connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0)
+    return RedisBrake(client, FreezeFile(settings.freeze_file))
 
 
 def controls_of(settings: Settings) -> SqliteControls:

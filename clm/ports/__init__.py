@@ -31,6 +31,7 @@ from clm.ports.promotion import (
     Reign,
 )
 from clm.ports.time import Clock, StopSignal
+from clm.ports.waiting import held_by
 
 __all__ = [
     "Brake",
@@ -68,4 +69,5 @@ __all__ = [
     "Telemetry",
     "Trainer",
     "Tuner",
+    "held_by",
 ]

@@ -13,6 +13,7 @@ from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
 from clm.data.reading import SampleColumns
 from clm.data.signal import SignalFloor
+from clm.domain.freeze import Freeze
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.ledger import LedgerEntry, LedgerStanding
 from clm.domain.measurement import LivePredictions, Measurement
@@ -229,8 +230,12 @@ class Journal(Protocol):
 
 
 class Brake(Protocol):
-    """The trading system's freeze keys."""
+    """Whatever may stop learning: the trading system's freeze keys, a pause, a full disk."""
 
     def frozen_because(self) -> str | None:
-        """Return why nothing may be trained or promoted now, None when it may or cannot be known."""
+        """Return why nothing may be trained or promoted now, None where training may go on."""
+        ...
+
+    def freeze(self) -> Freeze:
+        """Return the same with its kind, and whether automatic promotion is held back."""
         ...

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from clm.artefacts.manifest import Artefact
 from clm.domain.job import ChampionRef
+from clm.domain.waiting import Waiting
 from clm.events import Event
 
 
@@ -20,7 +21,7 @@ class PromotionState(StrEnum):
     RESTARTING = "RESTARTING"
     COMMITTED = "COMMITTED"
     WAITING = "WAITING"
-    """It passed, and a person has to promote it; nothing was begun, so no row is ever in this state."""
+    """It passed, and waits for a person or for a thaw; nothing was begun, so no row is in this state."""
     ABORTED = "ABORTED"
     ROLLING_BACK = "ROLLING_BACK"
     ROLLED_BACK = "ROLLED_BACK"
@@ -141,6 +142,10 @@ class PromotionOutcome:
     changes: tuple[str, ...]
     """Each one sentence: file installed, line rewritten, unit restarted."""
     engine_pid: int | None = None
+    code: str = ""
+    """Of the error because of which it could not begin; empty where it began."""
+    waiting: Waiting | None = None
+    """Set where a freeze, a pause or a full disk holds it back."""
 
 
 class Promoter(Protocol):
@@ -154,7 +159,7 @@ class Promoter(Protocol):
         """Promote and verify by effect; every failure after the switch ends with the previous model.
 
         A promotion that cannot begin (no env file, no engine) ends ABORTED with the reason; a cycle's
-        that is left to a person (mode, live engine, pin, hold) ends WAITING.
+        that is left to a person (mode, live engine, pin, hold) or held by a freeze ends WAITING.
         """
         ...
 

@@ -1,6 +1,6 @@
 """One promotion under way: its record, and the redoable steps that are taken for it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -35,6 +35,8 @@ class Attempt:
         self.pid: int | None = None
         self.baseline = Grade.HEALTHY
         """Of the engine's health, before; after a crash of ours nobody knows it, so the best is asked for."""
+        self.held: Callable[[], PromotionOutcome | None] = lambda: None
+        """Asked right before the switch: whether a freeze began. A recovery asks nothing."""
         self._troubled = ""
         self._counted = False
 

@@ -14,6 +14,14 @@ class NotTaken(Exception):
     """The engine does not serve the target; the promotion goes back."""
 
 
+class Withheld(Exception):
+    """A freeze began after the promotion did; nothing is switched, and the model waits for the thaw."""
+
+    def __init__(self, held: PromotionOutcome) -> None:
+        super().__init__(held.reason)
+        self.waiting = held.waiting
+
+
 class Superseded(Exception):
     """A person decided otherwise meanwhile; we keep our hands off."""
 

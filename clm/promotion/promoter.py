@@ -4,7 +4,7 @@
         \\________\\__________\\-> ABORTED                         nothing was switched
                                 \\________\\-> ROLLING_BACK -> ROLLED_BACK | ROLLBACK_FAILED
     any, when a person changed the model line meanwhile -> SUPERSEDED
-    a person is to decide, so nothing begins -> WAITING
+    a person is to decide, or a freeze holds it, so nothing begins -> WAITING
 
 Each state is durable before its visible step. The environment file is the truth: recovery asks it.
 """
@@ -12,12 +12,15 @@ Each state is durable before its visible step. The environment file is the truth
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from clm.artefacts.files import sync_directory, translated
 from clm.artefacts.manifest import Artefact
+from clm.domain.freeze import THAWED, Freeze
 from clm.domain.job import ChampionRef
 from clm.errors import ArtefactError, ClmError, Interrupted, PromotionBusy, PromotionError
 from clm.events import Event
@@ -33,6 +36,7 @@ from clm.ports import (
     Registry,
     Reign,
     Switch,
+    held_by,
 )
 from clm.promotion.activation import Activation, go_live
 from clm.promotion.attempt import Attempt
@@ -43,6 +47,7 @@ from clm.promotion.endings import (
     NotTaken,
     Stopped,
     Superseded,
+    Withheld,
     abort,
     give_up,
     give_up_for_good,
@@ -85,9 +90,11 @@ class EnvFilePromoter:
         clock: Clock,
         policy: PromotionPolicy,
         key: str = "PATCHTST_MODEL_PATH",
+        freeze: Callable[[], Freeze] = lambda: THAWED,
         checkpoint: Callable[[str], None] = lambda _point: None,
     ) -> None:
-        """Connect the parts."""
+        """Connect the parts; `freeze` is asked before a cycle's promotion begins and before the switch."""
+        self._freeze = freeze
         health = HttpHealth(policy.health_url, clock=clock) if policy.health_url else None
         self._work = Workplace(
             registry=registry,
@@ -141,11 +148,14 @@ class EnvFilePromoter:
                     return _not_begun(PromotionState.WAITING, version, said)
                 start = preflight(self._work, candidate)
                 refuse_unwanted(self._work, candidate, wish, start.previous_path)
+                if waits := self._held(version, wish):
+                    return waits
                 attempt = self._begin(start, candidate, run_id, wish)
                 attempt.baseline = start.health
+                attempt.held = partial(self._held, version, wish)
             except (PromotionError, ArtefactError) as error:
                 log.warning("promotion.not_begun", version=version, code=error.code, reason=error.message)
-                return _not_begun(PromotionState.ABORTED, version, str(error))
+                return _not_begun(PromotionState.ABORTED, version, str(error), error.code)
             return self._forward(attempt, candidate.source, start.engine_was_running)
 
     def go_live(self, version: str) -> Activation:
@@ -194,6 +204,10 @@ class EnvFilePromoter:
 
     # Forward
 
+    def _held(self, version: str, wish: PromotionWish) -> PromotionOutcome | None:
+        """Return the outcome where a freeze holds this promotion back now; a person's is never held."""
+        return held_by(self._freeze(), version, wish) if wish.kind is PromotionKind.CYCLE else None
+
     def _begin(self, start: Preflight, candidate: Candidate, run_id: str, wish: PromotionWish) -> Attempt:
         version, kind, asked = candidate.version, wish.kind, wish.reason
 
@@ -238,6 +252,8 @@ class EnvFilePromoter:
             return hands_off(attempt, str(why))
         except Stopped as why:
             return stand_down(attempt, str(why))
+        except Withheld as why:
+            return replace(abort(attempt, str(why)), waiting=why.waiting)
         except (NotTaken, PromotionError, ArtefactError) as error:
             return give_up(attempt, str(error), was_running)
 
@@ -268,6 +284,8 @@ class EnvFilePromoter:
             raise Superseded(f"somebody pointed the engine to {attempt.env_value() or 'no model'} meanwhile")
         if attempt.record.state is PromotionState.RESTARTING:
             raise NotTaken("somebody put the previous model back meanwhile")
+        if held := attempt.held():
+            raise Withheld(held)
         attempt.advance(PromotionState.SWITCHING)
         if not attempt.candidate_is_whole():
             raise NotTaken(f"{attempt.record.candidate_path} was removed or changed meanwhile")
@@ -329,8 +347,8 @@ class EnvFilePromoter:
                 log.info("promotion.swept", names=", ".join(removed))
 
 
-def _not_begun(state: PromotionState, version: str, reason: str) -> PromotionOutcome:
-    return PromotionOutcome(state=state, version=version, reason=reason, changes=())
+def _not_begun(state: PromotionState, version: str, reason: str, code: str = "") -> PromotionOutcome:
+    return PromotionOutcome(state=state, version=version, reason=reason, changes=(), code=code)
 
 
 def _alone_in(directory: Path) -> contextlib.AbstractContextManager[None]:

@@ -66,7 +66,10 @@ def _consequence(
         if state == "COMMITTED":
             return "the engine runs on it"
         if state == "WAITING":
-            return f"it waits for a person: {str(promotion.get('reason', '')).rstrip('.')}"
+            waiting = promotion.get("waiting")
+            thaw = isinstance(waiting, Mapping) and waiting.get("waits_for") == "thaw"
+            whom = "the thaw" if thaw else "a person"
+            return f"it waits for {whom}: {str(promotion.get('reason', '')).rstrip('.')}"
         return f"the promotion ended {state}: {str(promotion.get('reason', '')).rstrip('.')}"
     if comparison is not None and comparison.champion is not None:
         return "the champion stays"

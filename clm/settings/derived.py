@@ -43,6 +43,11 @@ class Settings(Fields):
         """Held by the one instance that works on this state directory."""
         return self.state_dir / "lock"
 
+    @property
+    def freeze_file(self) -> Path:
+        """The last known freeze; may be removed only where Redis is gone for good."""
+        return self.state_dir / "freeze.json"
+
     def training_spec(self) -> TrainingSpec:
         """Return the hyperparameters."""
         return TrainingSpec(

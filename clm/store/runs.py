@@ -5,17 +5,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, null, select
+from sqlalchemy import Row, Select, and_, null, select, update
 from sqlalchemy.engine import Connection
 
 from clm.artefacts.manifest import Artefact
+from clm.decision import DecisionKind
 from clm.domain.chain import Break, Head, breaks, gone, not_accepted, unrecorded
 from clm.domain.ledger import LedgerEntry, LedgerKind, LedgerRow, LedgerStanding, standing_of
 from clm.domain.task import Task
+from clm.domain.waiting import Waiting, WaitingModel, WaitsFor
 from clm.errors import DataError
 from clm.events import Event
 from clm.ports import Clock, RunRecord, RunStatus
-from clm.store.json_text import from_text
+from clm.store.json_text import from_text, to_text
 from clm.store.ledger import all_rows, append, closed_runs, row_of
 from clm.store.model_rows import add_model, model_is_known
 from clm.store.outbox import insert_events
@@ -157,6 +159,29 @@ class SqliteJournal:
             rows = connection.execute(_runs(connection).order_by(*newest_first).limit(limit)).all()
         return [_record(row) for row in rows]
 
+    def waiting_model(self) -> WaitingModel | None:
+        """Return the model of the newest run that decided to promote, where it waits for a thaw."""
+        newest_first = (runs.c.started_at.desc(), runs.c.run_id.desc())
+        with self._store.reading() as connection:
+            if not has_table(connection, runs.name):
+                return None
+            passed = and_(
+                runs.c.decision == DecisionKind.PROMOTE.value, runs.c.status == RunStatus.COMPLETED.value
+            )
+            row = connection.execute(select(runs).where(passed).order_by(*newest_first).limit(1)).first()
+        return _waiting(row) if row else None
+
+    def end_waiting(self, run_id: str, reason: str, events: Sequence[Event] = ()) -> None:
+        """Note that the model of this run no longer waits for a thaw, and why, with its events."""
+        with self._store.writing() as connection:
+            row = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
+            if row is None:
+                return
+            facts = {name: fact for name, fact in from_text(row.facts).items() if name != "waiting"}
+            changes = {"facts": to_text(facts), "reason": reason}
+            connection.execute(update(runs).where(runs.c.run_id == run_id).values(changes))
+            self._tell(connection, run_id, events)
+
     def _tell(self, connection: Connection, run_id: str, events: Sequence[Event]) -> None:
         insert_events(
             connection,
@@ -174,6 +199,18 @@ def _runs(connection: Connection) -> Select[Any]:
     theirs = ledger.c.kind.in_((LedgerKind.RUN.value, LedgerKind.IMPORTED.value))
     joined = runs.outerjoin(ledger, and_(ledger.c.subject == runs.c.run_id, theirs))
     return select(runs, ledger.c.seq.label("ledger_row")).select_from(joined)
+
+
+def _waiting(row: Row[Any]) -> WaitingModel | None:
+    noted = from_text(row.facts).get("waiting")
+    if row.version is None or not isinstance(noted, dict) or noted.get("waits_for") != WaitsFor.THAW.value:
+        return None
+    waiting = Waiting(
+        waits_for=WaitsFor.THAW,
+        champion_path=noted.get("champion_path"),
+        champion_sha256=noted.get("champion_sha256"),
+    )
+    return WaitingModel(version=row.version, run_id=row.run_id, reason=row.reason, waiting=waiting)
 
 
 def _record(row: Row[Any]) -> RunRecord:

@@ -12,6 +12,7 @@ import pytest
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import Policies, World
 from clm.daemon.brakes import Brakes, PauseBrake
+from clm.daemon.freeze_watch import FreezeWatch
 from clm.daemon.service import Service
 from clm.daemon.wiring import Wired
 from clm.domain.task import Trigger
@@ -305,7 +306,7 @@ def test_a_promotion_that_is_under_way_elsewhere_is_left_alone_and_costs_no_atte
 def test_a_pause_is_seen_at_the_next_look_and_ends_with_resume(daemon):
     """`clm pause` is a row in the store: the daemon needs no signal to see it."""
     controls = SqliteControls(daemon.store, daemon.clock)
-    daemon.service._brake = Brakes(PauseBrake(controls), daemon.brake)
+    daemon.service._freeze = FreezeWatch(Brakes(PauseBrake(controls), daemon.brake), daemon.clock)
     controls.set(Control.PAUSE, reason="we move house")
     task = daemon.submit()
     daemon.tick()
