@@ -1,7 +1,10 @@
 """The daemon migrates in a process of its own: same outcome, same errors, and alembic stays outside."""
 
+import os
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from clm.store import migration_child
 from clm.store.migrate import has_schema, is_current, migrate
 from clm.store.migration_child import migrate_in_child
 from clm.store.tables import VERSION_TABLE
-from tests.store.conftest import change, locked_by_another_process, look
+from tests.store.conftest import change, child, locked_by_another_process, look
 
 BARE_ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 SCHEMA = "SELECT name, sql FROM sqlite_master ORDER BY name"
@@ -97,6 +100,27 @@ def test_m11_a_migration_killed_at_any_statement_leaves_the_store_as_it_was(
         assert look(bare, SCHEMA) == before
     kill_at(0)
     migrate_in_child(bare, environment=BARE_ENVIRONMENT)
+    assert is_current(bare)
+
+
+def test_a_child_whose_parent_dies_completes_the_migration(bare):
+    """The next start finds the store migrated, or waits for the lock like any other writer."""
+    code = (
+        "import sys; from pathlib import Path; from clm.store.migration_child import migrate_in_child; "
+        "migrate_in_child(Path(sys.argv[1]), environment={}, busy_limit_s=30)"
+    )
+    with locked_by_another_process(bare) as let_go:
+        parent = child(code, bare)
+        started = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+        while not started.read_text():
+            time.sleep(0.01)
+        orphan = os.pidfd_open(int(started.read_text()))
+        parent.kill()
+        parent.communicate()
+        assert not select.select([orphan], [], [], 0.5)[0], "it waits for the lock"
+        let_go()
+        assert select.select([orphan], [], [], 15)[0], "it has ended"
+        os.close(orphan)
     assert is_current(bare)
 
 
