@@ -1,7 +1,7 @@
 """The world of a cycle, in memory: what was asked of it can be looked up."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +13,17 @@ from clm.data.dataset import Dataset
 from clm.data.reading import RawSamples, SampleColumns, columns_of
 from clm.domain.freeze import THAWED, Freeze, FreezeState
 from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingResult
-from clm.domain.ledger import GENESIS, LedgerEntry, LedgerStanding, PastAttempts
+from clm.domain.ledger import (
+    GENESIS,
+    LedgerEntry,
+    LedgerKind,
+    LedgerRow,
+    LedgerStanding,
+    standing_of,
+)
 from clm.domain.sample import Floats
 from clm.domain.task import Task
+from clm.errors import DataError, Interrupted
 from clm.events import Event
 from clm.ports import (
     PromotionOutcome,
@@ -25,11 +33,24 @@ from clm.ports import (
     RunStatus,
     StopSignal,
 )
+from clm.store.json_text import from_text, to_text
+from clm.store.ledger import chained
 from tests.builders import NOW
 
 PLAIN_WISH = PromotionWish()
 
 Predict = Callable[[Dataset], Floats]
+
+ONLY_EPOCH = EpochReport(
+    epoch=1,
+    epochs=1,
+    train_loss=0.69,
+    validation_log_loss=0.69,
+    validation_auroc=0.5,
+    validation_p_win_std=0.1,
+    seconds=1.0,
+    best=True,
+)
 
 
 def oracle(strength: float, seed: int = 1) -> Predict:
@@ -82,7 +103,7 @@ class FakeSource:
 
 @dataclass
 class FakeTrainer:
-    """A child that answers at once, or raises."""
+    """Trains one epoch at once, or raises; passes tests/contracts/test_trainer.py."""
 
     predict: Predict
     predict_champion: Predict | None = None
@@ -100,17 +121,20 @@ class FakeTrainer:
         self.jobs.append(job)
         if self.error:
             raise self.error
-        job.directory.mkdir(parents=True)
+        if stop.is_set():
+            raise Interrupted("TRAINING_INTERRUPTED", f"training {job.run_id} was stopped")
+        job.directory.mkdir(parents=True, exist_ok=True)
         weights = job.directory / "model.pth"
         weights.write_bytes(self.weights)
+        on_epoch(ONLY_EPOCH)
         return TrainingResult(
             weights_path=weights,
             file_sha256=sha256_of(weights),
             weights_hash="w" * 64,
             n_parameters=1,
-            best_epoch=1,
+            best_epoch=ONLY_EPOCH.epoch,
             stopped_because="epochs",
-            epochs=(),
+            epochs=(ONLY_EPOCH,),
             seconds=1.0,
             p_candidate_N=self.predict(dataset),
             p_logistic_N=oracle(0.3, seed=99)(dataset),
@@ -152,30 +176,32 @@ class FakePromoter:
 
 @dataclass
 class FakeJournal:
-    """Runs and events in memory."""
+    """Runs, models, the ledger and events in memory; passes tests/contracts/test_journal.py.
+
+    With `broken_because` the ledger reports a break.
+    """
 
     events: list[Event] = field(default_factory=list)
     finished: list[tuple[str, RunStatus, str | None]] = field(default_factory=list)
     models: list[Artefact] = field(default_factory=list)
     attempts: list[tuple[bool, Mapping[str, object]]] = field(default_factory=list)
     entries: list[LedgerEntry] = field(default_factory=list)
-    past: PastAttempts = field(default_factory=PastAttempts)
     broken_because: str | None = None
     facts: list[Mapping[str, object]] = field(default_factory=list)
-    records: list[RunRecord] = field(default_factory=list)
+    runs: dict[str, RunRecord] = field(default_factory=dict)
+    ledger: list[LedgerRow] = field(default_factory=list)
+
+    @property
+    def records(self) -> list[RunRecord]:
+        """All runs, in the order in which they were recorded."""
+        return list(self.runs.values())
 
     def record(self, entry: LedgerEntry) -> None:
         self.entries.append(entry)
+        self._append(entry, NOW)
 
     def standing(self) -> LedgerStanding:
-        return LedgerStanding(
-            rows=self.past.since_crown,
-            head_sha256=GENESIS,
-            champion=None,
-            crowned_at=None,
-            past=self.past,
-            broken_because=self.broken_because,
-        )
+        return standing_of(self.ledger, self.broken_because)
 
     def start_run(
         self,
@@ -185,6 +211,20 @@ class FakeJournal:
         trigger_reason: str,
         events: Sequence[Event],
     ) -> None:
+        if run_id in self.runs:
+            raise DataError("RUN_EXISTS", f"run {run_id} is recorded already")
+        self.runs[run_id] = RunRecord(
+            run_id=run_id,
+            status=RunStatus.RUNNING,
+            decision=None,
+            version=None,
+            reason="",
+            started_at=started_at,
+            completed_at=None,
+            trigger_reason=trigger_reason,
+            proof_path=None,
+            ledger_row=None,
+        )
         self.events += events
 
     def record_model(
@@ -195,6 +235,8 @@ class FakeJournal:
         seconds: float,
         validation_accuracy: float | None,
     ) -> None:
+        if artefact.manifest.version in {model.manifest.version for model in self.models}:
+            raise DataError("MODEL_EXISTS", f"{artefact.manifest.version} is recorded already")
         self.models.append(artefact)
 
     def finish_run(
@@ -212,31 +254,50 @@ class FakeJournal:
         judged: bool,
         evidence: Mapping[str, object],
     ) -> None:
+        if run_id not in self.runs:
+            raise DataError("RUN_UNKNOWN", f"run {run_id} is not recorded")
         self.events += events
         self.attempts.append((judged, evidence))
         self.facts.append(facts)
         self.finished.append((run_id, status, decision))
-        self.records.append(
-            RunRecord(
-                run_id=run_id,
-                status=status,
-                decision=decision,
-                version=version,
-                reason=reason,
-                started_at=completed_at,
-                completed_at=completed_at,
-                trigger_reason="",
-                proof_path=str(proof_path),
-                ledger_row=len(self.finished),
-                notes=facts,
-            )
+        entry = LedgerEntry(
+            kind=LedgerKind.RUN,
+            subject=run_id,
+            run_id=run_id,
+            version=version,
+            outcome=decision or status.value.upper(),
+            judged=judged,
+            reason=reason,
+            facts=evidence,
+        )
+        self.runs[run_id] = replace(
+            self.runs[run_id],
+            status=status,
+            decision=decision,
+            version=version,
+            reason=reason,
+            completed_at=completed_at,
+            proof_path=str(proof_path) if proof_path else None,
+            ledger_row=self._append(entry, completed_at).seq,
+            # As a reader of the store gets them: plain JSON values.
+            notes=from_text(to_text(facts)),
         )
 
     def run(self, run_id: str) -> RunRecord | None:
-        return None
+        return self.runs.get(run_id)
 
     def recent_runs(self, limit: int) -> list[RunRecord]:
-        return self.records[::-1][:limit]
+        newest_first = sorted(self.records, key=lambda run: (run.started_at, run.run_id), reverse=True)
+        return newest_first[:limit]
+
+    def _append(self, entry: LedgerEntry, now: datetime) -> LedgerRow:
+        known = (row for row in self.ledger if (row.kind, row.subject) == (entry.kind, entry.subject))
+        if found := next(known, None):
+            return found
+        previous = self.ledger[-1].sha256 if self.ledger else GENESIS
+        row = chained(entry, now, seq=len(self.ledger) + 1, previous=previous)
+        self.ledger.append(row)
+        return row
 
 
 @dataclass

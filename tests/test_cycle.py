@@ -18,7 +18,7 @@ from clm.data.reading import RawSamples
 from clm.data.signal import SignalFloor, Skill
 from clm.decision import DecisionKind
 from clm.domain.job import ChampionRef
-from clm.domain.ledger import PastAttempts
+from clm.domain.ledger import LedgerEntry, LedgerKind
 from clm.domain.proof import GoldenRows, Route, ServingProof
 from clm.domain.task import Task, Trigger
 from clm.errors import Interrupted, StoreBusy, TrainingError
@@ -247,13 +247,29 @@ def test_f15_the_manual_mode_leaves_the_switch_to_a_person(case):
     assert report.version in report.promotion.reason
 
 
+def earlier_attempt(number: int) -> LedgerEntry:
+    """A candidate that was judged before, with a small profit."""
+    return LedgerEntry(
+        kind=LedgerKind.RUN,
+        subject=f"p07_{number}",
+        run_id=f"p07_{number}",
+        version=None,
+        outcome="REJECT",
+        judged=True,
+        reason="no skill",
+        facts={"sharpe": 0.1},
+    )
+
+
 def test_each_attempt_on_one_champion_is_judged_more_strictly(case):
     """Repeated tries are multiple tests; the run says which one it was and what the ledger held."""
-    case.journal.past = PastAttempts(since_crown=36, sharpes=(0.1,) * 36)
+    for n in range(36):
+        case.journal.record(earlier_attempt(n))
+    head = case.journal.standing().head_sha256
     report = case.run()
     assert case.proof["attempt"]["number"] == 37
     assert report.pack.comparison.auroc_interval.confidence == pytest.approx(1 - 0.1 / (37 * 38))
-    assert case.proof["ledger"] == {"rows": 36, "head_sha256": "0" * 64, "broken_because": None}
+    assert case.proof["ledger"] == {"rows": 36, "head_sha256": head, "broken_because": None}
     assert case.proof["attempt"]["deflated_sharpe"]["n_trials"] == 37
 
 

@@ -45,7 +45,7 @@ def demo(root: Path, as_json: bool) -> None:
 
 @verb("migrate", group=store)
 def bring_up_to_date(settings: Settings, say: Say) -> object:
-    """Bring our own tables in the store up to date; the daemon does it too, this spares its memory."""
+    """Bring our own tables in the store up to date; the daemon also does this when it starts."""
     from clm.store.contract import check_contract
     from clm.store.migrate import migrate
 

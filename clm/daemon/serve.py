@@ -8,6 +8,7 @@ from clm.bus.confirm import Confirmation
 from clm.bus.inbox import TriggerConsumer, consumer_name
 from clm.bus.relay import Heartbeat
 from clm.bus.service import BusWorker
+from clm.daemon.heap import use_one_arena
 from clm.daemon.lock import single_instance
 from clm.daemon.schedule import Schedule
 from clm.daemon.service import Service
@@ -27,6 +28,7 @@ def serve(settings: Settings) -> None:
         DataError: the store breaks its contract.
         ConfigError: settings, password file, state directory.
     """
+    use_one_arena()
     with single_instance(settings.lock_file, "the daemon"):
         stop = threading.Event()
         wired = wire(settings, stop=stop)

@@ -16,6 +16,7 @@ import structlog
 from clm.bus.service import BusWorker
 from clm.cycle import run_cycle
 from clm.daemon.freeze_watch import FreezeWatch
+from clm.daemon.heap import give_back
 from clm.daemon.notify import Notifier
 from clm.daemon.pacing import not_before
 from clm.daemon.schedule import Schedule
@@ -238,6 +239,7 @@ class Service:
         self._doing = f"reading for task {task.task_id}"
         self._settlement = self._outcome_of(task)
         self._settle()
+        give_back()
 
     def _outcome_of(self, task: Task) -> Callable[[], None]:
         """Run the cycle and return how the task is to be settled."""

@@ -44,7 +44,7 @@ from clm.settings import Settings, inherited_environment, redis_password
 from clm.store.candle_files import CandleDirectory
 from clm.store.contract import check_contract
 from clm.store.controls import SqliteControls
-from clm.store.migrate import migrate
+from clm.store.migration_child import migrate_in_child
 from clm.store.outbox import SqliteOutbox
 from clm.store.promotions import SqlitePromotionLog
 from clm.store.runs import SqliteJournal
@@ -107,7 +107,7 @@ def wire(
         ConfigError: SCHEMA_NEWER, STATE_DIR.
     """
     check_contract(settings.store)
-    migrate(settings.store, busy_limit_s=START_BUSY_LIMIT_S)
+    migrate_in_child(settings.store, environment=inherited_environment(), busy_limit_s=START_BUSY_LIMIT_S)
     clock = StoppableClock(stop or threading.Event())
     registry = DirectoryRegistry(settings.artefacts_dir, taken=names_in(settings.models_dir))
     journal = SqliteJournal(settings.store, clock)

@@ -26,21 +26,40 @@ def has_schema(path: Path) -> bool:
         return schema_version(connection) is not None
 
 
+def is_current(path: Path, *, clock: Clock | None = None, busy_limit_s: float = BUSY_LIMIT_S) -> bool:
+    """Return whether our tables have the newest form; nothing is written, alembic is not loaded.
+
+    Raises:
+        ConfigError: SCHEMA_NEWER, a newer program has used the store.
+        DataError: the store cannot be read.
+        StoreBusy: STORE_BUSY.
+    """
+    with Store(path, clock or SystemClock(), busy_limit_s=busy_limit_s).reading() as connection:
+        return _is_current(path, connection)
+
+
 def migrate(path: Path, *, clock: Clock | None = None, busy_limit_s: float = BUSY_LIMIT_S) -> None:
     """Bring our tables to the newest form in one transaction; one query where they are in it.
 
     Raises:
-        ConfigError: SCHEMA_NEWER, the store was used by a newer program; nothing is written.
+        ConfigError: SCHEMA_NEWER, a newer program has used the store; nothing is written.
         DataError: the store cannot be read or written.
         StoreBusy: STORE_BUSY.
     """
-    store = Store(path, clock or SystemClock(), busy_limit_s=busy_limit_s)
-    with store.reading() as connection:
-        if _is_current(path, connection):
-            return
-    with store.writing() as connection:
-        # Alembic looks again under the lock: another process may have done it while we waited.
-        _upgrade(connection)
+    if is_current(path, clock=clock, busy_limit_s=busy_limit_s):
+        return
+    upgrade(path, clock=clock, busy_limit_s=busy_limit_s)
+
+
+def upgrade(path: Path, *, clock: Clock | None = None, busy_limit_s: float = BUSY_LIMIT_S) -> None:
+    """Do the work of `migrate` under the write lock: another process may have done it while we waited.
+
+    Raises:
+        As `migrate`.
+    """
+    with Store(path, clock or SystemClock(), busy_limit_s=busy_limit_s).writing() as connection:
+        if not _is_current(path, connection):
+            _upgrade(connection)
 
 
 def _is_current(path: Path, connection: Connection) -> bool:

@@ -56,8 +56,10 @@ class SqliteTaskQueue:
             fresh = {delivery: trigger for delivery, trigger in deliveries if delivery not in known}
             # Whole batches, not single rows: a storm of triggers is answered in seconds.
             for of_one_task in _by_key(fresh).values():
-                trigger = fresh[of_one_task[0]]
-                task_id = add_or_join(connection, trigger, now, count=len(of_one_task))
+                first, *later = (fresh[delivery] for delivery in of_one_task)
+                task_id = add_or_join(connection, first, now, count=len(of_one_task))
+                if by_hand := [trigger for trigger in later if trigger.by_a_person]:
+                    add_or_join(connection, by_hand[-1], now, count=0)
                 _note(connection, of_one_task, now, state=ACCEPTED, task_id=task_id)
                 known |= dict.fromkeys(of_one_task, task_id)
         accepted = [known[delivery] for delivery, _ in deliveries]

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,9 +14,7 @@ import redis
 from clm.bus.client import connect
 from clm.bus.inbox import TriggerConsumer
 from clm.clock import SystemClock
-from clm.domain.task import Delivery, Trigger
-from clm.events import Event
-from clm.ports import BusState, OutboxRow
+from tests.memory_store import MemoryOutbox, MemoryQueue
 
 BINARY = shutil.which("redis-server")
 
@@ -115,91 +113,6 @@ def plain(server: RedisServer) -> Iterator[redis.Redis]:
     """A client as a stranger has it."""
     with redis.Redis(unix_socket_path=str(server.socket), decode_responses=True, protocol=2) as stranger:
         yield stranger
-
-
-class MemoryQueue:
-    """The promises of ports.TaskQueue that the bus relies on, in memory."""
-
-    def __init__(self) -> None:
-        self.inbox: dict[Delivery, int | str] = {}
-        self.open: dict[str, int] = {}
-        self.triggers: list[Trigger] = []
-        self.batches = 0
-        self.fail_before: Exception | None = None
-        self.fail_after: Exception | None = None
-
-    def accept(self, deliveries: Sequence[tuple[Delivery, Trigger]], now: datetime) -> list[int]:
-        self._raise_once("fail_before")
-        self.batches += 1
-        task_ids = []
-        for delivery, trigger in deliveries:
-            if delivery not in self.inbox:
-                self.inbox[delivery] = self.open.setdefault(trigger.dedupe_key, len(self.open) + 1)
-                self.triggers.append(trigger)
-            task_ids.append(self.inbox[delivery])
-        self._raise_once("fail_after")
-        return task_ids  # type: ignore[return-value]
-
-    def bury(self, delivery: Delivery, reason: str, now: datetime) -> None:
-        self.inbox[delivery] = f"dead: {reason}"
-
-    def buried(self) -> list[str]:
-        return [what for what in self.inbox.values() if isinstance(what, str)]
-
-    def _raise_once(self, when: str) -> None:
-        error, _ = getattr(self, when), setattr(self, when, None)
-        if error:
-            raise error
-
-
-class MemoryOutbox:
-    """The promises of ports.Outbox that the relay relies on, in memory."""
-
-    def __init__(self) -> None:
-        self.rows: list[OutboxRow] = []
-        self.published: set[int] = set()
-        self.servers: dict[int, str] = {}
-        self.appended: list[Event] = []
-        self.states: list[BusState] = []
-        self.fail_mark: Exception | None = None
-
-    def add(self, n: int, event_type: str = "learning.retraining.completed") -> None:
-        for _ in range(n):
-            seq = len(self.rows) + 1
-            self.rows.append(
-                OutboxRow(
-                    seq=seq,
-                    event_id=f"e{seq}",
-                    event_type=event_type,
-                    payload_json=f'{{"event_type":"{event_type}","n":{seq}}}',
-                    created_at="2026-01-10T00:00:00.000000Z",
-                    trace_id="run-1",
-                    correlation_id="task-1",
-                )
-            )
-
-    def append(self, events: Sequence[Event], trace_id: str) -> None:
-        self.appended += events
-
-    def unpublished(self, limit: int) -> list[OutboxRow]:
-        return [row for row in self.rows if row.seq not in self.published][:limit]
-
-    def settle(self, state: BusState) -> int:
-        self.states.append(state)
-        lost = {seq for seq, server in self.servers.items() if state.flushed or server != state.server}
-        self.published -= lost
-        self.servers = {seq: server for seq, server in self.servers.items() if seq not in lost}
-        return len(lost)
-
-    def mark_published(self, seqs: Sequence[int], server: str) -> None:
-        error, self.fail_mark = self.fail_mark, None
-        if error:
-            raise error
-        self.published.update(seqs)
-        self.servers |= dict.fromkeys(seqs, server)
-
-    def waiting_count(self) -> int:
-        return len(self.rows) - len(self.published)
 
 
 class ToldClock:

@@ -30,7 +30,7 @@ def test_an_event_travels_in_the_common_envelope(relay, outbox, plain):
         "event_type": "learning.retraining.completed",
         "trace_id": "run-1",
         "correlation_id": "task-1",
-        "timestamp": "2026-01-10T00:00:00.000000Z",
+        "timestamp": outbox.rows[0].created_at,
         "source": "quantum-clm",
         "event_id": "e1",
         "seq": "1",

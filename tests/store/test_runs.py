@@ -71,13 +71,6 @@ def test_a_run_can_be_read_from_its_start_to_its_end(journal, queue):
     assert journal.run("p07_2") is None
 
 
-def test_recent_runs_are_the_newest_first(journal):
-    """By start, not by the order of writing."""
-    for minutes, name in ((2, "b"), (1, "a"), (3, "c")):
-        journal.start_run(name, None, NOW + timedelta(minutes=minutes), "cli", [])
-    assert [run.run_id for run in journal.recent_runs(2)] == ["c", "b"]
-
-
 def test_the_neighbours_run_follows_ours(journal, store):
     """Whoever watches model_training_runs sees the same story; what is not known stays NULL."""
     journal.start_run("p07_1", None, NOW, "cli", [])

@@ -25,15 +25,6 @@ def delivery(entry_id: str = "1-0", sha: str = "a" * 64) -> Delivery:
     return Delivery(stream="quantum:stream:model.retrain", entry_id=entry_id, payload_sha256=sha)
 
 
-def test_a_claimed_task_is_what_was_submitted(queue):
-    """Every field comes back, also those nobody here knows."""
-    wish = replace(WISH, details={"learning_rate": "0.001", "odd": "ü\n\x1b[31m"})
-    task_id = queue.submit(wish, NOW)
-    task = queue.claim(NOW + timedelta(seconds=1))
-    assert (task.task_id, task.trigger, task.attempts, task.created_at) == (task_id, wish, 1, NOW)
-    assert queue.claim(NOW) is None
-
-
 def test_c1_a_delivery_is_a_task_durably_when_accept_returns(queue, store):
     """Whatever happens next, an acknowledgement is then no lie."""
     assert queue.accept([(delivery(), WISH)], NOW) == [1]
@@ -126,22 +117,6 @@ def test_a_released_task_joins_the_one_that_came_meanwhile(queue, store):
     ]
     assert look(store, "SELECT DISTINCT task_id FROM clm_inbox") == [(1,)]
     assert queue.claim(NOW).attempts == 2
-
-
-def test_tasks_of_other_models_are_taken_in_their_order(queue):
-    """First come, first served."""
-    ids = [queue.submit(replace(WISH, model=model), NOW) for model in ("a", "b", "c")]
-    assert [queue.claim(NOW).task_id for _ in ids] == ids
-
-
-@pytest.mark.parametrize("end", ["complete", "release", "fail"])
-def test_only_a_running_task_can_be_closed_or_put_back(queue, end):
-    """Somebody who lost his task must hear of it."""
-    queue.submit(WISH, NOW)
-    with pytest.raises(DataError, match=r"TASK_NOT_RUNNING: task 1 .* is pending"):
-        getattr(queue, end)(1, NOW, "x")
-    with pytest.raises(DataError, match=r"TASK_NOT_RUNNING: task 9 .* is unknown"):
-        getattr(queue, end)(9, NOW, "x")
 
 
 def test_a_batch_that_breaks_leaves_neither_inbox_rows_nor_tasks(queue, store):

@@ -43,11 +43,11 @@ torch.save({{"model_state_dict": EngineNetwork(EngineConfig()).state_dict()}}, "
 """
 
 
-def make_store(path: Path) -> Path:
+def make_store(path: Path, n_samples: int = 2500) -> Path:
     """Make a store whose outcomes follow one feature, the more surely the further it is from its middle."""
     create_store(path)
     until = SystemClock().now().replace(minute=0, second=0, microsecond=0)
-    insert_samples(path, (sample.as_row() for sample in simulate(seed=20, n_samples=2500, until=until)))
+    insert_samples(path, (sample.as_row() for sample in simulate(seed=20, n_samples=n_samples, until=until)))
     luck = random.Random(1)
     with closing(sqlite3.connect(path)) as connection:
         for row_id, features, pnl in connection.execute(
