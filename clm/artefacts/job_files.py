@@ -4,8 +4,6 @@ Both sides import this; it needs no torch.
 """
 
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import IntEnum
@@ -16,6 +14,7 @@ import numpy as np
 import orjson
 
 from clm.artefacts.files import replace_durably, translated
+from clm.artefacts.records import read_arrays
 from clm.data.dataset import Dataset
 from clm.data.scaling import Scaler
 from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingSpec
@@ -170,22 +169,6 @@ def read_job(directory: Path) -> tuple[TrainingJob, TrainingArrays]:
             f"{directory} holds no job that can be trained: {exc}; let the daemon write it anew",
         ) from exc
     return job, arrays
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz file by name; pickled objects are refused.
-
-    Raises:
-        OSError, ValueError: it cannot be read, or is torn.
-    """
-    # Opened here: numpy forgets to close a file that turns out to be no archive.
-    with path.open("rb") as handle:
-        try:
-            with np.load(handle, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        # zipfile, which numpy reads with, says RuntimeError (NotImplementedError) to some torn archives.
-        except (EOFError, RuntimeError, AttributeError, zipfile.BadZipFile, zlib.error) as exc:
-            raise ValueError(f"{path} is no whole archive of arrays: {exc}") from exc
 
 
 def _folds(windows: Ints, sizes: Ints) -> tuple[tuple[Ints, Ints], ...]:

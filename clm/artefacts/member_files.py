@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from clm.artefacts.files import replace_durably
-from clm.artefacts.job_files import read_arrays
+from clm.artefacts.records import read_arrays
 from clm.domain.job import TrainingSpec
 from clm.domain.sample import Floats
 from clm.errors import TrainingError

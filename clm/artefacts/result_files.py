@@ -12,7 +12,8 @@ import numpy as np
 import orjson
 
 from clm.artefacts.files import replace_durably, sha256_of
-from clm.artefacts.job_files import MODEL, PREDICTIONS, RESULT, parse_epoch, read_arrays
+from clm.artefacts.job_files import MODEL, PREDICTIONS, RESULT, parse_epoch
+from clm.artefacts.records import read_arrays
 from clm.domain.job import TrainingResult
 from clm.domain.sample import Floats
 from clm.errors import ArtefactError, TrainingError

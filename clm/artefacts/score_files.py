@@ -12,7 +12,8 @@ import numpy as np
 import orjson
 
 from clm.artefacts.files import replace_durably
-from clm.artefacts.job_files import parse_champion, read_arrays, write_job
+from clm.artefacts.job_files import parse_champion, write_job
+from clm.artefacts.records import read_arrays
 from clm.data.dataset import Dataset
 from clm.domain.job import ChampionRef, TrainingJob
 from clm.domain.sample import Floats

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from clm.artefacts.files import replace_durably
-from clm.artefacts.job_files import read_arrays
+from clm.artefacts.records import read_arrays
 from clm.data.signal import SignalFloor, SignalPolicy, SignalRows, Skill
 
 ROWS = "signal.npz"

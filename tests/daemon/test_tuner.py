@@ -14,7 +14,8 @@ import numpy as np
 import optuna
 import pytest
 
-from clm.artefacts.job_files import DATASET, read_arrays, write_job
+from clm.artefacts.job_files import DATASET, write_job
+from clm.artefacts.records import read_arrays
 from clm.artefacts.tuning_files import TRIALS, read_trials
 from clm.daemon import errand
 from clm.daemon.tuner import SubprocessTuner
