@@ -15,16 +15,17 @@ import orjson
 import pytest
 import torch
 
-from clm.artefacts.job_files import TrainingArrays
 from clm.artefacts.registry import DirectoryRegistry
 from clm.attempt import read_dataset
+from clm.children.ask import SubprocessAsker
+from clm.children.trainer import SubprocessTrainer
 from clm.clock import SystemClock
-from clm.daemon.trainer import SubprocessTrainer
 from clm.daemon.wiring import engine_of, wire
 from clm.data.dataset import Dataset
 from clm.domain.job import TrainingJob, TrainingResult, TrainingSpec
 from clm.events import EVENTS
 from clm.promotion.env_file import parse
+from clm.questions.train import TrainingArrays
 from clm.settings import Settings, load_settings
 from clm.training.checkpoint import checkpoints_of
 from tests.cli.test_verbs import clm
@@ -195,7 +196,8 @@ def key_of(job: TrainingJob, dataset: Dataset) -> str:
 
 def trained(job: TrainingJob, dataset: Dataset, kept: Path) -> TrainingResult:
     """Train in a child process; checkpoints lie in `kept`."""
-    return SubprocessTrainer(checkpoints=kept).train(job, dataset, lambda report: None, threading.Event())
+    trainer = SubprocessTrainer(SubprocessAsker(), checkpoints=kept)
+    return trainer.train(job, dataset, lambda report: None, threading.Event())
 
 
 @pytest.mark.slow

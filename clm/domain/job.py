@@ -64,7 +64,7 @@ class ChampionRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """One child process: its directory holds job.json and dataset.npz before, the answer after."""
+    """One training: its directory holds the question `train`, and then the answer."""
 
     run_id: str
     directory: Path

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from clm.artefacts.member_files import MembersJob
 from clm.domain.job import EpochReport, TrainingSpec
 from clm.models.catalogue import Architecture
+from clm.questions.members import MembersJob
 from clm.training.checkpoint import Checkpoint, Checkpoints
 from clm.training.loop import Fit, fit
 from clm.training.members import Material, train_members

@@ -15,14 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-import orjson
-
-from clm.artefacts.job_files import ChildExit, parse_epoch, read_job
-from clm.artefacts.member_files import MembersJob, claim, read_answer, write_answer, write_members
+from clm.artefacts.records import decode_line
 from clm.domain.job import EpochReport
 from clm.domain.sample import Floats
 from clm.errors import TrainingError
 from clm.models.catalogue import Architecture, architecture
+from clm.questions.members import NAME, MembersJob, claim, read_member, write_member, write_members
+from clm.questions.question import ChildExit
+from clm.questions.train import read_training
 from clm.training.checkpoint import Checkpoints, checkpoints_of
 from clm.training.determinism import make_deterministic
 from clm.training.device import device_of
@@ -77,7 +77,7 @@ def train_members(
             time.sleep(_POLL_S)
         _require_well(helpers)
         news.pass_on()
-    return tuple(read_answer(job, number) for number in range(len(job.seeds)))
+    return tuple(read_member(job, number) for number in range(len(job.seeds)))
 
 
 def take_members(job: MembersJob, material: Material, tell: Callable[[int, EpochReport], None]) -> None:
@@ -88,7 +88,7 @@ def take_members(job: MembersJob, material: Material, tell: Callable[[int, Epoch
         ArtefactError: an answer cannot be written.
     """
     while (number := claim(job)) is not None:
-        write_answer(job, number, _train(job, number, material, partial(_tell, job, number, tell)))
+        write_member(job, number, _train(job, number, material, partial(_tell, job, number, tell)))
 
 
 def read_material(job: MembersJob) -> Material:
@@ -97,7 +97,8 @@ def read_material(job: MembersJob) -> Material:
     Raises:
         TrainingError: JOB_UNREADABLE, ARCHITECTURE_UNKNOWN.
     """
-    of, arrays = read_job(job.data)
+    inputs = read_training(job.data)
+    of, arrays = inputs.job, inputs.arrays
     learnt = replace(arrays, scaler=scaler_of(arrays, job.spec.scaling))
     chosen = architecture(job.spec.architecture).sized(len(of.feature_names))
     device = device_of(job.spec.device)
@@ -145,7 +146,7 @@ def _helpers(job: MembersJob, count: int) -> Iterator[Sequence[subprocess.Popen[
     """Start so many processes that take members too, and end them whichever way this ends."""
     # They inherit the threads of the mathematics, class and limits, the logs, and the process group, which
     # whoever watches over this process ends as a whole.
-    command = [sys.executable, "-P", "-m", "clm.training.member", str(job.directory), str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "clm.training", NAME, str(job.directory), str(os.getpid())]
     helpers: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(count):
@@ -189,5 +190,5 @@ class _News:
             path = self._job.progress(number)
             lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
             for line in lines[told:]:
-                self._tell(parse_epoch(orjson.loads(line)))
+                self._tell(decode_line(EpochReport, line))
             self._told[number] = max(told, len(lines))

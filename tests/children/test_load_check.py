@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from clm.artefacts.files import sha256_of
-from clm.artefacts.proof_files import PROOF, ProofJob
-from clm.daemon.prover import SubprocessProver
+from clm.children.ask import SubprocessAsker
+from clm.children.learning import SubprocessLoadCheck
 from clm.domain.proof import GoldenRows, ServingProof
-from clm.errors import Interrupted, TrainingError
+from clm.errors import TrainingError
 from clm.models.catalogue import architecture
+from clm.questions.load_check import NAME, ProofJob
+from clm.questions.question import Files
 from clm.serving.model import ServedModel
-from tests.daemon.test_signal import children, script
+from tests.children.processes import script
 from tests.training.test_export import Malicious
 
 WINDOW_GLC = np.random.default_rng(5).normal(size=(64, 128, 8)).astype(np.float32)
@@ -46,7 +48,7 @@ def job(path: Path, **changes: object) -> ProofJob:
 
 
 def prove(path: Path, golden: GoldenRows) -> ServingProof:
-    return SubprocessProver().prove(job(path), golden, threading.Event())
+    return SubprocessLoadCheck(SubprocessAsker()).prove(job(path), golden, threading.Event())
 
 
 def test_f5_a_fresh_process_repeats_the_golden_answers_in_every_way(model_file: Path) -> None:
@@ -63,7 +65,7 @@ def test_f5_a_fresh_process_repeats_the_golden_answers_in_every_way(model_file: 
     assert proof.weights_finite
     assert 0 < proof.p50_ms <= proof.p99_ms
     assert proof.predictions == 300
-    assert not list((model_file.parent / "proof").glob("*.npz"))
+    assert not list((model_file.parent / "proof").glob("*.question.npz"))
 
 
 def test_f5_what_the_existing_engine_does_not_load_is_proven_by_clm_serving_alone(tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_f5_what_the_existing_engine_does_not_load_is_proven_by_clm_serving_alon
     answers = ServedModel(path.read_bytes(), "patchtst-mix", 5).p_win(window_GLC)
     golden = GoldenRows(window_GLC=window_GLC, p_G=answers)
     asked = job(path, architecture="patchtst-mix", n_features=5)
-    proof = SubprocessProver().prove(asked, golden, threading.Event())
+    proof = SubprocessLoadCheck(SubprocessAsker()).prove(asked, golden, threading.Event())
     (route,) = proof.routes
     assert route.name == "clm.serving"
     assert proof.difference(route) <= 1e-5
@@ -96,44 +98,16 @@ def test_f5_a_file_that_is_no_such_network_is_an_answer_and_runs_nothing(model_f
     assert not trap.exists()
 
 
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("echo 'it broke' >&2; exit 3", "CHILD_FAILED"),
-        ("kill -9 $$", "CHILD_KILLED"),
-        ("exit 0", "RESULT_INVALID"),
-        ("exit 93", "JOB_UNREADABLE"),
-        ("exec sleep 60", "CHILD_TIMEOUT"),
-    ],
-)
-def test_a_child_that_fails_is_an_error_and_no_verdict(
-    model_file: Path, text: str, code: str, tmp_path: Path
-) -> None:
-    """It says something about the machine: the task is tried again, the model is not rejected."""
-    python = script(tmp_path / "python", text)
-    with pytest.raises(TrainingError) as caught:
-        SubprocessProver(python=python).prove(
-            job(model_file, timeout_s=0.5), golden_of(model_file), threading.Event()
-        )
-    assert caught.value.code == code
-    assert not children(python)
-
-
 def test_an_answer_about_another_file_is_no_proof(model_file: Path, tmp_path: Path) -> None:
     """The hash in the answer is of the bytes that were loaded."""
     golden = golden_of(model_file)
     prove(model_file, golden)
-    kept = (model_file.parent / "proof" / PROOF).read_text()
-    python = script(tmp_path / "python", f"cat > {PROOF} <<'END'\n{kept}\nEND")
+    files = Files(directory=model_file.parent / "proof", name=NAME)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for path in (files.answer, files.answer.with_suffix(".npz")):
+        path.rename(kept / path.name)
+    python = script(tmp_path, f"cp {kept}/* $5")
     other = job(model_file, sha256="b" * 64)
     with pytest.raises(TrainingError, match=r"RESULT_INVALID: .* is about sha256"):
-        SubprocessProver(python=python).prove(other, golden, threading.Event())
-
-
-def test_a_stop_ends_the_child_at_once(model_file: Path, tmp_path: Path) -> None:
-    """The service manager waits for nobody."""
-    python, stop = script(tmp_path / "python", "sleep 60"), threading.Event()
-    threading.Timer(0.3, stop.set).start()
-    with pytest.raises(Interrupted):
-        SubprocessProver(python=python).prove(job(model_file), golden_of(model_file), stop)
-    assert not children(python)
+        SubprocessLoadCheck(SubprocessAsker(python=python)).prove(other, golden, threading.Event())

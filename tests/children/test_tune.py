@@ -14,13 +14,15 @@ import numpy as np
 import optuna
 import pytest
 
-from clm.artefacts.job_files import DATASET, write_job
 from clm.artefacts.records import read_arrays
-from clm.artefacts.tuning_files import TRIALS, read_trials
-from clm.daemon import errand
-from clm.daemon.tuner import SubprocessTuner
-from clm.domain.tuning import AS_SET, TuningJob
-from clm.errors import Interrupted
+from clm.children import ask
+from clm.children.ask import SubprocessAsker
+from clm.children.learning import SubprocessTuner
+from clm.domain.tuning import AS_SET, Trial, TuningJob
+from clm.errors import Interrupted, TrainingError
+from clm.questions.question import read_answer
+from clm.questions.train import DATA
+from clm.questions.tune import tune_question
 from clm.training.study import climb
 from tests.builders import training_spec
 from tests.training import jobs
@@ -34,7 +36,7 @@ def study_of(directory: Path, *, trials: int = 2, epochs: int = 2, budget_s: flo
     job = jobs.job(
         directory / "job", of=dataset, spec=training_spec(batch_size=64, epochs=epochs, patience=epochs)
     )
-    write_job(job, dataset)
+    jobs.write_job(job, dataset)
     (directory / "tuning").mkdir()
     return TuningJob(
         run_id=job.run_id,
@@ -49,12 +51,27 @@ def study_of(directory: Path, *, trials: int = 2, epochs: int = 2, budget_s: flo
     )
 
 
+def climbed(job: TuningJob) -> tuple[Trial, ...]:
+    """Make the trials in this process and return them."""
+    kept: list[tuple[Trial, ...]] = []
+    climb(job, kept.append)
+    return kept[-1]
+
+
+def kept_trials(job: TuningJob) -> tuple[Trial, ...]:
+    """Return the trials that the child has written so far."""
+    try:
+        return read_answer(tune_question(job), job.directory).trials
+    except TrainingError:
+        return ()
+
+
 class KillsChildren:
     """Stands for the kernel: kills the first child with signal 9 as soon as the test's condition holds."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, when: Callable[[], bool]) -> None:
         self.pids: list[int] = []
-        started = errand.Child
+        started = ask.Child
 
         def start(*arguments: object, **options: object) -> object:
             child = started(*arguments, **options)
@@ -63,7 +80,7 @@ class KillsChildren:
                 threading.Thread(target=self._kill, args=(child.pid, when), daemon=True).start()
             return child
 
-        monkeypatch.setattr(errand, "Child", start)
+        monkeypatch.setattr(ask, "Child", start)
 
     @staticmethod
     def _kill(pid: int, when: Callable[[], bool]) -> None:
@@ -77,14 +94,14 @@ def test_e1_a_killed_study_goes_on_and_makes_the_broken_try_again(tmp_path, monk
     job = study_of(tmp_path, trials=2, epochs=12)
 
     def second_began() -> bool:
-        if not (job.directory / TRIALS).exists() or len(read_trials(job.directory)) != 1:
+        if len(kept_trials(job)) != 1:
             return False
         running = "SELECT count(*) FROM trial_params JOIN trials USING (trial_id) WHERE state = 'RUNNING'"
         with contextlib.closing(sqlite3.connect(job.storage)) as connection:
             return connection.execute(running).fetchone()[0] == 3  # its variant, rate and dropout are drawn
 
     killer = KillsChildren(monkeypatch, second_began)
-    trials, why = SubprocessTuner().tune(job, threading.Event())
+    trials, why = SubprocessTuner(SubprocessAsker()).tune(job, threading.Event())
     assert why == ""
     assert len(killer.pids) == 2
     assert [trial.state for trial in trials] == ["complete", "complete"] or trials[1].state == "pruned"
@@ -92,21 +109,19 @@ def test_e1_a_killed_study_goes_on_and_makes_the_broken_try_again(tmp_path, monk
     killed = [trial for trial in study.trials if "killed" in trial.user_attrs]
     assert [trial.number for trial in killed] == [1]
     assert trials[1].settings["dropout"] == killed[0].params["dropout"]
-    climb(job)
-    assert read_trials(job.directory) == trials, "a finished study is read, not climbed again"
+    assert climbed(job) == trials, "a finished study is read, not climbed again"
 
 
 def test_a_try_never_reads_a_test_row(tmp_path):
     """Every test label turned and every step after validation spoilt: the tries stay what they were."""
     job = study_of(tmp_path, trials=1, epochs=1)
-    climb(job)
-    trials = read_trials(job.directory)
-    path = job.variants[AS_SET] / DATASET
+    trials = climbed(job)
+    path = job.variants[AS_SET] / DATA
     arrays = read_arrays(path)
-    arrays["label_N"][arrays["test"]] = 1 - arrays["label_N"][arrays["test"]]
+    label_N, test = arrays["/arrays/label_N"], arrays["/arrays/test"]
+    label_N[test] = 1 - label_N[test]
     np.savez(path, **arrays)
-    climb(replace(job, study="another"))
-    others = read_trials(job.directory)
+    others = climbed(replace(job, study="another"))
     assert trials[0].excess == others[0].excess
     assert trials[0].settings == {"learning_rate": 5e-4, "dropout": 0.1}
 
@@ -114,8 +129,7 @@ def test_a_try_never_reads_a_test_row(tmp_path):
 def test_a_try_of_an_ensemble_is_judged_by_the_network_that_would_be_served(tmp_path):
     """Its members are other networks: their figures are not its own, and their order is that of the clock."""
     job = study_of(tmp_path, trials=1, epochs=2)
-    climb(replace(job, spec=replace(job.spec, ensemble=2, processes=2)))
-    (trial,) = read_trials(job.directory)
+    (trial,) = climbed(replace(job, spec=replace(job.spec, ensemble=2, processes=2)))
     assert (trial.state, trial.epochs) == ("complete", 2)
 
 
@@ -124,11 +138,13 @@ def test_a_stop_ends_the_child_at_once(tmp_path):
     stop = threading.Event()
     stop.set()
     with pytest.raises(Interrupted):
-        SubprocessTuner().tune(study_of(tmp_path), stop)
+        SubprocessTuner(SubprocessAsker()).tune(study_of(tmp_path), stop)
 
 
 def test_a_child_that_cannot_start_is_no_try_and_no_error(tmp_path):
     """A rejection does not hang on its repair."""
-    trials, why = SubprocessTuner(python=tmp_path / "no-python").tune(study_of(tmp_path), threading.Event())
+    trials, why = SubprocessTuner(SubprocessAsker(python=tmp_path / "no-python")).tune(
+        study_of(tmp_path), threading.Event()
+    )
     assert trials == ()
     assert "cannot be started" in why

@@ -1,4 +1,4 @@
-"""A child process in a group of its own, without pipes: ended whole, reaped, never left behind."""
+"""A child process in a group of its own, without pipes: ended as a whole, reaped, never left behind."""
 
 import contextlib
 import os
@@ -12,17 +12,20 @@ from clm.ports import Clock
 
 _POLL_S = 0.02
 SPINS = "100000"
-"""How often a thread that waits for another looks before it sleeps (benchmarks/neighbours.py).
+"""How often a thread that waits for another one polls before it sleeps (benchmarks/neighbours.py).
 
-One that spins as long as libgomp likes holds the core that the other waits for; one that sleeps at once is
-woken too late on a virtual machine, alone several times slower.
+With libgomp's default it occupies the core that the other thread needs. Without any polling it wakes up too
+late on a virtual machine, and training alone is several times slower.
 """
+WORDS_LINES = 20
+WORDS_BYTES = 8192
+"""How much of a child's standard error its last words contain."""
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 class Child:
-    """A started process; whoever starts one ends it in a `finally`."""
+    """A started process; the caller ends it in a `finally`."""
 
     def __init__(
         self,
@@ -33,7 +36,7 @@ class Child:
         stdout: BinaryIO,
         stderr: BinaryIO,
     ) -> None:
-        # Files, not pipes: a pipe that nobody empties stops the child, and waiting for both is a deadlock.
+        # Files, not pipes: a full pipe stops the child, and a parent that waits for it then never returns.
         self._process = subprocess.Popen(
             command,
             cwd=directory,
@@ -46,7 +49,7 @@ class Child:
         self.pid = self._process.pid
 
     def has_ended(self) -> bool:
-        """Return whether the process is over; it stays a zombie, so that its group cannot be another's."""
+        """Return whether the process ended; it stays a zombie, so that its group id is not reused."""
         if self._process.returncode is not None:
             return True
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
@@ -70,10 +73,22 @@ class Child:
             os.killpg(self.pid, number)
 
 
-def threads_environment(threads: int) -> dict[str, str]:
-    """Return what sets the thread count of a child before its libraries are there; 0 leaves it to them.
+def last_words(path: Path) -> str:
+    """Return the end of a log as printable text of at most 20 lines and 8 KiB; "" if there is none."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - WORDS_BYTES))
+            text = log.read().decode(errors="replace")
+    except OSError:
+        return ""
+    lines = text.splitlines()[-WORDS_LINES:]
+    return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
 
-    They read it once, when they are loaded: too late for the child to set.
+
+def threads_environment(threads: int) -> dict[str, str]:
+    """Return the variables that set the number of threads; 0 leaves the number to the libraries.
+
+    The libraries read them once, when they are loaded, so the child cannot set them itself.
     """
     waiting = {"GOMP_SPINCOUNT": SPINS}
     if threads == 0:
@@ -83,7 +98,7 @@ def threads_environment(threads: int) -> dict[str, str]:
 
 
 def cgroup_oom_kills() -> int | None:
-    """Return how many processes of our cgroup the kernel killed for memory; None where it does not tell."""
+    """Return how many processes of our cgroup the kernel killed for memory; None if not counted."""
     with contextlib.suppress(OSError, ValueError):
         for line in OWN_CGROUP.read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)

@@ -1,24 +1,25 @@
-"""The child that proves a served file: `python -m clm.training.prove DIRECTORY [PARENT_PID]`.
+"""Answers the question `load_check`.
 
-Loads the file in every way it can be served, asks for the golden rows, and times single predictions.
+It loads the file in every way in which it can be served, asks it for the golden rows, and times single
+predictions.
 """
 
 import hashlib
-import sys
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
+import torch
 
-from clm.artefacts.golden import GOLDEN_NAME, read_golden
-from clm.artefacts.job_files import ChildExit
-from clm.artefacts.proof_files import ProofJob, read_ask, write_proof
 from clm.domain.architecture import KNOWN
-from clm.domain.proof import GoldenRows, Route, ServingProof
+from clm.domain.proof import GoldenRows, Route
 from clm.domain.sample import Floats
-from clm.errors import ArtefactError, TrainingError
-from clm.training.process import become_disposable, leave, loading
+from clm.errors import ArtefactError
+from clm.models.existing_engine import ENGINE_ROUTES
+from clm.models.served_file import is_finite, p_win, read_state
+from clm.questions.load_check import LoadCheck, LoadCheckInputs
+from clm.serving.model import ServedModel
+from clm.training.work import Work
 
 WARM_UP = 20
 PREDICTIONS = 300
@@ -27,34 +28,14 @@ PREDICTIONS = 300
 Answer = Callable[[Floats], Floats]
 
 
-def main(arguments: Sequence[str]) -> ChildExit:
-    """Prove the file that is asked about in the directory named first."""
-    directory = Path(arguments[0])
-    try:
-        become_disposable(int(arguments[1]) if len(arguments) > 1 else None)
-        job = read_ask(directory)
-        write_proof(directory, prove(job, read_golden(directory / GOLDEN_NAME)))
-    except TrainingError as error:
-        sys.stderr.write(error.message + "\n")
-        return ChildExit[error.code]
-    return ChildExit.DONE
-
-
-def prove(job: ProofJob, golden: GoldenRows) -> ServingProof:
-    """Load the file in every way, and keep what each answers or why it cannot.
+def answer(inputs: LoadCheckInputs, _work: Work) -> LoadCheck:
+    """Load the file in every way, and return what each answers or why it cannot.
 
     Raises:
         TrainingError: ARCHITECTURE_UNKNOWN.
         OSError: the file cannot be read.
     """
-    # Imported here, after the tie to the parent: torch takes seconds in which the parent may die.
-    with loading():
-        import torch
-
-        from clm.models.existing_engine import ENGINE_ROUTES
-        from clm.models.served_file import is_finite, p_win, read_state
-        from clm.serving.model import ServedModel
-
+    job, golden = inputs.job, inputs.golden
     torch.set_num_threads(1)
     data, facts = job.weights_path.read_bytes(), KNOWN.get(job.architecture)
 
@@ -86,11 +67,10 @@ def prove(job: ProofJob, golden: GoldenRows) -> ServingProof:
     except ArtefactError:
         finite = False
     cpu_ms, wall_ms = _time(answers[0], window_GLC) if answers else (np.full(1, np.nan), np.full(1, np.nan))
-    return ServingProof(
+    return LoadCheck(
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
         weights_finite=finite,
-        golden=golden,
         routes=tuple(routes),
         predictions=len(cpu_ms),
         p50_ms=float(np.percentile(cpu_ms, 50)),
@@ -119,7 +99,3 @@ def _time(answer: Answer, window_GLC: Floats) -> tuple[Floats, Floats]:
     if len(cpu_ms) <= WARM_UP:
         return np.full(1, np.nan), np.full(1, np.nan)
     return np.array(cpu_ms[WARM_UP:]), np.array(wall_ms[WARM_UP:])
-
-
-if __name__ == "__main__":
-    leave(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""What parent and child write for each other."""
+"""The question `train` and its answer survive the files; what lies or is torn is refused."""
 
 import math
 import os
@@ -10,24 +10,18 @@ import numpy as np
 import orjson
 import pytest
 
-from clm.artefacts.job_files import (
-    ANSWERS,
-    DATASET,
-    JOB,
-    MODEL,
-    PREDICTIONS,
-    RESULT,
-    epoch_line,
-    parse_epoch,
-    read_job,
-    write_job,
-)
-from clm.artefacts.result_files import read_result, write_result
+from clm.artefacts.records import RecordError, decode_line, encode_line, write_record
 from clm.domain.job import ChampionRef, EpochReport, TrainingResult
 from clm.errors import ArtefactError, TrainingError
+from clm.questions.question import Files, Question, read_answer
+from clm.questions.train import DATA, NAME, WEIGHTS, TrainProgress, train_question
 from tests.training import jobs
-from tests.training.conftest import Trained
+from tests.training.conftest import Trained, trained
+from tests.training.jobs import read_job, write_job
 
+__all__ = ["trained"]
+
+JOB, ANSWER, ARRAYS = "train.question.json", "train.answer.json", "train.answer.npz"
 REPORT = EpochReport(
     epoch=2,
     epochs=5,
@@ -64,12 +58,16 @@ def test_a_job_survives_the_way_to_the_child(tmp_path: Path) -> None:
 
 
 def test_an_earlier_childs_answer_is_removed(tmp_path: Path) -> None:
-    """A killed child must not be answered for by its predecessor."""
+    """The answer of an earlier child must not be taken for that of a child that was killed."""
     dataset = jobs.dataset()
-    for name in ANSWERS:
+    for name in ("train.answer.json", "train.answer.npz", "train.progress.jsonl", WEIGHTS):
         (tmp_path / name).write_text("old")
     write_job(jobs.job(tmp_path, of=dataset), dataset)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [DATASET, JOB]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "train.limits.json",
+        "train.question.json",
+        DATA,
+    ]
 
 
 def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
@@ -86,9 +84,9 @@ def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         lambda directory: (directory / JOB).unlink(),
         lambda directory: (directory / JOB).write_text("{"),
         lambda directory: (directory / JOB).write_text("{}"),
-        lambda directory: (directory / DATASET).write_bytes(b"PK\x03\x04 torn"),
-        lambda directory: os.truncate(directory / DATASET, 1000),
-        lambda directory: np.savez(directory / DATASET, row_N=np.array([object()], dtype=object)),
+        lambda directory: (directory / DATA).write_bytes(b"PK\x03\x04 torn"),
+        lambda directory: os.truncate(directory / DATA, 1000),
+        lambda directory: np.savez(directory / DATA, row_N=np.array([object()], dtype=object)),
     ],
 )
 def test_a_job_that_cannot_be_read_is_said(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
@@ -103,31 +101,38 @@ def test_a_job_that_cannot_be_read_is_said(tmp_path: Path, spoil: Callable[[Path
 
 def test_a_report_survives_and_nan_stays_nan() -> None:
     """AUROC of one class is NaN; as 0 it would read as a very bad model."""
-    assert parse_epoch(orjson.loads(epoch_line(REPORT))) == REPORT
-    unknown = parse_epoch(orjson.loads(epoch_line(replace(REPORT, validation_auroc=math.nan))))
-    assert math.isnan(unknown.validation_auroc)
+    assert decode_line(TrainProgress, encode_line(TrainProgress(news=REPORT))).news == REPORT
+    unknown = TrainProgress(news=replace(REPORT, validation_auroc=math.nan))
+    assert math.isnan(decode_line(TrainProgress, encode_line(unknown)).news.validation_auroc)
 
 
 @pytest.mark.parametrize("change", [{"epoch": "2"}, {"epoch": True}, {"train_loss": "0.6"}, {"seconds": []}])
 def test_a_report_of_other_types_is_refused(change: dict[str, object]) -> None:
     """What comes from another process is checked before it is shown as a figure."""
-    with pytest.raises(TypeError):
-        parse_epoch({**orjson.loads(epoch_line(REPORT)), **change})
+    with pytest.raises(RecordError):
+        decode_line(EpochReport, orjson.dumps({**orjson.loads(encode_line(REPORT)), **change}))
 
 
 @pytest.fixture
 def answered(tmp_path: Path, trained: Trained) -> tuple[Path, TrainingResult]:
-    """A directory with a sound answer in it."""
-    (tmp_path / MODEL).write_bytes(trained.result.weights_path.read_bytes())
-    result = replace(trained.result, weights_path=tmp_path / MODEL)
-    write_result(tmp_path, result)
-    return tmp_path, result
+    """A directory with a sound answer in it, which claims that the file lies elsewhere."""
+    (tmp_path / WEIGHTS).write_bytes(trained.result.weights_path.read_bytes())
+    write_record(Files(directory=tmp_path, name=NAME).answer, trained.result)
+    return tmp_path, trained.result
 
 
-def test_a_result_survives_the_way_to_the_parent(answered: tuple[Path, TrainingResult]) -> None:
+def asked(directory: Path, trained: Trained) -> Question[TrainingResult]:
+    """The question to that answer."""
+    return train_question(replace(trained.job, directory=directory), trained.dataset)
+
+
+def test_a_result_survives_the_way_to_the_parent(
+    answered: tuple[Path, TrainingResult], trained: Trained
+) -> None:
     """Predictions to the last bit: the gates are computed from them."""
     directory, result = answered
-    read = read_result(directory, len(result.p_candidate_N), len(result.p_validation_N))
+    read = read_answer(asked(directory, trained), directory)
+    assert read.weights_path == directory / WEIGHTS
     np.testing.assert_array_equal(read.p_candidate_N, result.p_candidate_N)
     np.testing.assert_array_equal(read.p_logistic_N, result.p_logistic_N)
     assert read.p_champion_N is None
@@ -136,16 +141,17 @@ def test_a_result_survives_the_way_to_the_parent(answered: tuple[Path, TrainingR
 
 
 def store(directory: Path, **change: np.ndarray) -> None:
-    """Write predictions.npz with some arrays changed."""
-    with np.load(directory / PREDICTIONS) as stored:
+    """Write the answer with some arrays changed, and announce them as they are."""
+    with np.load(directory / ARRAYS) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    np.savez(directory / PREDICTIONS, **{**arrays, **change})
+    np.savez(directory / ARRAYS, **{**arrays, **{f"/{name}": array for name, array in change.items()}})
+    tell(directory, **{name: f"{array.dtype}{list(array.shape)}" for name, array in change.items()})
 
 
 def tell(directory: Path, **change: object) -> None:
-    """Write result.json with some fields changed."""
-    document = orjson.loads((directory / RESULT).read_bytes())
-    (directory / RESULT).write_bytes(orjson.dumps({**document, **change}))
+    """Write the answer with some fields changed."""
+    document = orjson.loads((directory / ANSWER).read_bytes())
+    (directory / ANSWER).write_bytes(orjson.dumps({**document, **change}))
 
 
 def flip_a_bit(path: Path) -> None:
@@ -160,20 +166,20 @@ HALF = np.full(44, 0.5)
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda at: flip_a_bit(at / MODEL), "has sha256"),
+        (lambda at: flip_a_bit(at / WEIGHTS), "has sha256"),
         (lambda at: tell(at, file_sha256="0" * 64), "has sha256"),
-        (lambda at: (at / MODEL).unlink(), "does not exist"),
-        (lambda at: (at / RESULT).unlink(), "No such file"),
-        (lambda at: (at / RESULT).write_text("[]"), "list indices"),
-        (lambda at: tell(at, epochs=[{"epoch": 1}]), "epochs"),
+        (lambda at: (at / WEIGHTS).unlink(), "does not exist"),
+        (lambda at: (at / ANSWER).unlink(), "No such file"),
+        (lambda at: (at / ANSWER).write_text("[]"), "is not an object"),
+        (lambda at: tell(at, epochs=[{"epoch": 1}]), "/epochs/0/.*is missing"),
         (lambda at: tell(at, best_epoch="third"), "third"),
-        (lambda at: tell(at, champion_absent_because=""), "neither scored nor said to be absent"),
+        (lambda at: tell(at, champion_absent_because=""), "neither scored nor reported as absent"),
         (lambda at: store(at, p_champion_N=HALF), "or both"),
-        (lambda at: (at / PREDICTIONS).unlink(), "No such file"),
-        (lambda at: os.truncate(at / PREDICTIONS, 300), "no whole archive"),
+        (lambda at: (at / ARRAYS).unlink(), "does not hold this array"),
+        (lambda at: os.truncate(at / ARRAYS, 300), "no whole archive"),
         (lambda at: store(at, p_candidate_N=HALF[:-1]), r"wanted float64\[44\]"),
-        (lambda at: store(at, p_candidate_N=HALF[:, None]), r"wanted float64\[44\]"),
-        (lambda at: store(at, p_candidate_N=HALF.astype(np.float32)), "wanted float64"),
+        (lambda at: store(at, p_candidate_N=HALF[:, None]), "does not have 1 dimensions"),
+        (lambda at: store(at, p_candidate_N=HALF.astype(np.float32)), "is not float64"),
         (lambda at: store(at, p_candidate_N=np.where(HALF > 0, np.nan, HALF)), "no probabilities"),
         (lambda at: store(at, p_logistic_N=HALF + 0.51), "no probabilities"),
         (lambda at: store(at, p_logistic_N=HALF - 0.51), "no probabilities"),
@@ -181,12 +187,12 @@ HALF = np.full(44, 0.5)
     ],
 )
 def test_e13_an_answer_that_lies_or_is_torn_is_refused(
-    answered: tuple[Path, TrainingResult], spoil: Callable[[Path], None], said: str
+    answered: tuple[Path, TrainingResult], trained: Trained, spoil: Callable[[Path], None], said: str
 ) -> None:
     """The parent takes nothing on trust: the file is hashed anew, each prediction has to be one."""
     directory, result = answered
     assert len(result.p_candidate_N) == len(HALF)
     spoil(directory)
     with pytest.raises(TrainingError, match=said) as caught:
-        read_result(directory, len(HALF), len(result.p_validation_N))
+        read_answer(asked(directory, trained), directory)
     assert caught.value.code == "RESULT_INVALID"
