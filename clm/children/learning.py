@@ -95,11 +95,11 @@ class SubprocessLoadCheck:
         """
         question = load_check_question(job, golden)
         try:
-            return self._asker.ask(question, job.directory, stop).proof(golden)
+            return self._asker.ask(question, job.directory, stop)
         finally:
-            Files(directory=job.directory, name=question.name).inputs.with_suffix(".npz").unlink(
-                missing_ok=True
-            )
+            files = Files(directory=job.directory, name=question.name)
+            for path in (files.inputs, files.answer):
+                path.with_suffix(".npz").unlink(missing_ok=True)
 
 
 class SubprocessMeasurements:

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from clm.domain.architecture import KNOWN
-from clm.domain.proof import GoldenRows, Route
+from clm.domain.proof import GoldenRows, Route, ServingProof
 from clm.domain.sample import Floats
 from clm.errors import ArtefactError
 from clm.models.existing_engine import ENGINE_ROUTES
 from clm.models.served_file import is_finite, p_win, read_state
-from clm.questions.load_check import LoadCheck, LoadCheckInputs
+from clm.questions.load_check import LoadCheckInputs
 from clm.serving.model import ServedModel
 from clm.training.work import Work
 
@@ -28,7 +28,7 @@ PREDICTIONS = 300
 Answer = Callable[[Floats], Floats]
 
 
-def answer(inputs: LoadCheckInputs, _work: Work) -> LoadCheck:
+def answer(inputs: LoadCheckInputs, _work: Work) -> ServingProof:
     """Load the file in every way, and return what each answers or why it cannot.
 
     Raises:
@@ -67,10 +67,11 @@ def answer(inputs: LoadCheckInputs, _work: Work) -> LoadCheck:
     except ArtefactError:
         finite = False
     cpu_ms, wall_ms = _time(answers[0], window_GLC) if answers else (np.full(1, np.nan), np.full(1, np.nan))
-    return LoadCheck(
+    return ServingProof(
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
         weights_finite=finite,
+        golden=golden,
         routes=tuple(routes),
         predictions=len(cpu_ms),
         p50_ms=float(np.percentile(cpu_ms, 50)),

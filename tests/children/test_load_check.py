@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from clm.artefacts.files import sha256_of
+from clm.artefacts.records import write_record
 from clm.children.ask import SubprocessAsker
 from clm.children.learning import SubprocessLoadCheck
 from clm.domain.proof import GoldenRows, ServingProof
@@ -65,7 +66,7 @@ def test_f5_a_fresh_process_repeats_the_golden_answers_in_every_way(model_file: 
     assert proof.weights_finite
     assert 0 < proof.p50_ms <= proof.p99_ms
     assert proof.predictions == 300
-    assert not list((model_file.parent / "proof").glob("*.question.npz"))
+    assert not list((model_file.parent / "proof").glob("*.npz"))
 
 
 def test_f5_what_the_existing_engine_does_not_load_is_proven_by_clm_serving_alone(tmp_path: Path) -> None:
@@ -101,12 +102,9 @@ def test_f5_a_file_that_is_no_such_network_is_an_answer_and_runs_nothing(model_f
 def test_an_answer_about_another_file_is_no_proof(model_file: Path, tmp_path: Path) -> None:
     """The hash in the answer is of the bytes that were loaded."""
     golden = golden_of(model_file)
-    prove(model_file, golden)
-    files = Files(directory=model_file.parent / "proof", name=NAME)
     kept = tmp_path / "kept"
     kept.mkdir()
-    for path in (files.answer, files.answer.with_suffix(".npz")):
-        path.rename(kept / path.name)
+    write_record(Files(directory=kept, name=NAME).answer, prove(model_file, golden))
     python = script(tmp_path, f"cp {kept}/* $5")
     other = job(model_file, sha256="b" * 64)
     with pytest.raises(TrainingError, match=r"RESULT_INVALID: .* is about sha256"):

@@ -11,10 +11,10 @@ import pytest
 from clm.data.signal import SignalFloor, SignalPolicy, Skill
 from clm.domain.job import ChampionRef
 from clm.domain.measurement import Measurement
-from clm.domain.proof import GoldenRows
+from clm.domain.proof import GoldenRows, ServingProof
 from clm.domain.tuning import AS_SET, Trial, TuningJob
 from clm.questions.floor import floor_question
-from clm.questions.load_check import LoadCheck, ProofJob, load_check_question
+from clm.questions.load_check import ProofJob, load_check_question
 from clm.questions.measure import Measurements, measure_question
 from clm.questions.question import Question
 from clm.questions.score import Scores, score_question
@@ -50,10 +50,11 @@ TUNING = TuningJob(
 )
 
 FLOOR = SignalFloor(skills={"trees": Skill(auroc=0.6, p_value=math.nan)}, n_rows=10, n_blocks=3)
-LOADED = LoadCheck(
+LOADED = ServingProof(
     sha256="a" * 64,
     size_bytes=1,
     weights_finite=True,
+    golden=GOLDEN,
     routes=(),
     predictions=1,
     p50_ms=1.0,
@@ -95,7 +96,14 @@ LIES: Mapping[str, tuple[str, object]] = {
 def test_a_sound_answer_passes_the_check(name: str) -> None:
     """The control: it is the lie that is refused."""
     make, answer = SOUND[name]
-    assert make().check(answer) is answer
+    assert type(make().check(answer)) is type(answer)
+
+
+def test_the_golden_rows_of_a_proof_are_the_parents_own() -> None:
+    """A child that returns other rows would be compared with its own."""
+    others = GoldenRows(window_GLC=np.ones((1, 128, 8), np.float32), p_G=np.full(1, 0.9))
+    checked = load_check_question(PROOF, GOLDEN).check(replace(LOADED, golden=others))
+    assert checked.golden is GOLDEN
 
 
 @pytest.mark.parametrize("lie", LIES)
