@@ -274,6 +274,25 @@ def test_e11_a_child_that_got_the_signal_before_its_parent_counts_as_stopped(ask
         asked.answered_by(f"touch {gone}; kill -TERM $$", stop=stop)
 
 
+def test_e11_a_child_that_fails_while_its_parent_is_being_stopped_counts_as_stopped(asked: Asked) -> None:
+    """Its parent's signal came between the last look at it and the child's end."""
+
+    class SetLate(threading.Event):
+        """Set at the second look; a wait returns after the child is gone."""
+
+        looks = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            return eventually(lambda: not any(map(is_running, children())))
+
+        def is_set(self) -> bool:
+            self.looks += 1
+            return self.looks > 1
+
+    with pytest.raises(Interrupted):
+        asked.answered_by("sleep 0.5; exit 3", stop=SetLate())
+
+
 def test_a_child_that_somebody_else_sent_sigterm_was_killed(asked: Asked) -> None:
     """The parent is not to stop: nothing is put back to the queue for it."""
     error = asked.fails("kill -TERM $$")
