@@ -1,4 +1,4 @@
-"""What a training child will take, told before it starts: refused in a line, not killed in the middle."""
+"""Estimate the memory of a training before it starts, and refuse what would be killed later."""
 
 from clm.data.dataset import Dataset
 from clm.domain.job import TrainingJob
@@ -7,18 +7,18 @@ from clm.errors import TrainingError
 BASE_MB = 650.0
 """torch, scikit-learn, and the activations of a batch of a thousand windows (benchmarks/growth.py)."""
 COPIES = 6.0
-"""Sizes of the arrays that are in memory at once: as read, scaled and raw in float32, the regression's."""
+"""Copies of the arrays in memory at once: as read, scaled and raw in float32, the regression's."""
 
 
 def memory_needed_mb(dataset: Dataset) -> float:
-    """Return the megabytes that a child takes to train on these windows, rather too many than too few."""
+    """Return the megabytes that a child takes to train on these windows; an upper estimate."""
     windows = dataset.windows
     arrays = (windows.steps_MC, windows.end_N, windows.held_NK, dataset.label_N, dataset.row_N)
     return BASE_MB + COPIES * sum(array.nbytes for array in arrays) / 1e6
 
 
 def require_room(job: TrainingJob, dataset: Dataset) -> None:
-    """Refuse a training that its budget cannot hold.
+    """Refuse a training that needs more than its budget.
 
     Raises:
         TrainingError: MEMORY_BUDGET.

@@ -43,5 +43,5 @@ def measure_question(job: TrainingJob, *, budget_s: float) -> Question[Measureme
 
 def _checked(found: Measurements) -> Measurements:
     if unknown := set(found.by_name) - set(MEASURED):
-        raise ValueError(f"nobody asked for {', '.join(sorted(unknown))}")
+        raise ValueError(f"it has unknown measurements: {', '.join(sorted(unknown))}")
     return found

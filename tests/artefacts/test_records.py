@@ -304,7 +304,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("what", FILES)
 def test_a_file_that_is_missing_torn_or_too_large_is_refused(path: Path, what: str) -> None:
-    """One error for all of them: whoever reads needs to catch one."""
+    """One error for all of them, so that a reader catches one."""
     spoil, said = FILES[what]
     spoil(path)
     with pytest.raises(RecordError, match=said):

@@ -249,7 +249,7 @@ def test_e13_the_check_of_the_question_has_the_last_word(asked: Asked) -> None:
 
 
 def test_e11_a_stop_ends_the_child_at_once(asked: Asked) -> None:
-    """The service manager waits for nobody."""
+    """A service manager kills what does not end in time."""
     stop = threading.Event()
     threading.Timer(0.3, stop.set).start()
     began = time.monotonic()
