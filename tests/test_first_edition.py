@@ -42,13 +42,15 @@ PATH_COLUMNS = {
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> make.Place:
-    """The state of the first edition, relocated."""
+def place(tmp_path: Path) -> Iterator[make.Place]:
+    """The state of the first edition, relocated; an engine that a recovery starts is ended."""
     with tarfile.open(FIXTURES / "root.tar.xz") as archive:
         archive.extractall(tmp_path)  # noqa: S202  our own archive
     place = make.Place(tmp_path / "root")
     relocate(place)
-    return place
+    yield place
+    if (place.state / "engine.pid").exists():
+        make.stop_engine(place)
 
 
 def relocate(place: make.Place) -> None:
@@ -117,16 +119,7 @@ def test_the_published_events_of_the_first_edition_have_the_fields_of_today() ->
             assert set(payload) == {"event_type", *kind.__dataclass_fields__}
 
 
-@pytest.fixture
-def engine_ends(place: make.Place) -> Iterator[None]:
-    """End the engine that the recovery starts."""
-    yield
-    if (place.state / "engine.pid").exists():
-        make.stop_engine(place)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("engine_ends")
 def test_an_open_promotion_of_the_first_edition_is_brought_to_its_end(place: make.Place) -> None:
     """It was killed while its engine was being verified, and the environment file names the candidate."""
     wired = wire(settings_of(place))

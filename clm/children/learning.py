@@ -61,7 +61,7 @@ class SubprocessFloor:
             try:
                 place = started.enter_context(TemporaryDirectory(prefix="clm-floor-"))
                 child = started.enter_context(self._asker.prepared(FLOOR, Path(place)))
-            except (OSError, TrainingError) as error:
+            except (OSError, TrainingError, ArtefactError) as error:
                 absent = _no_floor(error)
                 yield lambda _dataset, _stop: absent
                 return

@@ -124,8 +124,8 @@ class Prover(Protocol):
         """Return what it found; a file that does not load is an answer, not an error.
 
         Raises:
-            TrainingError: CHILD_KILLED, CHILD_TIMEOUT, CHILD_FAILED, ARCHITECTURE_UNKNOWN, JOB_UNREADABLE,
-                RESULT_INVALID.
+            TrainingError: ARCHITECTURE_UNKNOWN, JOB_UNREADABLE, and those of every child
+                (clm/children/ask.py).
             Interrupted: `stop` was set; the child is gone.
         """
         ...

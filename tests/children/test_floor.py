@@ -1,5 +1,6 @@
 """The parent of the signal floor's child: it never hangs on it, never breaks on it, never leaves it."""
 
+import tempfile
 import threading
 from pathlib import Path
 
@@ -63,3 +64,9 @@ def test_a_child_that_is_never_asked_is_not_left_behind(tmp_path):
         pass
 
     assert not children()
+
+
+def test_a_machine_without_a_temporary_directory_is_a_reason(tmp_path, dataset, monkeypatch):
+    """A full or read-only /tmp must not end a cycle whose data are sound."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    assert "cannot be asked" in floor_of().measure(dataset, threading.Event()).absent_because
