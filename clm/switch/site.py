@@ -32,6 +32,8 @@ class Site:
     engine_unit: str
     max_file_bytes: int
     """A model file above this size is not read."""
+    is_sandboxed: bool = True
+    """systemd mounts the models directory as a mount of its own."""
 
 
 def site_of(environment: Mapping[str, str], own_dir: Path) -> Site:
@@ -55,7 +57,7 @@ def site_of(environment: Mapping[str, str], own_dir: Path) -> Site:
             "CONFIG_INVALID", f"CLM_MAX_FILE_MB={values['CLM_MAX_FILE_MB']!r} must be 0 to 10000"
         )
     return Site(
-        env_file=EnvFile(Path(values["CLM_ENGINE_ENV_FILE"])),
+        env_file=EnvFile(Path(values["CLM_ENGINE_ENV_FILE"]), locks=False),
         models_dir=Path(values["CLM_MODELS_DIR"]),
         artefacts_dir=Path(values["CLM_STATE_DIR"]) / "artefacts",
         own_dir=own_dir,
