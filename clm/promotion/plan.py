@@ -27,8 +27,8 @@ restarts the engine at most once. If the engine is not on the target after that,
 decides. The engine must also be on the target at the last look, when every other step is done.
 
 The invariant treats the previous model and the candidate alike, so the way back is the same walk with the
-previous model as its target. There INSTALL cannot be taken, because the registry may have no copy: the
-callers record ROLLBACK_FAILED, and the environment file keeps naming the candidate, which is whole.
+previous model as its target. There INSTALL is never taken, because the registry may have no copy. If the
+previous file is gone or changed, the way back ends as ROLLBACK_FAILED without POINT, which would break (2).
 
 This module only chooses. The callers keep the invariant while they act:
 
