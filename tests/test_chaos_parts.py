@@ -28,6 +28,22 @@ def test_every_file_of_the_fault_sweeps_belongs_to_exactly_one_part() -> None:
     assert len(set(NAMES)) == len(NAMES)
 
 
+def test_every_fault_sweep_can_be_collected() -> None:
+    """An import that breaks is found here, not hours into `make chaos`."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--collect-only",
+        "-p",
+        "no:cacheprovider",
+        "tests/chaos",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_help_and_document_name_every_part(name: str) -> None:
     """An operator chooses a part from these two places."""

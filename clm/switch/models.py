@@ -134,7 +134,8 @@ def sweep(site: Site) -> None:
     with opened_directory(site.models_dir) as models:
         for name in os.listdir(models):  # noqa: PTH208  a descriptor, not a path
             if name.startswith(".patchtst_v") and ".clm-" in name and name.endswith(".tmp"):
-                os.unlink(name, dir_fd=models)
+                with contextlib.suppress(IsADirectoryError):  # not the helper's
+                    os.unlink(name, dir_fd=models)
 
 
 def _hash_now(site: Site, value: str | None) -> str:

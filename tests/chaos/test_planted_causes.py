@@ -11,25 +11,19 @@ OPEN = {
     (
         "regimes that a shuffle remembers",
         2,
-    ): "a time leak is promoted: the judgement of worth does not see it with this seed",
-    (
-        "a best epoch that goes on training",
-        3,
-    ): "another cause is named: the judgement of worth decides which epoch is called the best",
+    ): "the model is promoted; the judgement of worth misses this time leak",
 }
-"""Cases that fail today, with the reason. A repair makes the strict mark fail, and the entry goes."""
+"""Cases that fail today, with the reason. After a repair the strict mark fails, and the entry goes."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-def cases():
-    for seed in SEEDS:
-        for name in CAUSES:
-            why = OPEN.get((name, seed))
-            marks = pytest.mark.xfail(strict=True, raises=AssertionError, reason=why) if why else ()
-            yield pytest.param(name, seed, marks=marks)
+def case(name, seed):
+    why = OPEN.get((name, seed))
+    marks = pytest.mark.xfail(strict=True, raises=AssertionError, reason=why) if why else ()
+    return pytest.param(name, seed, marks=marks)
 
 
-@pytest.mark.parametrize(("name", "seed"), cases())
+@pytest.mark.parametrize(("name", "seed"), [case(name, seed) for seed in SEEDS for name in CAUSES])
 def test_the_first_finding_names_the_planted_cause(name, seed, tmp_path):
     """Each case has one fault; findings that follow from it may come after it."""
     report = run(CAUSES[name], seed, tmp_path)
