@@ -1,9 +1,10 @@
 # make run       set everything up and perform one learning cycle on the demonstration store in var/
 # make test      set everything up and run the tests        make lint, make types   the other checks
-# make bench     measure                                    make chaos              the long fault sweeps
+# make bench     measure                                    make venv               only the virtual environment
+# make chaos     all long fault sweeps, with one table at the end; make chaos PART=NAME runs one of
+#                kills helper power syscalls envfiles engines mutants rates history causes
 # make install   put the service on this machine (root), or its files below DESTDIR
-# make uninstall take it away again
-# make venv      only the virtual environment               make clean              remove what make made
+# make uninstall take it away again                         make clean              remove what make made
 
 VENV ?= .venv
 ROOT ?= var
@@ -15,7 +16,7 @@ TWO_FILES_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 6
+	@sed -n '/^$$/q; s/^# \{0,1\}//p' Makefile
 
 run: venv-run
 	@$(BIN)/clm demo --root $(ROOT)
@@ -40,8 +41,7 @@ bench: packages
 	done; [ -n "$$found" ] || echo "bench: there are no benchmarks yet"
 
 chaos: venv
-	@if [ -d tests/chaos ]; then $(BIN)/python -m pytest -q tests/chaos $(PYTEST_ARGS); \
-	else echo "chaos: there are no fault sweeps yet"; fi
+	@$(BIN)/python -m tests.chaos $(PART) -- $(PYTEST_ARGS)
 
 install:
 	@deploy/install.sh $(if $(filter root,$(MODELS)),--models-root) $(if $(VENV_FOR_SERVICE),--venv $(VENV_FOR_SERVICE))

@@ -51,6 +51,7 @@ class Helper:
             if request.action is Action.GO_LIVE and self.uid != 0:
                 raise PromotionError("SWITCH_REFUSED", "only root may let the engine trade; nothing was done")
             with self._alone():
+                self._sweep_own_directory()
                 _ACTIONS[request.action](self, request)
         except ClmError as error:
             return Answer(code=error.code, message=error.message)
@@ -65,20 +66,21 @@ class Helper:
             self.site.own_dir, missing="SWITCH_FAILED", busy="SWITCH_BUSY", wait_s=self.lock_wait_s
         )
 
+    def _sweep_own_directory(self) -> None:
+        """Remove temporary files that a killed helper left where the daemon's user cannot see them."""
+        for directory in (self.site.own_dir, self.site.own_dir / models.NOTES):
+            if directory.is_dir():
+                with contextlib.suppress(ArtefactError):  # the request does not depend on it
+                    sweep_temporaries(directory)
+
     def _check(self, _request: Request) -> None:
         """Find out whether a switch could be made, and remove what a killed helper left."""
         self._refuse_unsafe()
-        self._sweep()
+        self.site.env_file.sweep()
+        models.sweep(self.site)
         snapshot = self.site.env_file.read()
         value_of(snapshot.data, KEY)
         self.site.env_file.refuse_unreplaceable(snapshot)
-
-    def _sweep(self) -> None:
-        self.site.env_file.sweep()
-        for directory in (self.site.own_dir, self.site.own_dir / models.NOTES):
-            if directory.is_dir():
-                sweep_temporaries(directory)
-        models.sweep(self.site)
 
     def _refuse_unsafe(self) -> None:
         """Refuse an engine with root's rights, and an environment file that others than root can replace."""

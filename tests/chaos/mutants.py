@@ -1,7 +1,7 @@
 """Mistakes that the suite has to notice, each as a change of the source.
 
-The first nine are those of the design of promotions, the others stand for faults of docs/faults.md. A change
-that does not fit any more is an error: a mutant that is not made cannot be killed.
+The first nine break the design of promotions, the others stand for faults of docs/faults.md. A change that no
+longer fits its file is an error, because a mutant that cannot be made cannot be noticed.
 """
 
 import os
@@ -140,6 +140,20 @@ MUTANTS = (
         old='    clear_start_limit(unit, run=run)\n    systemctl(unit, "restart"',
         new='    systemctl(unit, "restart"',
         tests=("tests/promotion/test_engine_systemd.py",),
+    ),
+    Mutant(
+        name="L3: the model file is not compared after the restart",
+        file="clm/switch/helper.py",
+        old="if models.fingerprint(self.site, note) != before:",
+        new="if before is None:",
+        tests=("tests/switch/test_requests.py",),
+    ),
+    Mutant(
+        name="L5: root's helper follows links that other users made",
+        file="clm/switch/paths.py",
+        old="if not is_protected(os.fstat(here)) or status.st_uid not in {0, os.geteuid()}:",
+        new="if status.st_uid < 0:",
+        tests=("tests/switch/test_requests.py",),
     ),
 )
 

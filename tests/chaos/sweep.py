@@ -1,4 +1,4 @@
-"""Many points on all cores, each in a place of its worker's own, and one line that says what came of them."""
+"""Many points on all cores, each in a place of its own worker, and a summary of what they showed."""
 
 import multiprocessing
 import os
@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.chaos.disk import DiskPlace
+from tests.chaos.figures import SUMMARIES, Summary
 from tests.chaos.place import Place
 from tests.promotion.server import free_port
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-SUMMARIES: list[str] = []
-"""What `make chaos` prints at its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +55,12 @@ def sweep(
     setting: Setting,
     *,
     workers: int | None = None,
+    is_control: bool = False,
 ) -> list[Seen]:
-    """Do the work for every job, keep the line that sums it up, and return what was seen in order."""
+    """Do the work for every job, keep its summary, and return what was seen in order."""
     began = time.monotonic()
     seen = each(jobs, work, setting, workers=workers)
-    tell(title, seen, time.monotonic() - began)
+    SUMMARIES.append(_summary(title, seen, time.monotonic() - began, is_control))
     return seen
 
 
@@ -85,14 +84,15 @@ def each(
             shutil.rmtree(directory)
 
 
-def tell(title: str, seen: Sequence[Seen], seconds: float) -> None:
-    """Keep a line for the end of the run."""
-    bad = sum(1 for one in seen if one.violations)
+def _summary(title: str, seen: Sequence[Seen], seconds: float, is_control: bool) -> Summary:
     ends = ", ".join(f"{count} {end}" for end, count in Counter(one.end for one in seen).most_common())
-    looks = sum(one.looks for one in seen)
-    SUMMARIES.append(
-        f"{title}: {len(seen)} points, {bad} with violations, {seconds:.0f} s "
-        f"({looks} looks of the watcher; {ends})"
+    return Summary(
+        title=title,
+        seconds=seconds,
+        points=len(seen),
+        violations=sum(1 for one in seen if one.violations),
+        is_control=is_control,
+        detail=f"{sum(one.looks for one in seen)} looks of the watcher; {ends}",
     )
 
 

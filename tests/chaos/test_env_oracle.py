@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos.env_files import env_file
 from tests.chaos.env_oracle import changed_or_refused, disagreements
-from tests.chaos.sweep import SUMMARIES
+from tests.chaos.figures import SUMMARIES, Summary
 
 FILES = 500
 
@@ -21,8 +21,13 @@ def test_g3_g4_g5_g6_g13_systemd_reads_every_other_variable_as_before(tmp_path: 
     rewritten = sum(1 for data in files if changed_or_refused(data))
     found = disagreements(files, tmp_path)
     SUMMARIES.append(
-        f"environment files against systemd: {FILES} files, {rewritten} rewritten, "
-        f"{len(found)} read otherwise, {time.monotonic() - began:.0f} s"
+        Summary(
+            title="environment files against systemd",
+            seconds=time.monotonic() - began,
+            points=FILES,
+            violations=len(found),
+            detail=f"{rewritten} rewritten",
+        )
     )
     assert rewritten > FILES / 2
     assert found == []

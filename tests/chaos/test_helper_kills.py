@@ -1,13 +1,11 @@
-"""The root helper of the switch, killed at each of its points, alone and together with the daemon."""
+"""Root's helper is killed at each of its points, alone and together with the daemon."""
 
 import os
 import signal
-import time
 from collections.abc import Callable
 
 import pytest
 
-from tests.chaos.sweep import SUMMARIES
 from tests.promotion.conftest import server, stopped_server, store_template
 from tests.promotion.server import Server
 from tests.promotion.test_recovery import assert_ended, assert_whole
@@ -36,17 +34,6 @@ BACK = [
     ("helper_answered", 7),
 ]
 POINTS = [(b"good", *p) for p in FORWARD] + [(b"crash", *p) for p in FORWARD + BACK]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _told() -> object:
-    """Say at the end how many points there were."""
-    began = time.monotonic()
-    yield
-    seconds = time.monotonic() - began
-    SUMMARIES.append(
-        f"the helper killed, alone and with the daemon: {2 * len(POINTS)} points, {seconds:.0f} s"
-    )
 
 
 @pytest.mark.parametrize(("content", "point", "nth"), POINTS)

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from tests.chaos.sweep import SUMMARIES
+from tests.chaos.figures import SUMMARIES, Summary
 from tests.gates.null_history import ALL_GATES, BETTER_WINS, EACH_AT_95, RANKING, RULES, live
 
 HISTORIES, RETRAINS = 40, 200
@@ -19,10 +19,11 @@ def test_of_two_hundred_retrains_on_noise_something_gets_in_in_at_most_1_of_20_h
     began = time.monotonic()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(partial(live, retrains=RETRAINS), range(HISTORIES)))
+    seconds = time.monotonic() - began
     for rule in RULES:
         lives, total = sum(one[rule] > 0 for one in found), sum(one[rule] for one in found)
-        SUMMARIES.append(f"null history, {rule}: {total} promotions in {lives} of {HISTORIES} histories")
-    SUMMARIES.append(f"null history: {HISTORIES * RETRAINS} retrains, {time.monotonic() - began:.0f} s")
+        detail = f"{total} promotions in {lives} of {HISTORIES} histories of {RETRAINS} retrains"
+        SUMMARIES.append(Summary(title=f"null history, {rule}", seconds=seconds, detail=detail))
     for rule in (RANKING, ALL_GATES):
         assert sum(one[rule] > 0 for one in found) <= 0.05 * HISTORIES
     assert min(one[BETTER_WINS] for one in found) >= 12

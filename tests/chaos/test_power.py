@@ -43,5 +43,5 @@ def test_the_sweep_notices_what_is_not_synced(
     """A sweep that finds nothing in broken code has looked at nothing."""
     setting = Setting(content=GOOD, journal_mode=journal_mode, on_disk=True)
     (points,) = each([None], points_of, setting)
-    seen = sweep(f"control without {without}", range(1, len(points) + 1), work, setting)
+    seen = sweep(f"control without {without}", range(1, len(points) + 1), work, setting, is_control=True)
     assert len(bad(seen)) >= 5

@@ -403,6 +403,19 @@ def test_h9_an_engine_that_a_person_stops_meanwhile_is_not_started_again(server:
     assert not server.answers()
 
 
+def test_h9_an_engine_that_stops_right_after_its_proof_is_not_committed(server: Server) -> None:
+    """COMMITTED is recorded only while the engine is on the candidate."""
+
+    def stop(point: str) -> None:
+        if point == "verified" and server.passed.count(point) == 1:
+            server.engine.stop()
+            (server.root / "engine.pid").unlink()
+
+    outcome = server.promoter(stop).promote(server.artefact(), "p07_run")
+    assert outcome.state is PromotionState.SUPERSEDED
+    assert server.named() == str(server.old_path)
+
+
 def test_an_engine_on_another_model_than_the_file_names_is_no_baseline(server: Server) -> None:
     """Otherwise the way back would lead to a model that nobody saw working."""
     other = server.models / "other.pth"

@@ -1,9 +1,11 @@
 """A server whose switch is made by the helper, run in a process of its own that a test can end anywhere."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from clm.clock import SystemClock
 from clm.errors import PromotionError
@@ -43,6 +45,14 @@ class StandInUnit:
             raise PromotionError("ENGINE_RUNS_AS_ROOT", "stand-in.service: it runs as root")
 
 
+def _close_all_but(kept: int) -> None:
+    """Close what a forked helper inherits, above all the daemon's locks; one of systemd's has none of it."""
+    for handle in (int(entry.name) for entry in Path("/proc/self/fd").iterdir()):
+        if handle > 2 and handle != kept:
+            with contextlib.suppress(OSError):
+                os.close(handle)
+
+
 @dataclass
 class Helper:
     """Answers each request in a process of its own, as systemd would start one for each connection."""
@@ -66,7 +76,7 @@ class Helper:
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
-            os.close(reading)
+            _close_all_but(writing)
             try:
                 answer = self._serve(request, lambda point: os.write(writing, point.encode() + b"\n"))
                 os.write(writing, b"\0" + answer.encode())

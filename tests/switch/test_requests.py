@@ -391,6 +391,17 @@ def test_a_check_sweeps_and_says_what_stands_in_the_way(stopped_server: Server) 
         switch.refuse_unusable()
 
 
+def test_every_request_removes_what_a_killed_helper_left_in_its_own_directory(stopped_server: Server) -> None:
+    """The daemon's user cannot see that directory, so no later CHECK may come to clean it."""
+    server, own = stopped_server, site_of_server(stopped_server).own_dir
+    (own / "found").mkdir()
+    left = (own / f".{NEW}.json.clm-1-0.tmp", own / "found" / f".{NEW}.json.clm-1-0.tmp")
+    for path in left:
+        path.write_bytes(b"half")
+    assert ask(server, Action.RESTART, OLD) == Answer()
+    assert not any(path.exists() for path in left)
+
+
 REQUEST = Request(action=Action.POINT, name=NEW, expected="/x.pth")
 
 
