@@ -1,71 +1,47 @@
-"""One candidate: read its data, train it, judge it once on the test part, register it whatever came of it."""
+"""One candidate: read its data, train it, judge it once on the test part, and always register it."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 
 from clm.artefacts.golden import choose_golden, encode_golden
 from clm.artefacts.inputs import inputs_of
 from clm.artefacts.judgement import Judgement, write_judgement
-from clm.artefacts.manifest import Artefact, Lineage, Manifest
+from clm.artefacts.manifest import Lineage, Manifest
 from clm.clock import iso
+from clm.data.audits import audit, with_floor
 from clm.data.dataset import Dataset, build_dataset
 from clm.data.reading import parse_samples
-from clm.decision import Decision, decide
-from clm.domain.job import ChampionRef, EpochReport, TrainingJob, TrainingResult
+from clm.decision import decide
+from clm.domain.job import ChampionRef, TrainingJob
+from clm.domain.proof import ServingProof
 from clm.errors import TrainingError
 from clm.evaluation.agreement import disagreements
-from clm.evaluation.evaluation import Comparison
+from clm.evaluation.evaluation import Evaluation
 from clm.evaluation.evidence import evidence_of
-from clm.gates.verdict import GateVerdict
-from clm.ports import (
-    CandleSource,
-    SampleSource,
-    StopSignal,
-)
+from clm.ports import CandleSource, Prover, SampleSource, SignalProbe
 from clm.questions.load_check import ProofJob
-from clm.record import RunInProgress
-from clm.world import Policies, World
+from clm.results import Data, Judged, Registered, Trained
+from clm.world import Cycle, Policies
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One candidate, from its training to what was decided about it."""
+def read(cycle: Cycle) -> Data:
+    """Return the data set as of the start of the run, and what the audits found.
 
-    job: TrainingJob
-    dataset: Dataset
-    training: TrainingResult
-    comparison: Comparison
-    verdicts: tuple[GateVerdict, ...]
-    decision: Decision
-    artefact: Artefact
-    judgement: Judgement
-
-    @property
-    def facts(self) -> dict[str, object]:
-        """Return what the proof pack tells of it."""
-        names = ("dataset", "training", "comparison", "verdicts", "artefact")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def in_short(self) -> dict[str, object]:
-        """Return what is told of it where another one took its place in the report."""
-        candidate = self.comparison.candidate
-        return {
-            "version": self.artefact.manifest.version,
-            "decision": self.decision.kind.value,
-            "reasons": self.decision.reasons,
-            "auroc": candidate.auroc,
-            "log_loss": candidate.log_loss,
-            "p_win_std": candidate.confidence.std,
-        }
+    Raises:
+        DataError: the store or the candles cannot be read.
+        StoreBusy: the store's lock was held for too long.
+    """
+    world, policies, now = cycle.world, cycle.policies, cycle.run.started_at
+    dataset = read_dataset(world.source, world.candles, policies, now)
+    findings = audit(dataset, policies.audit, now)
+    return Data(dataset=dataset, findings=findings, class_weights=policies.training.class_weights)
 
 
 def read_dataset(
     source: SampleSource, candles: CandleSource | None, policies: Policies, now: datetime
 ) -> Dataset:
-    """Return what is known at `now`, cut into windows and parts; nothing is judged yet.
+    """Return what is known at `now`, cut into windows and parts, without audits.
 
     Raises:
         DataError: the store or the candles cannot be read.
@@ -79,126 +55,149 @@ def read_dataset(
     return build_dataset(table, policies.data, candles.read() if candles and wanted else None)
 
 
-def attempt(
-    run: RunInProgress,
-    world: World,
-    policies: Policies,
-    dataset: Dataset,
-    champion: ChampionRef | None,
-    stop: StopSignal,
-    on_epoch: Callable[[EpochReport], None],
-    *,
-    directory: str = "job",
-) -> Attempt:
-    """Train one candidate, judge it on the test part and register it, whatever came of it."""
+def check_floor(cycle: Cycle, data: Data, probe: SignalProbe) -> Data:
+    """Return the data with the skill of plain models, and with a finding if they have none.
+
+    Raises:
+        Interrupted: the stop signal was set.
+    """
+    floor = probe.measure(data.dataset, cycle.request.stop)
+    return replace(data, floor=floor, findings=with_floor(data.findings, floor, cycle.policies.audit))
+
+
+def train_and_judge(
+    cycle: Cycle, dataset: Dataset, champion: ChampionRef | None, *, directory: str = "job"
+) -> Registered:
+    """Train one candidate, judge it on the test part and register it, whatever the decision.
+
+    The look at the test part is counted, therefore a stop signal does not prevent the registration.
+    """
+    trained = cycle.step(train, dataset, champion, directory)
+    prover = cycle.world.prover
+    proof = cycle.step(prove, trained, prover) if prover else None
+    judged = cycle.step(judge, trained, proof)
+    return cycle.uninterrupted(register, judged)
+
+
+def train(cycle: Cycle, dataset: Dataset, champion: ChampionRef | None, directory: str) -> Trained:
+    """Return a candidate and the golden rows of its data set.
+
+    Raises:
+        TrainingError: the child failed.
+        Interrupted: the stop signal was set.
+    """
+    policies, request = cycle.policies, cycle.request
     job = TrainingJob(
-        run_id=run.run_id,
-        directory=run.directory / directory,
+        run_id=cycle.run.run_id,
+        directory=cycle.run.directory / directory,
         spec=policies.training,
         context_length=dataset.context_length,
         feature_names=dataset.feature_names,
         champion=champion,
         timeout_s=policies.train_timeout_s,
     )
-    with run.phase("train"):
-        training = world.trainer.train(job, dataset, on_epoch, stop)
-    run.note(training=training)
-
+    training = cycle.world.trainer.train(job, dataset, request.on_epoch, request.stop)
     golden = choose_golden(dataset, training.p_candidate_N)
-    proof = None
-    if world.prover:
-        with run.phase("prove"):
-            proof = world.prover.prove(_proof_job(run, policies, dataset, training), golden, stop)
-
-    with run.phase("judge"):
-        evidence = evidence_of(
-            dataset, training, policy=policies.evaluation, past=world.journal.standing().past, serving=proof
-        )
-        judgement = Judgement(evidence=evidence, gates=policies.gates)
-        comparison = judgement.comparison()
-        if differences := disagreements(comparison, training.figures):
-            raise TrainingError("FIGURES_DIFFER", f"run {run.run_id}: {'; '.join(differences)}")
-        verdicts = judgement.verdicts(comparison)
-        decision = decide(verdicts)
-        evidence_sha256 = write_judgement(run.directory, judgement)
-    run.note(comparison=comparison, verdicts=verdicts, evidence_sha256=evidence_sha256)
-
-    with run.phase("register"):
-        golden_bytes = encode_golden(golden)
-        manifest = replace(
-            _manifest(run, world, policies, dataset, training, comparison, decision),
-            golden_sha256=hashlib.sha256(golden_bytes).hexdigest(),
-            inputs=inputs_of(dataset),
-        )
-        artefact = world.registry.register(training.weights_path, manifest, golden_bytes)
-        world.journal.record_model(
-            artefact,
-            training_samples=len(dataset.split.train),
-            seconds=training.seconds,
-            validation_accuracy=comparison.candidate.accuracy,
-        )
-    run.note(artefact=artefact)
-    return Attempt(
-        job=job,
-        dataset=dataset,
-        training=training,
-        comparison=comparison,
-        verdicts=verdicts,
-        decision=decision,
-        artefact=artefact,
-        judgement=judgement,
-    )
+    return Trained(job=job, dataset=dataset, training=training, golden=golden)
 
 
-def _proof_job(
-    run: RunInProgress, policies: Policies, dataset: Dataset, training: TrainingResult
-) -> ProofJob:
-    return ProofJob(
-        directory=run.directory / "proof",
+def prove(cycle: Cycle, trained: Trained, prover: Prover) -> ServingProof:
+    """Return what a fresh process finds in the file that would be served."""
+    training, dataset = trained.training, trained.dataset
+    job = ProofJob(
+        directory=cycle.run.directory / "proof",
         weights_path=training.weights_path,
         sha256=training.file_sha256,
-        architecture=policies.training.architecture,
+        architecture=cycle.policies.training.architecture,
         context_length=dataset.context_length,
         n_features=len(dataset.feature_names),
-        timeout_s=policies.train_timeout_s,
+        timeout_s=cycle.policies.train_timeout_s,
+    )
+    return prover.prove(job, trained.golden, cycle.request.stop)
+
+
+def judge(cycle: Cycle, trained: Trained, proof: ServingProof | None) -> Judged:
+    """Measure the candidate on the test part, ask every gate and decide.
+
+    Raises:
+        TrainingError: FIGURES_DIFFER; the child measured other figures.
+        ArtefactError: the evidence cannot be written.
+    """
+    evidence = evidence_of(
+        trained.dataset,
+        trained.training,
+        policy=cycle.policies.evaluation,
+        past=cycle.world.journal.standing().past,
+        serving=proof,
+    )
+    judgement = Judgement(evidence=evidence, gates=cycle.policies.gates)
+    comparison = judgement.comparison()
+    if differences := disagreements(comparison, trained.training.figures):
+        raise TrainingError("FIGURES_DIFFER", f"run {cycle.run.run_id}: {'; '.join(differences)}")
+    verdicts = judgement.verdicts(comparison)
+    return Judged(
+        trained=trained,
+        judgement=judgement,
+        comparison=comparison,
+        verdicts=verdicts,
+        decision=decide(verdicts),
+        evidence_sha256=write_judgement(cycle.run.directory, judgement),
     )
 
 
-def _manifest(
-    run: RunInProgress,
-    world: World,
-    policies: Policies,
-    dataset: Dataset,
-    training: TrainingResult,
-    comparison: Comparison,
-    decision: Decision,
-) -> Manifest:
-    now = world.clock.now()
-    candidate = comparison.candidate
+def register(cycle: Cycle, judged: Judged) -> Registered:
+    """Copy the candidate into the registry and record it in the store, not active."""
+    training, dataset = judged.trained.training, judged.trained.dataset
+    golden = encode_golden(judged.trained.golden)
+    manifest = _manifest(cycle, judged, hashlib.sha256(golden).hexdigest())
+    artefact = cycle.world.registry.register(training.weights_path, manifest, golden)
+    cycle.world.journal.record_model(
+        artefact,
+        training_samples=len(dataset.split.train),
+        seconds=training.seconds,
+        validation_accuracy=judged.comparison.candidate.accuracy,
+    )
+    return Registered(judged=judged, artefact=artefact)
+
+
+def _manifest(cycle: Cycle, judged: Judged, golden_sha256: str) -> Manifest:
+    training, dataset = judged.trained.training, judged.trained.dataset
+    now = cycle.world.clock.now()
     return Manifest(
-        version=world.registry.new_version(now),
+        version=cycle.world.registry.new_version(now),
         sha256=training.file_sha256,
         size_bytes=training.weights_path.stat().st_size,
         created_at=iso(now),
-        architecture=policies.training.architecture,
+        architecture=cycle.policies.training.architecture,
         context_length=dataset.context_length,
         feature_names=dataset.feature_names,
-        decision=decision.kind.value,
-        metrics={
-            "auroc": candidate.auroc,
-            "log_loss": candidate.log_loss,
-            "accuracy": candidate.accuracy,
-            "precision": candidate.precision,
-            "recall": candidate.recall,
-            "f1": candidate.f1,
-            "ece": candidate.ece,
-        },
-        lineage=Lineage(
-            run_id=run.run_id,
-            data_fingerprint=dataset.fingerprint,
-            weights_hash=training.weights_hash,
-            code_version=world.code_version,
-            settings={"training": asdict(policies.training), "data": asdict(policies.data)},
-            seed=policies.training.seed,
-        ),
+        decision=judged.decision.kind.value,
+        metrics=_metrics(judged.comparison.candidate),
+        lineage=_lineage(cycle, judged),
+        golden_sha256=golden_sha256,
+        inputs=inputs_of(dataset),
+    )
+
+
+def _metrics(candidate: Evaluation) -> dict[str, float]:
+    return {
+        "auroc": candidate.auroc,
+        "log_loss": candidate.log_loss,
+        "accuracy": candidate.accuracy,
+        "precision": candidate.precision,
+        "recall": candidate.recall,
+        "f1": candidate.f1,
+        "ece": candidate.ece,
+    }
+
+
+def _lineage(cycle: Cycle, judged: Judged) -> Lineage:
+    spec = cycle.policies.training
+    return Lineage(
+        run_id=cycle.run.run_id,
+        data_fingerprint=judged.trained.dataset.fingerprint,
+        weights_hash=judged.trained.training.weights_hash,
+        code_version=cycle.world.code_version,
+        settings={"training": asdict(spec), "data": asdict(cycle.policies.data)},
+        seed=spec.seed,
     )

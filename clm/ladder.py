@@ -1,22 +1,28 @@
-"""After a rejection with a repairable cause: tries on validation alone, of which the best is a candidate."""
+"""After a rejection with a repairable cause: trials on validation alone; the best becomes a candidate."""
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import orjson
 
+from clm.artefacts.judgement import write_judgement
+from clm.attempt import read, train_and_judge
 from clm.data.dataset import DataPolicy, Dataset
+from clm.decision import refuse
 from clm.diagnosis import Diagnosis, knobs_for
-from clm.domain.job import TrainingJob, TrainingResult, TrainingSpec
+from clm.domain.job import TrainingJob, TrainingSpec
 from clm.domain.ledger import LedgerEntry, LedgerKind
 from clm.domain.tuning import AS_SET, Trial, Tuning, TuningJob, with_settings
 from clm.errors import ArtefactError, ConfigError, DataError
 from clm.evaluation.metrics import base_log_loss
-from clm.ports import StopSignal, Tuner
+from clm.ports import StopSignal
 from clm.questions.question import write_question
 from clm.questions.train import train_question
+from clm.results import Candidate, Registered, Retried, Trained, Tuned
+from clm.world import Cycle, Ladder
 
 MIN_GAIN = 0.001
 """Nats of validation log loss that a try has to save to be worth a look at the test part."""
@@ -24,77 +30,126 @@ MIN_GAIN = 0.001
 FIXED = {"patch size, depth": "an architecture is one network with its sizes; CLM_ARCHITECTURE takes another"}
 
 Reread = Callable[[DataPolicy], Dataset]
-"""The same store under another policy of windows or labels, audited."""
+"""Reads the store under another policy of windows or labels; raises DataError or ConfigError."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """What the tries propose; it has never seen a test row."""
-
-    spec: TrainingSpec
-    data: DataPolicy
-    dataset: Dataset
+Datasets = dict[str, tuple[DataPolicy, Dataset]]
+"""What the store can be read as, by the name of the variant."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ladder:
-    """How many tries there may be, for how long, and where their study is kept."""
+def retry(cycle: Cycle, rejected: Registered, diagnosis: Diagnosis) -> Registered:
+    """Judge the best trial that may remove the cause; return it if it passes, else what was rejected."""
+    tuned = cycle.step(tune, rejected, diagnosis)
+    if tuned.candidate is None:
+        return rejected
+    policies = replace(cycle.policies, training=tuned.candidate.spec, data=tuned.candidate.data)
+    champion = rejected.judged.trained.job.champion
+    again = train_and_judge(
+        replace(cycle, policies=policies), tuned.candidate.dataset, champion, directory="tuned"
+    )
+    return cycle.uninterrupted(settle, rejected, again).kept
 
-    tuner: Tuner | None = None
-    """None where nothing is to be tried."""
-    trials: int = 0
-    budget_s: float = 0.0
-    storage: Path = Path()
 
-    def climb(
-        self,
-        job: TrainingJob,
-        dataset: Dataset,
-        training: TrainingResult,
-        data: DataPolicy,
-        diagnosis: Diagnosis,
-        reread: Reread,
-        stop: StopSignal,
-    ) -> tuple[Tuning, Candidate | None]:
-        """Return what was tried, and the best try where it beats the base rate and what was rejected.
+def tune(cycle: Cycle, rejected: Registered, diagnosis: Diagnosis) -> Tuned:
+    """Return the trials after a rejection; each is in the ledger before a candidate of them is judged.
 
-        Raises:
-            Interrupted: `stop` was set; the study goes on the next time.
-        """
-        knobs = knobs_for(diagnosis)
-        if self.tuner is None or not self.trials or not self.budget_s:
-            return Tuning(knobs=knobs, because="CLM_TUNE_TRIALS=0 or CLM_TUNE_BUDGET_S=0"), None
-        if not knobs:
-            return Tuning(because=_why_not(diagnosis)), None
-        directory = job.directory.with_name("tuning")
-        variants, left_out = _variants(data, knobs, reread)
-        datasets = {AS_SET: (data, dataset), **variants}
-        try:
-            places = _written(job, directory, datasets)
-        except ArtefactError as error:
-            return Tuning(knobs=knobs, because=error.message), None
-        asked = TuningJob(
-            run_id=job.run_id,
-            directory=directory,
-            study=_study(job.spec, knobs, {name: of.fingerprint for name, (_, of) in datasets.items()}),
-            storage=self.storage,
-            spec=job.spec,
-            knobs=knobs,
-            variants=places,
-            trials=self.trials,
-            budget_s=self.budget_s,
-        )
-        trials, why = self.tuner.tune(asked, stop)
-        tuning = Tuning(knobs=knobs, trials=trials, because=why, left_out={**FIXED, **left_out})
-        label_N = dataset.label_N[dataset.split.validation]
-        losses = (epoch.validation_log_loss for epoch in training.epochs)
-        best = _best(trials, rejected_at=min(losses, default=float("inf")) - base_log_loss(label_N))
-        if best is None:
-            because = why or "no try beats the base rate, and what was rejected, on validation"
-            return replace(tuning, because=because), None
-        policy, chosen = datasets[best.variant]
-        candidate = Candidate(spec=with_settings(job.spec, best.settings), data=policy, dataset=chosen)
-        return replace(tuning, best=best.number), candidate
+    Raises:
+        Interrupted: the stop signal was set; the study goes on the next time.
+    """
+    trained, ladder = rejected.judged.trained, cycle.world.ladder
+    tuned = climb(
+        ladder, trained, cycle.policies.data, diagnosis, partial(_read_as, cycle), cycle.request.stop
+    )
+    for entry in entries(cycle.run.run_id, tuned.tuning):
+        cycle.world.journal.record(entry)
+    return tuned
+
+
+def settle(cycle: Cycle, first: Registered, again: Registered) -> Retried:
+    """Return which candidate the report describes, after its evidence was written for `clm verify-run`."""
+    kept, lost = (first, again) if again.is_rejected else (again, first)
+    sha256 = write_judgement(cycle.run.directory, kept.judged.judgement)
+    return Retried(kept=replace(kept, judged=replace(kept.judged, evidence_sha256=sha256)), lost=lost)
+
+
+def climb(
+    ladder: Ladder,
+    rejected: Trained,
+    data: DataPolicy,
+    diagnosis: Diagnosis,
+    reread: Reread,
+    stop: StopSignal,
+) -> Tuned:
+    """Return the trials, and the best one if it beats both the base rate and what was rejected.
+
+    Raises:
+        Interrupted: `stop` was set; the study goes on the next time.
+    """
+    knobs = knobs_for(diagnosis)
+    if ladder.tuner is None or not ladder.trials or not ladder.budget_s:
+        return _untried("CLM_TUNE_TRIALS=0 or CLM_TUNE_BUDGET_S=0", knobs)
+    if not knobs:
+        return _untried(_why_not(diagnosis))
+    variants, left_out = _variants(data, knobs, reread)
+    datasets = {AS_SET: (data, rejected.dataset), **variants}
+    try:
+        places = _written(rejected.job, _directory_of(rejected.job), datasets)
+    except ArtefactError as error:
+        return _untried(error.message, knobs)
+    trials, why = ladder.tuner.tune(_tuning_job(ladder, rejected.job, knobs, datasets, places), stop)
+    tuning = Tuning(knobs=knobs, trials=trials, because=why, left_out={**FIXED, **left_out})
+    best = _best(trials, rejected_at=_excess_of(rejected))
+    if best is None:
+        because = why or "no try beats the base rate, and what was rejected, on validation"
+        return Tuned(tuning=replace(tuning, because=because), candidate=None)
+    policy, chosen = datasets[best.variant]
+    spec = with_settings(rejected.job.spec, best.settings)
+    return Tuned(
+        tuning=replace(tuning, best=best.number), candidate=Candidate(spec=spec, data=policy, dataset=chosen)
+    )
+
+
+def _untried(because: str, knobs: tuple[str, ...] = ()) -> Tuned:
+    return Tuned(tuning=Tuning(knobs=knobs, because=because), candidate=None)
+
+
+def _directory_of(job: TrainingJob) -> Path:
+    return job.directory.with_name("tuning")
+
+
+def _tuning_job(
+    ladder: Ladder, job: TrainingJob, knobs: tuple[str, ...], datasets: Datasets, places: dict[str, Path]
+) -> TuningJob:
+    return TuningJob(
+        run_id=job.run_id,
+        directory=_directory_of(job),
+        study=_study(job.spec, knobs, {name: of.fingerprint for name, (_, of) in datasets.items()}),
+        storage=ladder.storage,
+        spec=job.spec,
+        knobs=knobs,
+        variants=places,
+        trials=ladder.trials,
+        budget_s=ladder.budget_s,
+    )
+
+
+def _excess_of(rejected: Trained) -> float:
+    """Return its best validation log loss above that of the base rate, in nats."""
+    label_N = rejected.dataset.label_N[rejected.dataset.split.validation]
+    losses = (epoch.validation_log_loss for epoch in rejected.training.epochs)
+    return min(losses, default=float("inf")) - base_log_loss(label_N)
+
+
+def _read_as(cycle: Cycle, policy: DataPolicy) -> Dataset:
+    """Return the store under another policy of windows or labels.
+
+    Raises:
+        DataError: REFUSED; a finding forbids training.
+    """
+    data = read(replace(cycle, policies=replace(cycle.policies, data=policy)))
+    if data.is_blocked:
+        raise DataError("REFUSED", refuse(data.findings).reasons[0])
+    return data.dataset
 
 
 def entries(run_id: str, tuning: Tuning) -> list[LedgerEntry]:
@@ -130,9 +185,7 @@ def _why_not(diagnosis: Diagnosis) -> str:
     return f"no setting repairs {cause.name.replace('_', ' ')}: {cause.next_step or cause.message}"
 
 
-def _variants(
-    data: DataPolicy, knobs: tuple[str, ...], reread: Reread
-) -> tuple[dict[str, tuple[DataPolicy, Dataset]], dict[str, str]]:
+def _variants(data: DataPolicy, knobs: tuple[str, ...], reread: Reread) -> tuple[Datasets, dict[str, str]]:
     """Return what else the store can be read as, and why some of it cannot."""
     wanted: dict[str, DataPolicy] = {}
     if "window_source" in knobs:
@@ -141,7 +194,7 @@ def _variants(
     if "contradictions" in knobs:
         for fate in {"drop", "relabel"} - {data.contradictions}:
             wanted[f"contradictions: {fate}"] = replace(data, contradictions=fate)
-    made: dict[str, tuple[DataPolicy, Dataset]] = {}
+    made: Datasets = {}
     left_out: dict[str, str] = {}
     for name, policy in wanted.items():
         try:
@@ -151,10 +204,8 @@ def _variants(
     return made, left_out
 
 
-def _written(
-    job: TrainingJob, directory: Path, datasets: dict[str, tuple[DataPolicy, Dataset]]
-) -> dict[str, Path]:
-    """Write the data of each variant beside the job, whose own data lies there already."""
+def _written(job: TrainingJob, directory: Path, datasets: Datasets) -> dict[str, Path]:
+    """Write the data of each variant next to the job, which has its own data already."""
     places = {AS_SET: job.directory}
     for number, (name, (_, dataset)) in enumerate(datasets.items()):
         if name != AS_SET:

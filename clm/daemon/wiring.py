@@ -32,8 +32,6 @@ from clm.data.dataset import DataPolicy
 from clm.data.signal import SignalPolicy
 from clm.domain.architecture import KNOWN
 from clm.errors import Interrupted
-from clm.examination import Examiner
-from clm.ladder import Ladder
 from clm.ports import Brake, CandleSource, Clock, Engine, Outbox, StopSignal, Switch
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.engine_systemd import SystemdEngine
@@ -52,7 +50,7 @@ from clm.store.runs import SqliteJournal
 from clm.store.sample_cache import SampleCache
 from clm.store.samples import SqliteSampleSource
 from clm.store.tasks import SqliteTaskQueue
-from clm.world import Policies, World
+from clm.world import Examiner, Ladder, Policies, World
 
 CONTEXT_LENGTH = 128
 START_BUSY_LIMIT_S = 20.0

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from clm.artefacts.registry import DirectoryRegistry
-from clm.cycle import Policies, World
 from clm.daemon.brakes import Brakes, PauseBrake
 from clm.daemon.freeze_watch import FreezeWatch
 from clm.daemon.service import Service
@@ -26,6 +25,7 @@ from clm.store.outbox import SqliteOutbox
 from clm.store.promotions import SqlitePromotionLog
 from clm.store.runs import SqliteJournal
 from clm.store.tasks import SqliteTaskQueue
+from clm.world import Policies, World
 from tests import builders
 from tests.fakes import FakeBrake, FakeClock, FakePromoter, FakeSource, FakeTrainer, oracle
 
