@@ -8,11 +8,7 @@ from them. Every run leaves a proof pack, a closed row in the journal, and event
 """
 
 from clm.artefacts.manifest import Artefact
-from clm.attempt import check_floor, read, train_and_judge
-from clm.basis import look_back
 from clm.decision import Decision, DecisionKind, refuse, skip
-from clm.examination import diagnose
-from clm.ladder import retry
 from clm.ports import (
     PromotionKind,
     PromotionOutcome,
@@ -21,9 +17,13 @@ from clm.ports import (
     RunRecord,
     held_by,
 )
-from clm.record import CycleReport, RunInProgress
-from clm.results import Data, Ending, Registered
-from clm.world import Cycle, Policies, Request, World
+from clm.steps.candidate import check_floor, read, train_and_judge
+from clm.steps.diagnosis import diagnose
+from clm.steps.repetition import look_back
+from clm.steps.results import Data, Ending, Registered
+from clm.steps.run import CycleReport, RunInProgress
+from clm.steps.tuning import retry
+from clm.steps.world import Cycle, Policies, Request, World
 
 
 def run_cycle(world: World, policies: Policies, request: Request) -> CycleReport:

@@ -24,8 +24,8 @@ from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
 from clm.ports import PromotionState, RunStatus, StopSignal
 from clm.questions.load_check import ProofJob
-from clm.record import CycleReport
-from clm.world import Examiner, Ladder, Policies, Request, World
+from clm.steps.run import CycleReport
+from clm.steps.world import Examiner, Ladder, Policies, Request, World
 from tests import builders
 from tests.fakes import FakeBrake, FakeClock, FakeJournal, FakePromoter, FakeSource, FakeTrainer, oracle
 

@@ -12,7 +12,7 @@ from clm.domain.job import EpochReport
 from clm.errors import BusUnavailable
 from clm.ports import Outbox, StopSignal
 from clm.settings import Settings
-from clm.world import Request
+from clm.steps.world import Request
 
 log = structlog.get_logger()
 

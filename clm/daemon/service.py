@@ -28,8 +28,8 @@ from clm.domain.waiting import WaitingModel
 from clm.errors import ClmError, Interrupted, PromotionBusy
 from clm.logs import last_line
 from clm.ports import Brake, RunStatus
-from clm.record import CycleReport
-from clm.world import Request
+from clm.steps.run import CycleReport
+from clm.steps.world import Request
 
 log = structlog.get_logger()
 

@@ -18,6 +18,7 @@ from clm.domain.task import Trigger
 from clm.errors import PromotionBusy, PromotionError, StoreBusy, TrainingError
 from clm.ports import Control
 from clm.settings import load_settings
+from clm.steps.world import Policies, World
 from clm.store.controls import SqliteControls
 from clm.store.create import create_store
 from clm.store.migrate import migrate
@@ -25,7 +26,6 @@ from clm.store.outbox import SqliteOutbox
 from clm.store.promotions import SqlitePromotionLog
 from clm.store.runs import SqliteJournal
 from clm.store.tasks import SqliteTaskQueue
-from clm.world import Policies, World
 from tests import builders
 from tests.fakes import FakeBrake, FakeClock, FakePromoter, FakeSource, FakeTrainer, oracle
 

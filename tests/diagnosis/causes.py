@@ -27,17 +27,17 @@ from clm.data.signal import SignalFloor, SignalPolicy, measure_signal, signal_ro
 from clm.data.simulator import simulate
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.measurement import LivePredictions, Measurement
-from clm.examination import examine
 from clm.models import catalogue
 from clm.models.engine import EngineConfig, EngineNetwork
 from clm.ports import StopSignal
-from clm.record import CycleReport
-from clm.results import Trained
+from clm.steps.diagnosis import examine
+from clm.steps.results import Trained
+from clm.steps.run import CycleReport
+from clm.steps.world import Examiner, Policies, Request, World
 from clm.training import standing
 from clm.training.floor import MODELS
 from clm.training.measurements import Subject, measure_all
 from clm.training.run import train_job
-from clm.world import Examiner, Policies, Request, World
 from tests import builders
 from tests.builders import NOW
 from tests.data.rows import text

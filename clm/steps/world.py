@@ -30,8 +30,8 @@ from clm.ports import (
     Trainer,
     Tuner,
 )
-from clm.record import RunInProgress
-from clm.results import R
+from clm.steps.results import R
+from clm.steps.run import RunInProgress
 
 P = ParamSpec("P")
 

@@ -16,10 +16,10 @@ from clm.diagnosis import Diagnosis, ProbeAnswer, ProbeVerdict
 from clm.domain.job import TrainingJob, TrainingResult
 from clm.domain.tuning import AS_SET, Trial, Tuning, TuningJob
 from clm.errors import DataError, TrainingError
-from clm.ladder import Reread, climb, entries
 from clm.ports import StopSignal
-from clm.results import Candidate, Trained
-from clm.world import Ladder
+from clm.steps.results import Candidate, Trained
+from clm.steps.tuning import Reread, climb, entries
+from clm.steps.world import Ladder
 from tests import builders
 from tests.diagnosis.test_probes import epochs
 from tests.fakes import oracle

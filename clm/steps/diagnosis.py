@@ -9,8 +9,8 @@ from clm.diagnosis import diagnose as ask_probes
 from clm.evaluation.metrics import base_log_loss
 from clm.gates.verdict import GateVerdict
 from clm.ports import StopSignal
-from clm.results import Data, Registered, Trained
-from clm.world import Cycle, Examiner
+from clm.steps.results import Data, Registered, Trained
+from clm.steps.world import Cycle, Examiner
 
 
 def diagnose(cycle: Cycle, rejected: Registered, data: Data) -> Diagnosis:

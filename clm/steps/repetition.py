@@ -8,8 +8,8 @@ from clm.data.dataset import Dataset
 from clm.decision import DecisionKind
 from clm.domain.job import ChampionRef
 from clm.ports import Journal, RunRecord
-from clm.results import Data, Repetition
-from clm.world import Cycle
+from clm.steps.results import Data, Repetition
+from clm.steps.world import Cycle
 
 _RUNS_LOOKED_AT = 100
 """Runs in which the last decision is searched; after as many skipped runs a cycle trains again."""

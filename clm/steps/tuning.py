@@ -9,7 +9,6 @@ from pathlib import Path
 import orjson
 
 from clm.artefacts.judgement import write_judgement
-from clm.attempt import read, train_and_judge
 from clm.data.dataset import DataPolicy, Dataset
 from clm.decision import refuse
 from clm.diagnosis import Diagnosis, knobs_for
@@ -21,8 +20,9 @@ from clm.evaluation.metrics import base_log_loss
 from clm.ports import StopSignal
 from clm.questions.question import write_question
 from clm.questions.train import train_question
-from clm.results import Candidate, Registered, Retried, Trained, Tuned
-from clm.world import Cycle, Ladder
+from clm.steps.candidate import read, train_and_judge
+from clm.steps.results import Candidate, Registered, Retried, Trained, Tuned
+from clm.steps.world import Cycle, Ladder
 
 MIN_GAIN = 0.001
 """Nats of validation log loss that a try has to save to be worth a look at the test part."""

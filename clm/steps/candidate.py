@@ -21,8 +21,8 @@ from clm.evaluation.evaluation import Evaluation
 from clm.evaluation.evidence import evidence_of
 from clm.ports import CandleSource, Prover, SampleSource, SignalProbe
 from clm.questions.load_check import ProofJob
-from clm.results import Data, Judged, Registered, Trained
-from clm.world import Cycle, Policies
+from clm.steps.results import Data, Judged, Registered, Trained
+from clm.steps.world import Cycle, Policies
 
 
 def read(cycle: Cycle) -> Data:

@@ -24,7 +24,7 @@ from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunStatu
 from clm.questions.train import DATA, WEIGHTS
 from clm.report.attempt import attempt_evidence
 from clm.report.proof_pack import ProofPack, as_json, as_markdown, found
-from clm.results import Data, Ending, Record, Results
+from clm.steps.results import Data, Ending, Record, Results
 
 log = structlog.get_logger()
 
