@@ -36,7 +36,7 @@ from clm.models.catalogue import Architecture, architecture
 from clm.models.patchtst_mix import MixConfig, PatchTSTMix
 from clm.questions.train import TrainingArrays, training_arrays
 from clm.settings.derived import Settings
-from clm.steps.candidate import read_dataset
+from clm.steps.read import read_dataset
 from clm.store.samples import SqliteSampleSource
 from clm.training.determinism import make_deterministic
 from clm.training.logistic import fit_logistic

@@ -7,20 +7,15 @@ Each step is a function of records that returns one record. The run keeps the re
 from them. Every run leaves a proof pack, a closed row in the journal, and events.
 """
 
-from clm.artefacts.manifest import Artefact
 from clm.decision import Decision, DecisionKind, refuse, skip
-from clm.ports import (
-    PromotionKind,
-    PromotionOutcome,
-    PromotionState,
-    PromotionWish,
-    RunRecord,
-    held_by,
-)
-from clm.steps.candidate import check_floor, read, train_and_judge
+from clm.ports import RunRecord
+from clm.steps.candidate import train_and_judge
 from clm.steps.diagnosis import diagnose
+from clm.steps.floor import check_floor
+from clm.steps.promotion import promote
+from clm.steps.read import read
 from clm.steps.repetition import look_back
-from clm.steps.results import Data, Ending, Registered
+from clm.steps.results import Data, Ending
 from clm.steps.run import CycleReport, RunInProgress
 from clm.steps.tuning import retry
 from clm.steps.world import Cycle, Policies, Request, World
@@ -62,31 +57,6 @@ def learn(cycle: Cycle) -> Ending:
     if not candidate.passed:
         return Ending(decision=candidate.judged.decision, artefact=candidate.artefact)
     return cycle.step(promote, candidate)
-
-
-def promote(cycle: Cycle, candidate: Registered) -> Ending:
-    """Promote the candidate, unless the policy, a freeze or a broken ledger leave that to a person."""
-    decision, artefact = candidate.judged.decision, candidate.artefact
-    champion = candidate.judged.trained.job.champion
-    wish = PromotionWish(kind=PromotionKind.CYCLE, reason=decision.reasons[0], instead_of=champion)
-    return Ending(decision=decision, artefact=artefact, promotion=_promotion(cycle, artefact, wish))
-
-
-def _promotion(cycle: Cycle, artefact: Artefact, wish: PromotionWish) -> PromotionOutcome:
-    version = artefact.manifest.version
-    if not cycle.policies.promote:
-        return _waits(version, "this run was asked not to promote")
-    if held := held_by(cycle.world.brake.freeze(), version, wish):
-        return held
-    if broken := cycle.run.standing.broken_because:
-        why = f"the ledger is broken, attempts cannot be counted: {broken}; `clm verify-ledger` says more"
-        return _waits(version, why)
-    return cycle.world.promoter.promote(artefact, cycle.run.run_id, wish)
-
-
-def _waits(version: str, why: str) -> PromotionOutcome:
-    reason = f"{why}; `clm promote {version}` brings it in"
-    return PromotionOutcome(state=PromotionState.WAITING, version=version, reason=reason, changes=())
 
 
 def _frozen(why: str) -> Ending:

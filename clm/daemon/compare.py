@@ -22,7 +22,7 @@ from clm.gates.verdict import GateVerdict
 from clm.ports import StopSignal
 from clm.questions.score import Scores, score_question
 from clm.settings import Settings
-from clm.steps.candidate import read_dataset
+from clm.steps.read import read_dataset
 from clm.steps.world import Policies
 from clm.store.contract import check_contract
 from clm.store.samples import SqliteSampleSource

@@ -16,7 +16,7 @@ from clm.ports import Clock, StopSignal
 from clm.report.distributions import distributions_section
 from clm.report.sections import data_section, findings_section, signal_section, splits_section
 from clm.settings import Settings
-from clm.steps.candidate import read_dataset
+from clm.steps.read import read_dataset
 from clm.store.holds import read_holds
 from clm.store.samples import SqliteSampleSource
 

@@ -1,17 +1,14 @@
-"""One candidate: read its data, train it, judge it once on the test part, and always register it."""
+"""One candidate: train it, judge it once on the test part, and always register it."""
 
 import hashlib
-from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from dataclasses import asdict
 
 from clm.artefacts.golden import choose_golden, encode_golden
 from clm.artefacts.inputs import inputs_of
 from clm.artefacts.judgement import Judgement, write_judgement
 from clm.artefacts.manifest import Lineage, Manifest
 from clm.clock import iso
-from clm.data.audits import audit, with_floor
-from clm.data.dataset import Dataset, build_dataset
-from clm.data.reading import parse_samples
+from clm.data.dataset import Dataset
 from clm.decision import decide
 from clm.domain.job import ChampionRef, TrainingJob
 from clm.domain.proof import ServingProof
@@ -19,50 +16,10 @@ from clm.errors import TrainingError
 from clm.evaluation.agreement import disagreements
 from clm.evaluation.evaluation import Evaluation
 from clm.evaluation.evidence import evidence_of
-from clm.ports import CandleSource, Prover, SampleSource, SignalProbe
+from clm.ports import Prover
 from clm.questions.load_check import ProofJob
-from clm.steps.results import Data, Judged, Registered, Trained
-from clm.steps.world import Cycle, Policies
-
-
-def read(cycle: Cycle) -> Data:
-    """Return the data set as of the start of the run, and what the audits found.
-
-    Raises:
-        DataError: the store or the candles cannot be read.
-        StoreBusy: the store's lock was held for too long.
-    """
-    world, policies, now = cycle.world, cycle.policies, cycle.run.started_at
-    dataset = read_dataset(world.source, world.candles, policies, now)
-    findings = audit(dataset, policies.audit, now)
-    return Data(dataset=dataset, findings=findings, class_weights=policies.training.class_weights)
-
-
-def read_dataset(
-    source: SampleSource, candles: CandleSource | None, policies: Policies, now: datetime
-) -> Dataset:
-    """Return what is known at `now`, cut into windows and parts, without audits.
-
-    Raises:
-        DataError: the store or the candles cannot be read.
-        StoreBusy: the store's lock was held for too long.
-    """
-    newest = source.newest()
-    since = newest - timedelta(days=policies.history_days) if newest and policies.history_days else None
-    raw = source.read(since, policies.max_rows)
-    table = parse_samples(raw, cutoff=now, features=policies.data.sample_features)
-    wanted = policies.data.window_source == "candles"
-    return build_dataset(table, policies.data, candles.read() if candles and wanted else None)
-
-
-def check_floor(cycle: Cycle, data: Data, probe: SignalProbe) -> Data:
-    """Return the data with the skill of plain models, and with a finding if they have none.
-
-    Raises:
-        Interrupted: the stop signal was set.
-    """
-    floor = probe.measure(data.dataset, cycle.request.stop)
-    return replace(data, floor=floor, findings=with_floor(data.findings, floor, cycle.policies.audit))
+from clm.steps.results import Judged, Registered, Trained
+from clm.steps.world import Cycle
 
 
 def train_and_judge(

@@ -97,9 +97,6 @@ class RunInProgress:
         self.keep(ending)
         decision, artefact, promotion = ending.decision, ending.artefact, ending.promotion
         now = self._clock.now()
-        status = _STATUS[decision.kind]
-        if promotion and promotion.state is not PromotionState.COMMITTED:
-            status = promotion.state.value.lower()
         reason = promotion.reason if promotion and promotion.reason else decision.reasons[0]
         event = RetrainingCompleted(
             model=MODEL,
@@ -107,7 +104,7 @@ class RunInProgress:
             job_id=self.run_id,
             model_path=str(artefact.model_path) if artefact else "",
             duration_seconds=self._clock.monotonic() - self._began,
-            status=status,
+            status=_published_status(ending),
             reason=reason,
             findings=found(_with_results(self._pack, self._results)),
         )
@@ -152,13 +149,7 @@ class RunInProgress:
         event: Event,
     ) -> None:
         self._seconds["total"] = self._clock.monotonic() - self._began
-        self._pack = replace(
-            _with_results(self._pack, self._results),
-            status=status.value,
-            completed_at=iso(now),
-            seconds=dict(self._seconds),
-            error=self._error,
-        )
+        self._pack = self._assembled(status, now)
         proof = self._write_proof()
         self._journal.finish_run(
             self.run_id,
@@ -179,6 +170,15 @@ class RunInProgress:
         )
         self._remove_copies()
 
+    def _assembled(self, status: RunStatus, completed_at: datetime) -> ProofPack:
+        return replace(
+            _with_results(self._pack, self._results),
+            status=status.value,
+            completed_at=iso(completed_at),
+            seconds=dict(self._seconds),
+            error=self._error,
+        )
+
     def _remove_copies(self) -> None:
         """Remove data and weights of the candidates: the store and the registry have both."""
         for place in ("job", "tuned", "tuning/*"):
@@ -197,6 +197,14 @@ class RunInProgress:
             log.error("proof.not_written", run_id=self.run_id, code=error.code, error=error.message)
             return None
         return path, hashlib.sha256(document).hexdigest(), hashlib.sha256(text).hexdigest()
+
+
+def _published_status(ending: Ending) -> str:
+    """Return the status of the event: how the promotion ended, or the decision."""
+    promotion = ending.promotion
+    if promotion and promotion.state is not PromotionState.COMMITTED:
+        return promotion.state.value.lower()
+    return _STATUS[ending.decision.kind]
 
 
 def _with_results(pack: ProofPack, results: Results) -> ProofPack:

@@ -20,7 +20,8 @@ from clm.evaluation.metrics import base_log_loss
 from clm.ports import StopSignal
 from clm.questions.question import write_question
 from clm.questions.train import train_question
-from clm.steps.candidate import read, train_and_judge
+from clm.steps.candidate import train_and_judge
+from clm.steps.read import read
 from clm.steps.results import Candidate, Registered, Retried, Trained, Tuned
 from clm.steps.world import Cycle, Ladder
 
@@ -98,14 +99,18 @@ def climb(
         return _untried(error.message, knobs)
     trials, why = ladder.tuner.tune(_tuning_job(ladder, rejected.job, knobs, datasets, places), stop)
     tuning = Tuning(knobs=knobs, trials=trials, because=why, left_out={**FIXED, **left_out})
-    best = _best(trials, rejected_at=_excess_of(rejected))
+    return _chosen(tuning, datasets, rejected)
+
+
+def _chosen(tuning: Tuning, datasets: Datasets, rejected: Trained) -> Tuned:
+    best = _best(tuning.trials, rejected_at=_excess_of(rejected))
     if best is None:
-        because = why or "no try beats the base rate, and what was rejected, on validation"
+        because = tuning.because or "no try beats the base rate, and what was rejected, on validation"
         return Tuned(tuning=replace(tuning, because=because), candidate=None)
-    policy, chosen = datasets[best.variant]
+    policy, dataset = datasets[best.variant]
     spec = with_settings(rejected.job.spec, best.settings)
     return Tuned(
-        tuning=replace(tuning, best=best.number), candidate=Candidate(spec=spec, data=policy, dataset=chosen)
+        tuning=replace(tuning, best=best.number), candidate=Candidate(spec=spec, data=policy, dataset=dataset)
     )
 
 
