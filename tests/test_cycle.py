@@ -331,7 +331,7 @@ def test_a_run_that_breaks_is_closed_with_its_reason_and_the_error_goes_on(case,
     assert str(error) in case.proof["error"]
 
 
-def test_a_stop_that_comes_during_a_step_ends_the_run_before_the_next_one(case):
+def test_e14_a_stop_that_comes_during_a_step_ends_the_run_before_the_next_one(case):
     """The daemon has a minute to stop; the task goes back to the queue."""
     train = case.trainer.train
 
@@ -348,8 +348,8 @@ def test_a_stop_that_comes_during_a_step_ends_the_run_before_the_next_one(case):
     assert case.proof["training"]["weights_hash"] == "w" * 64
 
 
-def test_a_candidate_that_was_judged_is_registered_although_a_stop_came(case):
-    """Its look at the test rows is counted for ever; the model must not be lost."""
+def test_e14_a_candidate_that_was_judged_is_registered_although_a_stop_came(case):
+    """Its look at the test rows is in the ledger; the model must not be lost."""
     standing = case.journal.standing
     asked = []
 

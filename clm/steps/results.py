@@ -106,7 +106,7 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Proposal:
     """The settings and data of the best trial; it has never seen a test row."""
 
     spec: TrainingSpec
@@ -119,7 +119,7 @@ class Tuned:
     """The trials after a rejection."""
 
     tuning: Tuning
-    candidate: Candidate | None
+    proposal: Proposal | None
     """None where no trial is worth a look at the test part."""
 
 

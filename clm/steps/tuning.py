@@ -22,31 +22,30 @@ from clm.questions.question import write_question
 from clm.questions.train import train_question
 from clm.steps.candidate import train_and_judge
 from clm.steps.read import read
-from clm.steps.results import Candidate, Registered, Retried, Trained, Tuned
+from clm.steps.results import Proposal, Registered, Retried, Trained, Tuned
 from clm.steps.world import Cycle, Ladder
 
 MIN_GAIN = 0.001
-"""Nats of validation log loss that a try has to save to be worth a look at the test part."""
+"""Reduction of validation log loss, in nats, that makes a trial worth a look at the test part."""
 
 FIXED = {"patch size, depth": "an architecture is one network with its sizes; CLM_ARCHITECTURE takes another"}
 
 Reread = Callable[[DataPolicy], Dataset]
 """Reads the store under another policy of windows or labels; raises DataError or ConfigError."""
 
-
 Datasets = dict[str, tuple[DataPolicy, Dataset]]
-"""What the store can be read as, by the name of the variant."""
+"""Policy and data set of each variant, by its name."""
 
 
 def retry(cycle: Cycle, rejected: Registered, diagnosis: Diagnosis) -> Registered:
     """Judge the best trial that may remove the cause; return it if it passes, else what was rejected."""
     tuned = cycle.step(tune, rejected, diagnosis)
-    if tuned.candidate is None:
+    if tuned.proposal is None:
         return rejected
-    policies = replace(cycle.policies, training=tuned.candidate.spec, data=tuned.candidate.data)
+    policies = replace(cycle.policies, training=tuned.proposal.spec, data=tuned.proposal.data)
     champion = rejected.judged.trained.job.champion
     again = train_and_judge(
-        replace(cycle, policies=policies), tuned.candidate.dataset, champion, directory="tuned"
+        replace(cycle, policies=policies), tuned.proposal.dataset, champion, directory="tuned"
     )
     return cycle.uninterrupted(settle, rejected, again).kept
 
@@ -106,16 +105,16 @@ def _chosen(tuning: Tuning, datasets: Datasets, rejected: Trained) -> Tuned:
     best = _best(tuning.trials, rejected_at=_excess_of(rejected))
     if best is None:
         because = tuning.because or "no try beats the base rate, and what was rejected, on validation"
-        return Tuned(tuning=replace(tuning, because=because), candidate=None)
+        return Tuned(tuning=replace(tuning, because=because), proposal=None)
     policy, dataset = datasets[best.variant]
     spec = with_settings(rejected.job.spec, best.settings)
     return Tuned(
-        tuning=replace(tuning, best=best.number), candidate=Candidate(spec=spec, data=policy, dataset=dataset)
+        tuning=replace(tuning, best=best.number), proposal=Proposal(spec=spec, data=policy, dataset=dataset)
     )
 
 
 def _untried(because: str, knobs: tuple[str, ...] = ()) -> Tuned:
-    return Tuned(tuning=Tuning(knobs=knobs, because=because), candidate=None)
+    return Tuned(tuning=Tuning(knobs=knobs, because=because), proposal=None)
 
 
 def _directory_of(job: TrainingJob) -> Path:
@@ -158,7 +157,7 @@ def _read_as(cycle: Cycle, policy: DataPolicy) -> Dataset:
 
 
 def entries(run_id: str, tuning: Tuning) -> list[LedgerEntry]:
-    """Return a row of the ledger for each try; only the one that is to be judged on test is an attempt."""
+    """Return the ledger rows of the trials; only the trial that becomes a candidate counts as an attempt."""
     return [
         LedgerEntry(
             kind=LedgerKind.TRIAL,
@@ -191,7 +190,7 @@ def _why_not(diagnosis: Diagnosis) -> str:
 
 
 def _variants(data: DataPolicy, knobs: tuple[str, ...], reread: Reread) -> tuple[Datasets, dict[str, str]]:
-    """Return what else the store can be read as, and why some of it cannot."""
+    """Return the other variants of the data, and why some could not be read."""
     wanted: dict[str, DataPolicy] = {}
     if "window_source" in knobs:
         other = "history" if data.window_source == "candles" else "candles"
@@ -223,8 +222,8 @@ def _written(job: TrainingJob, directory: Path, datasets: Datasets) -> dict[str,
 
 
 def _study(spec: TrainingSpec, knobs: tuple[str, ...], fingerprints: dict[str, str]) -> str:
-    told = orjson.dumps([asdict(spec), knobs, fingerprints], option=orjson.OPT_SORT_KEYS)
-    return f"patchtst-{hashlib.sha256(told).hexdigest()[:24]}"
+    inputs = orjson.dumps([asdict(spec), knobs, fingerprints], option=orjson.OPT_SORT_KEYS)
+    return f"patchtst-{hashlib.sha256(inputs).hexdigest()[:24]}"
 
 
 def _best(trials: tuple[Trial, ...], *, rejected_at: float) -> Trial | None:

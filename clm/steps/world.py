@@ -41,10 +41,10 @@ _PHASES = {"look_back": "read", "check_floor": "signal", "settle": "judge"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policies:
-    """What an operator decided; made of the settings."""
+    """The decisions of the operator, from the settings."""
 
     history_days: int
-    """0 reads all."""
+    """0 reads all rows."""
     max_rows: int
     data: DataPolicy
     audit: AuditPolicy
@@ -53,7 +53,7 @@ class Policies:
     evaluation: EvaluationPolicy
     gates: GatePolicy
     promote: bool
-    """False leaves the switch to a person, whatever the mode."""
+    """False if a person promotes, whatever the mode."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +131,8 @@ class Cycle:
             Interrupted: the stop signal was set before the step.
         """
         if self.request.stop.is_set():
-            why = f"run {self.run.run_id} was stopped before the step {function.__name__}"
-            raise Interrupted("STOPPING", f"{why}; nothing was changed, the task goes back to the queue")
+            why = f"run {self.run.run_id} was asked to stop before the step {function.__name__}"
+            raise Interrupted("STOPPING", f"{why}; the engine was not changed, another run repeats the cycle")
         return self.uninterrupted(function, *args, **kwargs)
 
     def uninterrupted(

@@ -17,7 +17,7 @@ from clm.domain.job import TrainingJob, TrainingResult
 from clm.domain.tuning import AS_SET, Trial, Tuning, TuningJob
 from clm.errors import DataError, TrainingError
 from clm.ports import StopSignal
-from clm.steps.results import Candidate, Trained
+from clm.steps.results import Proposal, Trained
 from clm.steps.tuning import Reread, climb, entries
 from clm.steps.world import Ladder
 from tests import builders
@@ -82,7 +82,7 @@ def tried(
     losses: Sequence[float] = (0.70,),
     reread: Reread = unreadable,
     **ladder: object,
-) -> tuple[Tuning, Candidate | None]:
+) -> tuple[Tuning, Proposal | None]:
     """Climb after a rejection at these validation losses."""
     job = TrainingJob(
         run_id="p07_x",
@@ -111,7 +111,7 @@ def tried(
     rejected = Trained(job=job, dataset=dataset, training=result, golden=None)
     stop = threading.Event()
     tuned = climb(rungs, rejected, builders.data_policy(), found(*names), reread, stop)
-    return tuned.tuning, tuned.candidate
+    return tuned.tuning, tuned.proposal
 
 
 def test_the_best_try_becomes_the_candidate_with_its_settings(tmp_path, dataset):
@@ -253,7 +253,7 @@ def test_a_second_rejection_leaves_the_first_one_in_the_report(tmp_path):
 
 
 @pytest.mark.parametrize("breaks", ["train", "register"])
-def test_a_retry_that_fails_leaves_a_report_of_one_candidate(tmp_path, breaks):
+def test_e15_a_retry_that_fails_leaves_a_report_of_one_candidate(tmp_path, breaks):
     """Figures of one model next to the training of another would be believed."""
     case = Case(tmp_path)
     Repair(case, second=1.2)
