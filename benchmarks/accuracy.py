@@ -27,7 +27,6 @@ import numpy as np
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from clm.attempt import read_dataset
 from clm.clock import SystemClock
 from clm.daemon.wiring import policies
 from clm.data.dataset import Dataset
@@ -37,6 +36,7 @@ from clm.models.catalogue import Architecture, architecture
 from clm.models.patchtst_mix import MixConfig, PatchTSTMix
 from clm.questions.train import TrainingArrays, training_arrays
 from clm.settings.derived import Settings
+from clm.steps.read import read_dataset
 from clm.store.samples import SqliteSampleSource
 from clm.training.determinism import make_deterministic
 from clm.training.logistic import fit_logistic

@@ -11,7 +11,7 @@ import pytest
 from clm.artefacts.files import sha256_of
 from clm.artefacts.golden import read_golden
 from clm.artefacts.registry import DirectoryRegistry
-from clm.cycle import Policies, World, run_cycle
+from clm.cycle import run_cycle
 from clm.data.dataset import Dataset
 from clm.data.reading import RawSamples
 from clm.data.signal import SignalFloor, Skill
@@ -22,10 +22,10 @@ from clm.domain.proof import GoldenRows, Route, ServingProof
 from clm.domain.task import Task, Trigger
 from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
-from clm.ladder import Ladder
 from clm.ports import PromotionState, RunStatus, StopSignal
 from clm.questions.load_check import ProofJob
-from clm.record import CycleReport
+from clm.steps.run import CycleReport
+from clm.steps.world import Examiner, Ladder, Policies, Request, World
 from tests import builders
 from tests.fakes import FakeBrake, FakeClock, FakeJournal, FakePromoter, FakeSource, FakeTrainer, oracle
 
@@ -45,8 +45,10 @@ class Case:
         self.prover: FakeProver | None = None
         self.audit = builders.audit_policy()
         self.ladder = Ladder()
+        self.examiner = Examiner()
         self.training = builders.training_spec()
         self.code_version = "test"
+        self.stop = threading.Event()
 
     def run(self, task: Task | None = None) -> CycleReport:
         world = World(
@@ -61,6 +63,7 @@ class Case:
             code_version=self.code_version,
             signal=self.signal,
             ladder=self.ladder,
+            examiner=self.examiner,
             prover=self.prover,
         )
         policies = Policies(
@@ -74,9 +77,8 @@ class Case:
             gates=builders.gate_policy(),
             promote=self.promote,
         )
-        return run_cycle(
-            world, policies, task=task, reason="a test", stop=threading.Event(), on_epoch=lambda _: None
-        )
+        request = Request(task=task, reason="a test", stop=self.stop, on_epoch=lambda _: None)
+        return run_cycle(world, policies, request)
 
     @property
     def proof(self) -> dict[str, object]:
@@ -327,6 +329,42 @@ def test_a_run_that_breaks_is_closed_with_its_reason_and_the_error_goes_on(case,
     assert isinstance(case.journal.events[-1], RetrainingFailed)
     assert case.journal.events[-1].code == code
     assert str(error) in case.proof["error"]
+
+
+def test_e14_a_stop_that_comes_during_a_step_ends_the_run_before_the_next_one(case):
+    """The daemon has a minute to stop; the task goes back to the queue."""
+    train = case.trainer.train
+
+    def stopped_meanwhile(*arguments):
+        result = train(*arguments)
+        case.stop.set()
+        return result
+
+    case.trainer.train = stopped_meanwhile
+    with pytest.raises(Interrupted, match="before the step judge"):
+        case.run()
+    assert case.journal.finished[0][1:] == (RunStatus.INTERRUPTED, None)
+    assert case.journal.attempts[0][0] is False
+    assert case.proof["training"]["weights_hash"] == "w" * 64
+
+
+def test_e14_a_candidate_that_was_judged_is_registered_although_a_stop_came(case):
+    """Its look at the test rows is in the ledger; the model must not be lost."""
+    standing = case.journal.standing
+    asked = []
+
+    def stopped_before_the_verdict():
+        asked.append(1)
+        if len(asked) == 2:  # the run asks when it opens, and before it judges
+            case.stop.set()
+        return standing()
+
+    case.journal.standing = stopped_before_the_verdict
+    with pytest.raises(Interrupted, match="before the step promote"):
+        case.run()
+    assert len(case.journal.models) == 1
+    assert case.promoter.promoted == []
+    assert case.proof["artefact"]["version"] == case.journal.models[0].manifest.version
 
 
 def test_a_promoted_run_that_cannot_be_closed_at_once_is_never_told_as_failed(case):

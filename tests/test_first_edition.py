@@ -16,7 +16,6 @@ import pytest
 import torch
 
 from clm.artefacts.registry import DirectoryRegistry
-from clm.attempt import read_dataset
 from clm.children.ask import SubprocessAsker
 from clm.children.trainer import SubprocessTrainer
 from clm.clock import SystemClock
@@ -27,6 +26,7 @@ from clm.events import EVENTS
 from clm.promotion.env_file import parse
 from clm.questions.train import TrainingArrays
 from clm.settings import Settings, load_settings
+from clm.steps.read import read_dataset
 from clm.training.checkpoint import checkpoints_of
 from tests.cli.test_verbs import clm
 from tests.fixtures.first_edition import make

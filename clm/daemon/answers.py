@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-from clm.record import CycleReport
 from clm.report.proof_pack import found, gate_rows, metrics_side_by_side
+from clm.steps.run import CycleReport
 
 
 def as_answer(report: CycleReport) -> Mapping[str, object]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from clm.artefacts.files import sha256_of
 from clm.artefacts.registry import DirectoryRegistry
-from clm.attempt import read_dataset
 from clm.clock import SystemClock
 from clm.daemon.wiring import CONTEXT_LENGTH, asker_of, candles_of, policies
 from clm.data.dataset import Dataset
@@ -23,9 +22,10 @@ from clm.gates.verdict import GateVerdict
 from clm.ports import StopSignal
 from clm.questions.score import Scores, score_question
 from clm.settings import Settings
+from clm.steps.read import read_dataset
+from clm.steps.world import Policies
 from clm.store.contract import check_contract
 from clm.store.samples import SqliteSampleSource
-from clm.world import Policies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from clm.domain.job import EpochReport
 from clm.errors import BusUnavailable
 from clm.ports import Outbox, StopSignal
 from clm.settings import Settings
+from clm.steps.world import Request
 
 log = structlog.get_logger()
 
@@ -36,14 +37,8 @@ def run_once(
         wired.promoter.recover()
         wired.promoter.adopt()
         wired.retention.tidy()
-        report = run_cycle(
-            wired.world,
-            wired.policies,
-            task=None,
-            reason="asked for at the command line",
-            stop=stop,
-            on_epoch=on_epoch,
-        )
+        request = Request(task=None, reason="asked for at the command line", stop=stop, on_epoch=on_epoch)
+        report = run_cycle(wired.world, wired.policies, request)
         send_events(settings, wired.outbox)
     tell(report, say)
     return as_answer(report)

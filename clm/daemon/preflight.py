@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from clm.attempt import read_dataset
 from clm.clock import SystemClock, from_micros, iso
 from clm.daemon.wiring import candles_of, policies, signal_of
 from clm.data.audits import audit, blocked, ranked, with_floor
@@ -17,6 +16,7 @@ from clm.ports import Clock, StopSignal
 from clm.report.distributions import distributions_section
 from clm.report.sections import data_section, findings_section, signal_section, splits_section
 from clm.settings import Settings
+from clm.steps.read import read_dataset
 from clm.store.holds import read_holds
 from clm.store.samples import SqliteSampleSource
 

@@ -28,7 +28,8 @@ from clm.domain.waiting import WaitingModel
 from clm.errors import ClmError, Interrupted, PromotionBusy
 from clm.logs import last_line
 from clm.ports import Brake, RunStatus
-from clm.record import CycleReport
+from clm.steps.run import CycleReport
+from clm.steps.world import Request
 
 log = structlog.get_logger()
 
@@ -247,14 +248,8 @@ class Service:
         try:
             self._recover_promotion()
             self._tidy()
-            report = run_cycle(
-                self._wired.world,
-                self._wired.policies,
-                task=task,
-                reason=task.trigger.reason,
-                stop=self._stop,
-                on_epoch=self._on_epoch,
-            )
+            request = Request(task=task, reason=task.trigger.reason, stop=self._stop, on_epoch=self._on_epoch)
+            report = run_cycle(self._wired.world, self._wired.policies, request)
         except Interrupted as error:
             reason = error.message
             log.warning("cycle.interrupted", task_id=task.task_id, reason=reason)

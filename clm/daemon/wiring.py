@@ -32,8 +32,6 @@ from clm.data.dataset import DataPolicy
 from clm.data.signal import SignalPolicy
 from clm.domain.architecture import KNOWN
 from clm.errors import Interrupted
-from clm.examination import Examiner
-from clm.ladder import Ladder
 from clm.ports import Brake, CandleSource, Clock, Engine, Outbox, StopSignal, Switch
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.engine_systemd import SystemdEngine
@@ -42,6 +40,7 @@ from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
 from clm.promotion.switch_direct import DirectSwitch
 from clm.promotion.switch_helper import HelperSwitch, ask
 from clm.settings import Settings, inherited_environment, redis_password
+from clm.steps.world import Examiner, Ladder, Policies, World
 from clm.store.candle_files import CandleDirectory
 from clm.store.contract import check_contract
 from clm.store.controls import SqliteControls
@@ -52,7 +51,6 @@ from clm.store.runs import SqliteJournal
 from clm.store.sample_cache import SampleCache
 from clm.store.samples import SqliteSampleSource
 from clm.store.tasks import SqliteTaskQueue
-from clm.world import Policies, World
 
 CONTEXT_LENGTH = 128
 START_BUSY_LIMIT_S = 20.0

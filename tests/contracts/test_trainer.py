@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from clm.artefacts.files import sha256_of
+from clm.children.ask import SubprocessAsker
 from clm.children.trainer import SubprocessTrainer
 from clm.data.dataset import Dataset
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
@@ -20,7 +21,7 @@ from tests.training import jobs
 
 MAKERS: dict[str, Callable[[], Trainer]] = {
     "fake": lambda: FakeTrainer(oracle(1.2)),
-    "subprocess": lambda: SubprocessTrainer(environment={"PATH": os.defpath}, poll_s=0.05, grace_s=5.0),
+    "subprocess": lambda: SubprocessTrainer(SubprocessAsker(environment={"PATH": os.defpath}, grace_s=5.0)),
 }
 
 

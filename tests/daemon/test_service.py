@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from clm.artefacts.registry import DirectoryRegistry
-from clm.cycle import Policies, World
 from clm.daemon.brakes import Brakes, PauseBrake
 from clm.daemon.freeze_watch import FreezeWatch
 from clm.daemon.service import Service
@@ -19,6 +18,7 @@ from clm.domain.task import Trigger
 from clm.errors import PromotionBusy, PromotionError, StoreBusy, TrainingError
 from clm.ports import Control
 from clm.settings import load_settings
+from clm.steps.world import Policies, World
 from clm.store.controls import SqliteControls
 from clm.store.create import create_store
 from clm.store.migrate import migrate

@@ -17,6 +17,7 @@ from unittest import mock
 import numpy as np
 from torch import Tensor, nn
 
+from clm.artefacts.golden import choose_golden
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import run_cycle
 from clm.data.dataset import Dataset
@@ -26,16 +27,17 @@ from clm.data.signal import SignalFloor, SignalPolicy, measure_signal, signal_ro
 from clm.data.simulator import simulate
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.measurement import LivePredictions, Measurement
-from clm.examination import Examiner
 from clm.models import catalogue
 from clm.models.engine import EngineConfig, EngineNetwork
 from clm.ports import StopSignal
-from clm.record import CycleReport
+from clm.steps.diagnosis import examine
+from clm.steps.results import Trained
+from clm.steps.run import CycleReport
+from clm.steps.world import Examiner, Policies, Request, World
 from clm.training import standing
 from clm.training.floor import MODELS
 from clm.training.measurements import Subject, measure_all
 from clm.training.run import train_job
-from clm.world import Policies, World
 from tests import builders
 from tests.builders import NOW
 from tests.data.rows import text
@@ -132,9 +134,8 @@ def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> Cy
         promote=False,
     )
     with cause.world():
-        report = run_cycle(
-            world, policies, task=None, reason="a test", stop=threading.Event(), on_epoch=lambda _: None
-        )
+        request = Request(task=None, reason="a test", stop=threading.Event(), on_epoch=lambda _: None)
+        report = run_cycle(world, policies, request)
         if report.pack.diagnosis is None and here.last:  # nothing was rejected: ask all the same
             again = replace(report.pack, diagnosis=_examined(examiner, here, report))
             report = replace(report, pack=again)
@@ -145,10 +146,15 @@ def _examined(examiner: Examiner, here: InProcess, report: CycleReport) -> objec
     job, dataset, training = here.last
     write_job(job, dataset)
     job.directory.joinpath("model.pth").write_bytes(report.pack.artefact.model_path.read_bytes())
-    return examiner.examine(
-        job,
-        dataset,
-        training,
+    trained = Trained(
+        job=job,
+        dataset=dataset,
+        training=training,
+        golden=choose_golden(dataset, training.p_candidate_N),
+    )
+    return examine(
+        examiner,
+        trained,
         report.pack.verdicts,
         report.pack.findings,
         report.pack.signal,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from clm.artefacts.files import sha256_of
 from clm.artefacts.judgement import read_judgement
 from clm.data.dataset import DataPolicy, Dataset, build_dataset
 from clm.data.reading import parse_samples
@@ -14,9 +15,11 @@ from clm.decision import DecisionKind
 from clm.diagnosis import Diagnosis, ProbeAnswer, ProbeVerdict
 from clm.domain.job import TrainingJob, TrainingResult
 from clm.domain.tuning import AS_SET, Trial, Tuning, TuningJob
-from clm.errors import DataError
-from clm.ladder import Candidate, Ladder, Reread, entries
+from clm.errors import DataError, TrainingError
 from clm.ports import StopSignal
+from clm.steps.results import Proposal, Trained
+from clm.steps.tuning import Reread, climb, entries
+from clm.steps.world import Ladder
 from tests import builders
 from tests.diagnosis.test_probes import epochs
 from tests.fakes import oracle
@@ -71,7 +74,7 @@ def dataset() -> Dataset:
     return build_dataset(table, builders.data_policy())
 
 
-def climb(
+def tried(
     directory: Path,
     dataset: Dataset,
     tuner: FakeTuner,
@@ -79,7 +82,7 @@ def climb(
     losses: Sequence[float] = (0.70,),
     reread: Reread = unreadable,
     **ladder: object,
-) -> tuple[Tuning, Candidate | None]:
+) -> tuple[Tuning, Proposal | None]:
     """Climb after a rejection at these validation losses."""
     job = TrainingJob(
         run_id="p07_x",
@@ -105,14 +108,16 @@ def climb(
         champion_absent_because="",
     )
     rungs = Ladder(**{"tuner": tuner, "trials": 3, "budget_s": 9, "storage": directory / "t.db", **ladder})
+    rejected = Trained(job=job, dataset=dataset, training=result, golden=None)
     stop = threading.Event()
-    return rungs.climb(job, dataset, result, builders.data_policy(), found(*names), reread, stop)
+    tuned = climb(rungs, rejected, builders.data_policy(), found(*names), reread, stop)
+    return tuned.tuning, tuned.proposal
 
 
 def test_the_best_try_becomes_the_candidate_with_its_settings(tmp_path, dataset):
     """The others stay in the record."""
     tuner = FakeTuner(trial(0, -0.01), trial(1, -0.05, settings={"dropout": 0.3}), trial(2, None))
-    tuning, candidate = climb(tmp_path, dataset, tuner, "misses_signal")
+    tuning, candidate = tried(tmp_path, dataset, tuner, "misses_signal")
     assert tuning.best == 1
     assert candidate.spec.dropout == 0.3
     assert candidate.spec.patience == 3  # as it was tried
@@ -132,7 +137,7 @@ def test_the_best_try_becomes_the_candidate_with_its_settings(tmp_path, dataset)
 )
 def test_a_try_that_is_no_better_is_no_candidate(tmp_path, dataset, tries, losses):
     """Each look at the test part costs evidence: none without a reason on validation."""
-    tuning, candidate = climb(tmp_path, dataset, FakeTuner(*tries), "misses_signal", losses=losses)
+    tuning, candidate = tried(tmp_path, dataset, FakeTuner(*tries), "misses_signal", losses=losses)
     assert candidate is None
     assert tuning.best is None
     assert "no try beats" in tuning.because
@@ -141,7 +146,7 @@ def test_a_try_that_is_no_better_is_no_candidate(tmp_path, dataset, tries, losse
 def test_no_signal_no_tries(tmp_path, dataset):
     """The report says what data it would take, in the words of the finding."""
     tuner = FakeTuner()
-    tuning, candidate = climb(tmp_path, dataset, tuner, "no_skill", "misses_signal")
+    tuning, candidate = tried(tmp_path, dataset, tuner, "no_skill", "misses_signal")
     assert tuner.jobs == []
     assert candidate is None
     assert tuning.because == "no setting repairs no skill: n"
@@ -150,17 +155,17 @@ def test_no_signal_no_tries(tmp_path, dataset):
 def test_a_cause_that_no_setting_repairs_is_not_tuned(tmp_path, dataset):
     """Nobody learns anything from a hundred tries on a constant serving input."""
     tuner = FakeTuner()
-    climb(tmp_path, dataset, tuner, "serving_input_constant")
-    climb(tmp_path, dataset, tuner)
-    climb(tmp_path, dataset, tuner, "misses_signal", trials=0)
-    climb(tmp_path, dataset, tuner, "misses_signal", budget_s=0.0)
+    tried(tmp_path, dataset, tuner, "serving_input_constant")
+    tried(tmp_path, dataset, tuner)
+    tried(tmp_path, dataset, tuner, "misses_signal", trials=0)
+    tried(tmp_path, dataset, tuner, "misses_signal", budget_s=0.0)
     assert tuner.jobs == []
 
 
 def test_only_the_knobs_that_the_findings_speak_for_are_turned(tmp_path, dataset):
     """Evidence instead of a search in the dark."""
     tuner = FakeTuner()
-    climb(tmp_path, dataset, tuner, "features_unscaled")
+    tried(tmp_path, dataset, tuner, "features_unscaled")
     assert tuner.jobs[0].knobs == ("scaling",)
 
 
@@ -174,7 +179,7 @@ def test_another_reading_of_the_store_is_a_variant_and_its_failure_is_told(tmp_p
 
     names = ("outcome_contradicts_pnl", "misses_signal")
     tuner = FakeTuner(trial(0, -0.05, variant="contradictions: relabel"))
-    tuning, candidate = climb(tmp_path, dataset, tuner, *names, reread=reread)
+    tuning, candidate = tried(tmp_path, dataset, tuner, *names, reread=reread)
     assert candidate.data.contradictions == "relabel"
     assert candidate.dataset.contradictions == "relabel"
     assert tuning.left_out["windows of candles"] == "there are no candles"
@@ -185,9 +190,9 @@ def test_another_reading_of_the_store_is_a_variant_and_its_failure_is_told(tmp_p
 def test_the_study_has_the_name_of_its_data_and_settings(tmp_path, dataset):
     """What was killed goes on, and what differs is another study."""
     tuner = FakeTuner()
-    climb(tmp_path, dataset, tuner, "misses_signal")
-    climb(tmp_path, dataset, tuner, "misses_signal")
-    climb(tmp_path, replace(dataset, fingerprint="other"), tuner, "misses_signal")
+    tried(tmp_path, dataset, tuner, "misses_signal")
+    tried(tmp_path, dataset, tuner, "misses_signal")
+    tried(tmp_path, replace(dataset, fingerprint="other"), tuner, "misses_signal")
     first, second, other = (job.study for job in tuner.jobs)
     assert first == second != other
 
@@ -245,3 +250,31 @@ def test_a_second_rejection_leaves_the_first_one_in_the_report(tmp_path):
     (run_dir,) = (tmp_path / "runs").iterdir()
     kept = read_judgement(run_dir).evidence.p_candidate_N
     assert (kept == report.pack.comparison.p_candidate_N).all(), "what verify-run reads is the first's"
+
+
+@pytest.mark.parametrize("breaks", ["train", "register"])
+def test_e15_a_retry_that_fails_leaves_a_report_of_one_candidate(tmp_path, breaks):
+    """Figures of one model next to the training of another would be believed."""
+    case = Case(tmp_path)
+    Repair(case, second=1.2)
+    adapter = case.trainer if breaks == "train" else case.journal
+    name = "train" if breaks == "train" else "record_model"
+    original, calls = getattr(adapter, name), []
+
+    def broken_the_second_time(*arguments, **named):
+        calls.append(1)
+        if len(calls) == 2:
+            raise TrainingError("CHILD_KILLED", "killed by SIGKILL")
+        return original(*arguments, **named)
+
+    setattr(adapter, name, broken_the_second_time)
+    with pytest.raises(TrainingError):
+        case.run()
+    ((judged, evidence),) = case.journal.attempts
+    assert judged is True
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert case.proof["evidence_sha256"] == sha256_of(run_dir / "predictions.npz")
+    assert evidence["auroc"] == case.proof["metrics"]["candidate"]["auroc"]
+    first = case.journal.models[0].manifest.version
+    artefact = case.proof["artefact"]
+    assert (artefact and artefact["version"]) == (first if breaks == "train" else None)

@@ -1,4 +1,4 @@
-"""The record of a run: opened durably, filled as facts arrive, closed once."""
+"""A run: opened durably, filled with the records of its steps, closed once."""
 
 import hashlib
 import os
@@ -15,6 +15,7 @@ from clm.artefacts.files import replace_durably
 from clm.artefacts.manifest import Artefact
 from clm.clock import iso
 from clm.decision import Decision, DecisionKind
+from clm.diagnosis import Diagnosis
 from clm.domain.ids import run_id
 from clm.domain.task import Task
 from clm.errors import ArtefactError, ClmError, Interrupted
@@ -23,6 +24,7 @@ from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunStatu
 from clm.questions.train import DATA, WEIGHTS
 from clm.report.attempt import attempt_evidence
 from clm.report.proof_pack import ProofPack, as_json, as_markdown, found
+from clm.steps.results import Data, Ending, Record, Results
 
 log = structlog.get_logger()
 
@@ -50,7 +52,7 @@ class CycleReport:
 
 
 class RunInProgress:
-    """The record of one run: opened durably, filled as facts arrive, closed once."""
+    """One run: opened durably, filled with the records of its steps, closed once."""
 
     def __init__(
         self, task: Task | None, reason: str, *, clock: Clock, journal: Journal, runs_dir: Path
@@ -64,22 +66,25 @@ class RunInProgress:
         self._began = clock.monotonic()
         self._seconds: dict[str, float] = {}
         self._closing: Callable[[], None] | None = None
-        self._pack = ProofPack(run_id=self.run_id, started_at=iso(self.started_at), trigger=reason)
+        self._results = Results()
+        self._error: str | None = None
         started = RetrainingStarted(
             model=MODEL, timestamp=iso(self.started_at), job_id=self.run_id, trigger_reason=reason
         )
         journal.start_run(self.run_id, task, self.started_at, reason, [started])
         self.standing = journal.standing()
-        """What the ledger said when the run began; nobody else appends while it is on."""
-        self.note(ledger=self.standing)
+        """The ledger when the run began; no other process appends to it during the run."""
+        self._pack = ProofPack(
+            run_id=self.run_id, started_at=iso(self.started_at), trigger=reason, ledger=self.standing
+        )
 
-    def note(self, **facts: object) -> None:
-        """Add facts to the proof pack."""
-        self._pack = replace(self._pack, **facts)  # type: ignore[arg-type]  # names are ProofPack's fields
+    def keep(self, record: Record) -> None:
+        """Keep the record of a step for the report; a later one of the same type replaces it."""
+        self._results.keep(record)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a part of the cycle, also when it breaks."""
+        """Time a part of the cycle, also if it fails; parts of the same name add up."""
         began = self._clock.monotonic()
         try:
             yield
@@ -87,17 +92,11 @@ class RunInProgress:
             before = self._seconds.get(name, 0.0)
             self._seconds[name] = before + self._clock.monotonic() - began
 
-    def close(
-        self,
-        decision: Decision,
-        artefact: Artefact | None = None,
-        promotion: PromotionOutcome | None = None,
-    ) -> CycleReport:
+    def close(self, ending: Ending) -> CycleReport:
         """Close a run that came to a decision."""
+        self.keep(ending)
+        decision, artefact, promotion = ending.decision, ending.artefact, ending.promotion
         now = self._clock.now()
-        status = _STATUS[decision.kind]
-        if promotion and promotion.state is not PromotionState.COMMITTED:
-            status = promotion.state.value.lower()
         reason = promotion.reason if promotion and promotion.reason else decision.reasons[0]
         event = RetrainingCompleted(
             model=MODEL,
@@ -105,11 +104,10 @@ class RunInProgress:
             job_id=self.run_id,
             model_path=str(artefact.model_path) if artefact else "",
             duration_seconds=self._clock.monotonic() - self._began,
-            status=status,
+            status=_published_status(ending),
             reason=reason,
-            findings=found(self._pack),
+            findings=found(_with_results(self._pack, self._results)),
         )
-        self.note(decision=decision, promotion=asdict(promotion) if promotion else None)
         self._closing = partial(
             self._finish, RunStatus.COMPLETED, now, reason, decision.kind.value, artefact, event
         )
@@ -124,10 +122,10 @@ class RunInProgress:
         )
 
     def close_broken(self, error: Exception) -> None:
-        """Close a run that could not decide; the task's fate is the caller's.
+        """Close a run that failed before its decision; the caller settles the task.
 
-        A run that did decide and could not be closed is closed as decided: a model that serves must not be
-        told as a failure.
+        A run that decided and could not be closed is closed with its decision: a model that is served must
+        not be reported as a failure.
         """
         if self._closing:
             self._closing()
@@ -138,7 +136,7 @@ class RunInProgress:
         event = RetrainingFailed(
             model=MODEL, timestamp=iso(now), job_id=self.run_id, error=str(error), code=code
         )
-        self.note(error=f"{type(error).__name__} {error}")
+        self._error = f"{type(error).__name__} {error}"
         self._finish(status, now, str(error), None, None, event)
 
     def _finish(
@@ -151,25 +149,7 @@ class RunInProgress:
         event: Event,
     ) -> None:
         self._seconds["total"] = self._clock.monotonic() - self._began
-        self.note(status=status.value, completed_at=iso(now), seconds=dict(self._seconds))
-        dataset, comparison = self._pack.dataset, self._pack.comparison
-        facts: dict[str, object] = {}
-        if dataset is not None:
-            facts["symbol_count"] = len(dataset.table.symbols)
-            facts["sample_count"] = len(dataset.label_N)
-            facts["feature_count"] = len(dataset.feature_names)
-            facts["last_sample_id"] = dataset.table.last_id
-        if self._pack.basis is not None:
-            facts["basis"] = self._pack.basis
-        if self._pack.promotion and (waiting := self._pack.promotion.get("waiting")):
-            facts["waiting"] = waiting
-        if comparison is not None:
-            facts["metrics"] = {
-                "auroc": comparison.candidate.auroc,
-                "log_loss": comparison.candidate.log_loss,
-            }
-        if findings := found(self._pack):
-            facts["findings"] = findings
+        self._pack = self._assembled(status, now)
         proof = self._write_proof()
         self._journal.finish_run(
             self.run_id,
@@ -178,18 +158,31 @@ class RunInProgress:
             decision=decision,
             version=artefact.manifest.version if artefact else None,
             reason=reason,
-            facts=facts,
+            facts=_facts(self._pack),
             proof_path=proof[0] if proof else None,
             events=[event],
             judged=bool(self._pack.verdicts),
             evidence={
                 "proof_sha256": proof[1] if proof else None,
                 "proof_md_sha256": proof[2] if proof else None,
-                **attempt_evidence(dataset, self._pack.training, comparison),
+                **attempt_evidence(self._pack.dataset, self._pack.training, self._pack.comparison),
             },
         )
+        self._remove_copies()
+
+    def _assembled(self, status: RunStatus, completed_at: datetime) -> ProofPack:
+        return replace(
+            _with_results(self._pack, self._results),
+            status=status.value,
+            completed_at=iso(completed_at),
+            seconds=dict(self._seconds),
+            error=self._error,
+        )
+
+    def _remove_copies(self) -> None:
+        """Remove data and weights of the candidates: the store and the registry have both."""
         for place in ("job", "tuned", "tuning/*"):
-            for name in (DATA, WEIGHTS):  # the data is in the store, the model in the registry
+            for name in (DATA, WEIGHTS):
                 for path in self.directory.glob(f"{place}/{name}"):
                     path.unlink()
 
@@ -204,3 +197,57 @@ class RunInProgress:
             log.error("proof.not_written", run_id=self.run_id, code=error.code, error=error.message)
             return None
         return path, hashlib.sha256(document).hexdigest(), hashlib.sha256(text).hexdigest()
+
+
+def _published_status(ending: Ending) -> str:
+    """Return the status of the event: how the promotion ended, or the decision."""
+    promotion = ending.promotion
+    if promotion and promotion.state is not PromotionState.COMMITTED:
+        return promotion.state.value.lower()
+    return _STATUS[ending.decision.kind]
+
+
+def _with_results(pack: ProofPack, results: Results) -> ProofPack:
+    """Return the pack with the records of the steps."""
+    data, ending = results.last(Data), results.last(Ending)
+    trained, judged = results.trained, results.judged
+    return replace(
+        pack,
+        dataset=results.dataset,
+        findings=data.findings if data else (),
+        signal=data.floor if data else None,
+        basis=results.basis,
+        class_weights=data.class_weights if data else False,
+        training=trained.training if trained else None,
+        comparison=judged.comparison if judged else None,
+        verdicts=judged.verdicts if judged else (),
+        evidence_sha256=judged.evidence_sha256 if judged else None,
+        diagnosis=results.last(Diagnosis),
+        tuning=results.tuning,
+        decision=ending.decision if ending else None,
+        artefact=results.artefact,
+        promotion=asdict(ending.promotion) if ending and ending.promotion else None,
+    )
+
+
+def _facts(pack: ProofPack) -> dict[str, object]:
+    """Return what the row of the run keeps of its pack."""
+    dataset, comparison = pack.dataset, pack.comparison
+    facts: dict[str, object] = {}
+    if dataset is not None:
+        facts["symbol_count"] = len(dataset.table.symbols)
+        facts["sample_count"] = len(dataset.label_N)
+        facts["feature_count"] = len(dataset.feature_names)
+        facts["last_sample_id"] = dataset.table.last_id
+    if pack.basis is not None:
+        facts["basis"] = pack.basis
+    if pack.promotion and (waiting := pack.promotion.get("waiting")):
+        facts["waiting"] = waiting
+    if comparison is not None:
+        facts["metrics"] = {
+            "auroc": comparison.candidate.auroc,
+            "log_loss": comparison.candidate.log_loss,
+        }
+    if findings := found(pack):
+        facts["findings"] = findings
+    return facts

@@ -1,0 +1,1 @@
+"""The steps of a cycle: functions that take records and return one record."""

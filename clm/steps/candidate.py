@@ -1,0 +1,160 @@
+"""One candidate: train it, judge it once on the test part, and always register it."""
+
+import hashlib
+from dataclasses import asdict
+
+from clm.artefacts.golden import choose_golden, encode_golden
+from clm.artefacts.inputs import inputs_of
+from clm.artefacts.judgement import Judgement, write_judgement
+from clm.artefacts.manifest import Lineage, Manifest
+from clm.clock import iso
+from clm.data.dataset import Dataset
+from clm.decision import decide
+from clm.domain.job import ChampionRef, TrainingJob
+from clm.domain.proof import ServingProof
+from clm.errors import TrainingError
+from clm.evaluation.agreement import disagreements
+from clm.evaluation.evaluation import Evaluation
+from clm.evaluation.evidence import evidence_of
+from clm.ports import Prover
+from clm.questions.load_check import ProofJob
+from clm.steps.results import Judged, Registered, Trained
+from clm.steps.world import Cycle
+
+
+def train_and_judge(
+    cycle: Cycle, dataset: Dataset, champion: ChampionRef | None, *, directory: str = "job"
+) -> Registered:
+    """Train one candidate, judge it on the test part and register it, whatever the decision.
+
+    The look at the test part is counted, therefore a stop signal does not prevent the registration.
+    """
+    trained = cycle.step(train, dataset, champion, directory)
+    prover = cycle.world.prover
+    proof = cycle.step(prove, trained, prover) if prover else None
+    judged = cycle.step(judge, trained, proof)
+    return cycle.uninterrupted(register, judged)
+
+
+def train(cycle: Cycle, dataset: Dataset, champion: ChampionRef | None, directory: str) -> Trained:
+    """Return a candidate and the golden rows of its data set.
+
+    Raises:
+        TrainingError: the child failed.
+        Interrupted: the stop signal was set.
+    """
+    policies, request = cycle.policies, cycle.request
+    job = TrainingJob(
+        run_id=cycle.run.run_id,
+        directory=cycle.run.directory / directory,
+        spec=policies.training,
+        context_length=dataset.context_length,
+        feature_names=dataset.feature_names,
+        champion=champion,
+        timeout_s=policies.train_timeout_s,
+    )
+    training = cycle.world.trainer.train(job, dataset, request.on_epoch, request.stop)
+    golden = choose_golden(dataset, training.p_candidate_N)
+    return Trained(job=job, dataset=dataset, training=training, golden=golden)
+
+
+def prove(cycle: Cycle, trained: Trained, prover: Prover) -> ServingProof:
+    """Return what a fresh process finds in the file that would be served."""
+    training, dataset = trained.training, trained.dataset
+    job = ProofJob(
+        directory=cycle.run.directory / "proof",
+        weights_path=training.weights_path,
+        sha256=training.file_sha256,
+        architecture=cycle.policies.training.architecture,
+        context_length=dataset.context_length,
+        n_features=len(dataset.feature_names),
+        timeout_s=cycle.policies.train_timeout_s,
+    )
+    return prover.prove(job, trained.golden, cycle.request.stop)
+
+
+def judge(cycle: Cycle, trained: Trained, proof: ServingProof | None) -> Judged:
+    """Measure the candidate on the test part, ask every gate and decide.
+
+    Raises:
+        TrainingError: FIGURES_DIFFER; the child measured other figures.
+        ArtefactError: the evidence cannot be written.
+    """
+    evidence = evidence_of(
+        trained.dataset,
+        trained.training,
+        policy=cycle.policies.evaluation,
+        past=cycle.world.journal.standing().past,
+        serving=proof,
+    )
+    judgement = Judgement(evidence=evidence, gates=cycle.policies.gates)
+    comparison = judgement.comparison()
+    if differences := disagreements(comparison, trained.training.figures):
+        raise TrainingError("FIGURES_DIFFER", f"run {cycle.run.run_id}: {'; '.join(differences)}")
+    verdicts = judgement.verdicts(comparison)
+    return Judged(
+        trained=trained,
+        judgement=judgement,
+        comparison=comparison,
+        verdicts=verdicts,
+        decision=decide(verdicts),
+        evidence_sha256=write_judgement(cycle.run.directory, judgement),
+    )
+
+
+def register(cycle: Cycle, judged: Judged) -> Registered:
+    """Copy the candidate into the registry and record it in the store, not active."""
+    training, dataset = judged.trained.training, judged.trained.dataset
+    golden = encode_golden(judged.trained.golden)
+    manifest = _manifest(cycle, judged, hashlib.sha256(golden).hexdigest())
+    artefact = cycle.world.registry.register(training.weights_path, manifest, golden)
+    cycle.world.journal.record_model(
+        artefact,
+        training_samples=len(dataset.split.train),
+        seconds=training.seconds,
+        validation_accuracy=judged.comparison.candidate.accuracy,
+    )
+    return Registered(judged=judged, artefact=artefact)
+
+
+def _manifest(cycle: Cycle, judged: Judged, golden_sha256: str) -> Manifest:
+    training, dataset = judged.trained.training, judged.trained.dataset
+    now = cycle.world.clock.now()
+    return Manifest(
+        version=cycle.world.registry.new_version(now),
+        sha256=training.file_sha256,
+        size_bytes=training.weights_path.stat().st_size,
+        created_at=iso(now),
+        architecture=cycle.policies.training.architecture,
+        context_length=dataset.context_length,
+        feature_names=dataset.feature_names,
+        decision=judged.decision.kind.value,
+        metrics=_metrics(judged.comparison.candidate),
+        lineage=_lineage(cycle, judged),
+        golden_sha256=golden_sha256,
+        inputs=inputs_of(dataset),
+    )
+
+
+def _metrics(candidate: Evaluation) -> dict[str, float]:
+    return {
+        "auroc": candidate.auroc,
+        "log_loss": candidate.log_loss,
+        "accuracy": candidate.accuracy,
+        "precision": candidate.precision,
+        "recall": candidate.recall,
+        "f1": candidate.f1,
+        "ece": candidate.ece,
+    }
+
+
+def _lineage(cycle: Cycle, judged: Judged) -> Lineage:
+    spec = cycle.policies.training
+    return Lineage(
+        run_id=cycle.run.run_id,
+        data_fingerprint=judged.trained.dataset.fingerprint,
+        weights_hash=judged.trained.training.weights_hash,
+        code_version=cycle.world.code_version,
+        settings={"training": asdict(spec), "data": asdict(cycle.policies.data)},
+        seed=spec.seed,
+    )

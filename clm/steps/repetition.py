@@ -1,0 +1,50 @@
+"""What a decision depends on, and whether it was made on the same inputs before."""
+
+import hashlib
+
+import orjson
+
+from clm.data.dataset import Dataset
+from clm.decision import DecisionKind
+from clm.domain.job import ChampionRef
+from clm.ports import Journal, RunRecord
+from clm.steps.results import Data, Repetition
+from clm.steps.world import Cycle
+
+_RUNS_LOOKED_AT = 100
+"""Runs in which the last decision is searched; after as many skipped runs a cycle trains again."""
+
+
+def look_back(cycle: Cycle, data: Data) -> Repetition:
+    """Return the champion, the hash of all inputs, and the run that decided on the same ones."""
+    world, task = cycle.world, cycle.request.task
+    champion = world.promoter.champion()
+    tries = world.ladder.trials, world.ladder.budget_s
+    basis = basis_of(world.code_version, data.dataset, (cycle.policies, tries), champion)
+    is_automatic = task is not None and not task.trigger.by_a_person
+    return Repetition(
+        champion=champion, basis=basis, earlier=decided_on(basis, world.journal) if is_automatic else None
+    )
+
+
+def basis_of(code_version: str, dataset: Dataset, policies: object, champion: ChampionRef | None) -> str:
+    """Return a hash of all inputs of the decision; the policies include the random seed."""
+    inputs = {
+        "code": code_version,
+        "data": dataset.fingerprint,
+        "policies": policies,
+        "champion": champion.sha256 if champion else None,
+    }
+    return hashlib.sha256(orjson.dumps(inputs, default=str, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def decided_on(basis: str, journal: Journal) -> RunRecord | None:
+    """Return the last run that decided, if its basis was the same and it did not promote.
+
+    A promotion is never final: the switch may have been postponed or rolled back.
+    """
+    for run in journal.recent_runs(_RUNS_LOOKED_AT):
+        if "basis" in run.notes and run.decision not in (None, DecisionKind.SKIPPED):
+            final = run.decision in (DecisionKind.HOLD, DecisionKind.REJECT)
+            return run if final and run.notes["basis"] == basis else None
+    return None
