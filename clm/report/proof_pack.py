@@ -16,6 +16,7 @@ from clm.domain.ledger import LedgerStanding
 from clm.domain.tuning import Tuning
 from clm.evaluation.evaluation import Comparison
 from clm.gates.verdict import GateVerdict
+from clm.ports import PromotionOutcome
 from clm.report.attempt import attempt_section, ledger_section
 from clm.report.distributions import distributions_section
 from clm.report.markdown import render
@@ -74,8 +75,8 @@ class ProofPack:
     """None where nothing was rejected."""
     decision: Decision | None = None
     artefact: Artefact | None = None
-    promotion: Mapping[str, object] | None = None
-    """state, version, reason, changes: how the promotion ended and what it changed on the server."""
+    promotion: PromotionOutcome | None = None
+    """How the promotion ended and what it changed on the server."""
     ledger: LedgerStanding | None = None
     """What the ledger said when the run began."""
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -1,12 +1,14 @@
 """One run in one sentence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from clm.decision import Decision, DecisionKind
 from clm.diagnosis.answers import ProbeAnswer
+from clm.domain.waiting import WaitsFor
 from clm.evaluation.attempts import in_percent
 from clm.evaluation.evaluation import Comparison
 from clm.gates.verdict import GateStatus, GateVerdict
+from clm.ports import PromotionOutcome, PromotionState
 
 
 def summarise(
@@ -15,7 +17,7 @@ def summarise(
     version: str | None,
     comparison: Comparison | None,
     verdicts: Sequence[GateVerdict],
-    promotion: Mapping[str, object] | None,
+    promotion: PromotionOutcome | None,
     status: str,
     error: str | None,
     cause: ProbeAnswer | None = None,
@@ -59,18 +61,19 @@ def _without_skill(verdicts: Sequence[GateVerdict]) -> str:
 
 
 def _consequence(
-    decision: Decision, comparison: Comparison | None, promotion: Mapping[str, object] | None
+    decision: Decision, comparison: Comparison | None, promotion: PromotionOutcome | None
 ) -> str:
     if decision.kind is DecisionKind.PROMOTE and promotion is not None:
-        state = str(promotion.get("state", "unknown"))
-        if state == "COMMITTED":
-            return "the engine runs on it"
-        if state == "WAITING":
-            waiting = promotion.get("waiting")
-            thaw = isinstance(waiting, Mapping) and waiting.get("waits_for") == "thaw"
-            whom = "the thaw" if thaw else "a person"
-            return f"it waits for {whom}: {str(promotion.get('reason', '')).rstrip('.')}"
-        return f"the promotion ended {state}: {str(promotion.get('reason', '')).rstrip('.')}"
+        reason = promotion.reason.rstrip(".")
+        match promotion.state:
+            case PromotionState.COMMITTED:
+                return "the engine runs on it"
+            case PromotionState.WAITING:
+                waiting = promotion.waiting
+                thaw = waiting is not None and waiting.waits_for is WaitsFor.THAW
+                return f"it waits for {'the thaw' if thaw else 'a person'}: {reason}"
+            case state:
+                return f"the promotion ended {state.value}: {reason}"
     if comparison is not None and comparison.champion is not None:
         return "the champion stays"
     return "the engine keeps what it has"

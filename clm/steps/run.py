@@ -226,7 +226,7 @@ def _with_results(pack: ProofPack, results: Results) -> ProofPack:
         tuning=results.tuning,
         decision=ending.decision if ending else None,
         artefact=results.artefact,
-        promotion=asdict(ending.promotion) if ending and ending.promotion else None,
+        promotion=ending.promotion if ending else None,
     )
 
 
@@ -241,8 +241,8 @@ def _facts(pack: ProofPack) -> dict[str, object]:
         facts["last_sample_id"] = dataset.table.last_id
     if pack.basis is not None:
         facts["basis"] = pack.basis
-    if pack.promotion and (waiting := pack.promotion.get("waiting")):
-        facts["waiting"] = waiting
+    if pack.promotion and pack.promotion.waiting:
+        facts["waiting"] = asdict(pack.promotion.waiting)
     if comparison is not None:
         facts["metrics"] = {
             "auroc": comparison.candidate.auroc,

@@ -10,7 +10,7 @@ import pytest
 from clm.data.audits import Finding, Severity
 from clm.decision import Decision, DecisionKind, refuse
 from clm.gates.catalogue import GATES
-from clm.ports import PromotionState
+from clm.ports import PromotionOutcome, PromotionState
 from clm.report.markdown import cell
 from clm.report.plain import plain
 from clm.report.proof_pack import (
@@ -54,12 +54,9 @@ def promoted(pack: ProofPack, state: PromotionState, reason: str = "") -> ProofP
     return replace(
         pack,
         decision=Decision(kind=DecisionKind.PROMOTE, reasons=("passed: skill",)),
-        promotion={
-            "state": state,
-            "version": VERSION,
-            "reason": reason,
-            "changes": ("The line was rewritten.",),
-        },
+        promotion=PromotionOutcome(
+            state=state, version=VERSION, reason=reason, changes=("The line was rewritten.",)
+        ),
     )
 
 
