@@ -43,7 +43,9 @@ def run_cycle(
     on_epoch: Callable[[EpochReport], None],
 ) -> CycleReport:
     """Learn once; every decision is a value, every broken promise an exception after the run was closed."""
-    run = RunInProgress(task, reason, clock=world.clock, journal=world.journal, runs_dir=world.runs_dir)
+    run = RunInProgress(
+        task, reason, line=world.line, clock=world.clock, journal=world.journal, runs_dir=world.runs_dir
+    )
     try:
         return _learn(run, world, policies, task, stop, on_epoch)
     except Exception as error:

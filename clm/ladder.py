@@ -44,6 +44,8 @@ class Ladder:
     trials: int = 0
     budget_s: float = 0.0
     storage: Path = Path()
+    family: str = ""
+    """Model family; the name of each study starts with it."""
 
     def climb(
         self,
@@ -75,7 +77,9 @@ class Ladder:
         asked = TuningJob(
             run_id=job.run_id,
             directory=directory,
-            study=_study(job.spec, knobs, {name: of.fingerprint for name, (_, of) in datasets.items()}),
+            study=_study(
+                self.family, job.spec, knobs, {name: of.fingerprint for name, (_, of) in datasets.items()}
+            ),
             storage=self.storage,
             spec=job.spec,
             knobs=knobs,
@@ -164,9 +168,9 @@ def _written(
     return places
 
 
-def _study(spec: TrainingSpec, knobs: tuple[str, ...], fingerprints: dict[str, str]) -> str:
+def _study(family: str, spec: TrainingSpec, knobs: tuple[str, ...], fingerprints: dict[str, str]) -> str:
     told = orjson.dumps([asdict(spec), knobs, fingerprints], option=orjson.OPT_SORT_KEYS)
-    return f"patchtst-{hashlib.sha256(told).hexdigest()[:24]}"
+    return f"{family}-{hashlib.sha256(told).hexdigest()[:24]}"
 
 
 def _best(trials: tuple[Trial, ...], *, rejected_at: float) -> Trial | None:

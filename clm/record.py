@@ -18,16 +18,15 @@ from clm.artefacts.manifest import Artefact
 from clm.clock import iso
 from clm.decision import Decision, DecisionKind
 from clm.domain.ids import run_id
+from clm.domain.line import Line
 from clm.domain.task import Task
 from clm.errors import ArtefactError, ClmError, Interrupted
 from clm.events import Event, RetrainingCompleted, RetrainingFailed, RetrainingStarted
-from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunStatus
+from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunStart, RunStatus
 from clm.report.attempt import attempt_evidence
 from clm.report.proof_pack import ProofPack, as_json, as_markdown, found
 
 log = structlog.get_logger()
-
-MODEL = "patchtst"
 
 _STATUS = {
     DecisionKind.PROMOTE: "promoted",
@@ -54,8 +53,9 @@ class RunInProgress:
     """The record of one run: opened durably, filled as facts arrive, closed once."""
 
     def __init__(
-        self, task: Task | None, reason: str, *, clock: Clock, journal: Journal, runs_dir: Path
+        self, task: Task | None, reason: str, *, line: Line, clock: Clock, journal: Journal, runs_dir: Path
     ) -> None:
+        self._family = line.family
         self._clock = clock
         self._journal = journal
         self.started_at = clock.now()
@@ -67,9 +67,16 @@ class RunInProgress:
         self._closing: Callable[[], None] | None = None
         self._pack = ProofPack(run_id=self.run_id, started_at=iso(self.started_at), trigger=reason)
         started = RetrainingStarted(
-            model=MODEL, timestamp=iso(self.started_at), job_id=self.run_id, trigger_reason=reason
+            model=self._family, timestamp=iso(self.started_at), job_id=self.run_id, trigger_reason=reason
         )
-        journal.start_run(self.run_id, task, self.started_at, reason, [started])
+        start = RunStart(
+            run_id=self.run_id,
+            family=self._family,
+            started_at=self.started_at,
+            trigger_reason=reason,
+            task=task,
+        )
+        journal.start_run(start, [started])
         self.standing = journal.standing()
         """What the ledger said when the run began; nobody else appends while it is on."""
         self.note(ledger=self.standing)
@@ -101,7 +108,7 @@ class RunInProgress:
             status = promotion.state.value.lower()
         reason = promotion.reason if promotion and promotion.reason else decision.reasons[0]
         event = RetrainingCompleted(
-            model=MODEL,
+            model=self._family,
             timestamp=iso(now),
             job_id=self.run_id,
             model_path=str(artefact.model_path) if artefact else "",
@@ -137,7 +144,7 @@ class RunInProgress:
         code = error.code if isinstance(error, ClmError) else "BUG"
         status = RunStatus.INTERRUPTED if isinstance(error, Interrupted) else RunStatus.FAILED
         event = RetrainingFailed(
-            model=MODEL, timestamp=iso(now), job_id=self.run_id, error=str(error), code=code
+            model=self._family, timestamp=iso(now), job_id=self.run_id, error=str(error), code=code
         )
         self.note(error=f"{type(error).__name__} {error}")
         self._finish(status, now, str(error), None, None, event)

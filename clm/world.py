@@ -6,6 +6,7 @@ from pathlib import Path
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
 from clm.domain.job import TrainingSpec
+from clm.domain.line import Line
 from clm.evaluation.evaluation import EvaluationPolicy
 from clm.examination import Examiner
 from clm.gates.policy import GatePolicy
@@ -43,8 +44,9 @@ class Policies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """The adapters a cycle works with."""
+    """The model line a cycle works for, and the adapters it works with."""
 
+    line: Line
     clock: Clock
     source: SampleSource
     trainer: Trainer

@@ -17,12 +17,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from clm.artefacts.files import Owner, replace_durably
+from clm.domain.line import DEFAULT_LINE
 from clm.errors import ClmError, PromotionError
 from clm.promotion.env_file import parse, value_of
 from clm.switch.paths import copied_sha256, opened_directory, opened_file
 from clm.switch.trust import weakness
 
-_KEY = "PATCHTST_MODEL_PATH"
 _MAX_ENV_BYTES = 1 << 20
 _MAX_MODEL_BYTES = 10 << 30
 _ENV_MODE = 0o640
@@ -45,7 +45,7 @@ def take_back(file: Path, directory: Path, group: str) -> str:
         data = _whole(handle)
     if not parse(data):
         raise PromotionError("ENV_EMPTY", f"{directory / name} sets no variable; restore it first")
-    value_of(data, _KEY)
+    value_of(data, DEFAULT_LINE.model_key)
     file.with_name(f".{file.name}.clm-0-0.tmp").unlink(missing_ok=True)
     # The link itself is replaced: a rename does not follow it.
     temporary = file.with_name(f"{file.name}.clm-new")
@@ -66,7 +66,7 @@ def own_models(directory: Path) -> str:
     with opened_directory(directory) as opened:
         os.fchown(opened, 0, -1)
         os.fchmod(opened, 0o755)
-        names = [name for name in os.listdir(opened) if name.startswith("patchtst_v")]  # noqa: PTH208
+        names = [name for name in os.listdir(opened) if name.startswith(f"{DEFAULT_LINE.family}_v")]  # noqa: PTH208
         for name in names:
             _own(opened, name, directory)
     return f"{directory} is root's, with {len(names)} models"

@@ -8,10 +8,23 @@ from clm.data.reading import RAW_COLUMNS, RawSamples
 from clm.data.simulator import simulate
 from clm.data.splits import SplitPolicy
 from clm.domain.job import TrainingSpec
+from clm.domain.line import DEFAULT_LINE
 from clm.evaluation.evaluation import EvaluationPolicy
 from clm.gates.policy import GatePolicy
+from clm.ports import RunStart
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def run_start(run_id: str = "p07_1", **changes: object) -> RunStart:
+    """A run that nobody queued."""
+    values: dict[str, object] = {
+        "run_id": run_id,
+        "family": DEFAULT_LINE.family,
+        "started_at": NOW,
+        "trigger_reason": "cli",
+    }
+    return RunStart(**{**values, **changes})
 
 
 def raw_samples(n_samples: int = 1500, *, seed: int = 3, until: datetime = NOW) -> RawSamples:

@@ -22,7 +22,6 @@ from clm.domain.ledger import (
     standing_of,
 )
 from clm.domain.sample import Floats
-from clm.domain.task import Task
 from clm.errors import DataError, Interrupted
 from clm.events import Event
 from clm.ports import (
@@ -30,6 +29,7 @@ from clm.ports import (
     PromotionState,
     PromotionWish,
     RunRecord,
+    RunStart,
     RunStatus,
     StopSignal,
 )
@@ -203,25 +203,18 @@ class FakeJournal:
     def standing(self) -> LedgerStanding:
         return standing_of(self.ledger, self.broken_because)
 
-    def start_run(
-        self,
-        run_id: str,
-        task: Task | None,
-        started_at: datetime,
-        trigger_reason: str,
-        events: Sequence[Event],
-    ) -> None:
-        if run_id in self.runs:
-            raise DataError("RUN_EXISTS", f"run {run_id} is recorded already")
-        self.runs[run_id] = RunRecord(
-            run_id=run_id,
+    def start_run(self, start: RunStart, events: Sequence[Event]) -> None:
+        if start.run_id in self.runs:
+            raise DataError("RUN_EXISTS", f"run {start.run_id} is recorded already")
+        self.runs[start.run_id] = RunRecord(
+            run_id=start.run_id,
             status=RunStatus.RUNNING,
             decision=None,
             version=None,
             reason="",
-            started_at=started_at,
+            started_at=start.started_at,
             completed_at=None,
-            trigger_reason=trigger_reason,
+            trigger_reason=start.trigger_reason,
             proof_path=None,
             ledger_row=None,
         )

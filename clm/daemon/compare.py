@@ -15,9 +15,8 @@ from clm.artefacts.score_files import Scores, read_scores, write_score_job
 from clm.attempt import read_dataset
 from clm.clock import SystemClock
 from clm.daemon.child import Child
-from clm.daemon.wiring import CONTEXT_LENGTH, candles_of, policies
+from clm.daemon.wiring import candles_of, policies
 from clm.data.dataset import Dataset
-from clm.domain.ids import VERSION_PATTERN
 from clm.domain.job import ChampionRef, TrainingJob
 from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats
@@ -95,7 +94,7 @@ def compare_models(settings: Settings, first: str, second: str, *, stop: StopSig
 
 def _model(settings: Settings, name: str) -> ChampionRef:
     """Return the file that a name stands for."""
-    if VERSION_PATTERN.fullmatch(name):
+    if settings.line.is_version(name):
         try:
             artefact = DirectoryRegistry(settings.artefacts_dir).get(name)
         except ArtefactError as error:
@@ -133,7 +132,7 @@ def _scored(
             run_id="compare",
             directory=Path(made),
             spec=policy.training,
-            context_length=CONTEXT_LENGTH,
+            context_length=policy.data.context_length,
             feature_names=dataset.feature_names,
             champion=None,
             timeout_s=policy.train_timeout_s,

@@ -101,7 +101,7 @@ def _make_engine(settings: Settings, say: Callable[[str], None]) -> None:
     if not env_file.exists():
         env_file.parent.mkdir(parents=True, exist_ok=True)
         env_file.write_text(
-            "# Environment of the engine\nPATCHTST_SHADOW_ONLY=true\n"
+            f"# Environment of the engine\n{settings.line.shadow_key}=true\n"
             f"ENGINE_MODELS_DIR={settings.models_dir}\nENGINE_ARTEFACTS_DIR={settings.artefacts_dir}\n",
             encoding="utf-8",
         )

@@ -5,14 +5,12 @@ from clm.bus.freeze_file import FreezeFile
 from clm.clock import SystemClock, iso
 from clm.daemon.disks import Disk, disk_of
 from clm.daemon.lock import holder
-from clm.daemon.wiring import MODEL_KEY
 from clm.errors import ClmError
 from clm.evaluation.attempts import next_attempt
 from clm.ports import Control
 from clm.promotion.candidate import waiting
 from clm.promotion.env_file import EnvFile, parse
 from clm.promotion.permission import withheld
-from clm.promotion.rewrite import is_shadow_only
 from clm.settings import Settings
 from clm.store.contract import check_contract
 from clm.store.migrate import has_schema
@@ -98,7 +96,7 @@ def ledger_row(settings: Settings, run_id: str) -> int | None:
 
 def _champion(settings: Settings) -> str | None:
     try:
-        return parse(EnvFile(settings.engine_env_file).read().data).get(MODEL_KEY)
+        return parse(EnvFile(settings.engine_env_file).read().data).get(settings.line.model_key)
     except ClmError as error:
         return f"unknown: {error.message}"
 
@@ -159,7 +157,7 @@ def _engine_mode(settings: Settings) -> str:
         variables = parse(EnvFile(settings.engine_env_file).read().data)
     except ClmError as error:
         return f"unknown: {error.message}"
-    return SHADOW if is_shadow_only(variables) else "live"
+    return SHADOW if settings.line.is_shadow_only(variables) else "live"
 
 
 def _promotion_mode(settings: Settings, promotions: SqlitePromotionLog) -> str:
@@ -168,6 +166,7 @@ def _promotion_mode(settings: Settings, promotions: SqlitePromotionLog) -> str:
         mode=settings.promotion_mode,
         promote_live=settings.promote_live,
         shadow_only=_engine_mode(settings) == SHADOW,
+        shadow_key=settings.line.shadow_key,
         controls=promotions.controls(),
     )
     mode: str = settings.promotion_mode

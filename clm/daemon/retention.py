@@ -12,6 +12,7 @@ from clm.artefacts.files import remove_directory, remove_durably, sha256_of, swe
 from clm.artefacts.registry import DirectoryRegistry
 from clm.clock import iso
 from clm.daemon.disks import Disk, disk_of
+from clm.domain.line import Line
 from clm.errors import ArtefactError, PromotionError
 from clm.events import PerformanceAlert
 from clm.ports import Clock, Control, Engine, Journal, Reign, RunStatus, Switch
@@ -30,6 +31,8 @@ CHECKPOINT_DAYS = 3.0
 """An interrupted task goes on within the hour; by then there are other samples, and another training."""
 EVENTS_KEPT = 1000
 """Published events that stay whatever their age."""
+_NEVER_OLD = datetime.max.replace(tzinfo=UTC)
+"""Age of what holds no moment in its name: it is never removed for its age."""
 _RUN = re.compile(r"p07_(\d{8}_\d{6})_[0-9a-f]{8}")
 
 
@@ -55,7 +58,7 @@ class Retention:
         checkpoints_dir: Path,
         registry: DirectoryRegistry,
         env_file: EnvFile,
-        key: str,
+        line: Line,
         engine: Engine,
         switch: Switch,
         log: SqlitePromotionLog,
@@ -70,7 +73,7 @@ class Retention:
         self._checkpoints_dir = checkpoints_dir
         self._registry = registry
         self._env_file = env_file
-        self._key = key
+        self._line = line
         self._engine = engine
         self._switch = switch
         self._log = log
@@ -123,7 +126,7 @@ class Retention:
         named = running = None
         is_certain = True
         try:
-            value = value_of(self._env_file.read().data, self._key)
+            value = value_of(self._env_file.read().data, self._line.model_key)
             named = Path(value) if value else None
             seen = self._engine.observe()
             running = Path(seen.model_path) if seen.model_path else None
@@ -188,7 +191,7 @@ class Retention:
                 manifest = self._registry.manifest(version)
                 made, run_id = datetime.fromisoformat(manifest.created_at), manifest.lineage.run_id
             except (ArtefactError, ValueError):
-                made, run_id = _version_time(version), ""
+                made, run_id = self._line.made_at(version) or _NEVER_OLD, ""
             found.append((version, self._age_days(made), run_id))
         return found
 
@@ -252,13 +255,9 @@ class Retention:
         self._outbox.append([alert], trace_id="retention")
 
 
-def _version_time(version: str) -> datetime:
-    return _time(version.removeprefix("patchtst_v"))
-
-
 def _time(text: str) -> datetime:
-    """Return the moment in the name of a run or a version; one that is none is newer than all."""
+    """Return the moment in the name of a run, or a moment later than all others if there is none."""
     try:
         return datetime.strptime(text, "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
     except ValueError:
-        return datetime.max.replace(tzinfo=UTC)
+        return _NEVER_OLD

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 from clm.bus.confirm import Confirmation
-from clm.bus.inbox import TriggerConsumer, consumer_name
+from clm.bus.inbox import Subscription, TriggerConsumer, consumer_name
 from clm.bus.relay import Heartbeat
 from clm.bus.service import BusWorker
 from clm.daemon.heap import use_one_arena
@@ -37,7 +37,7 @@ def serve(settings: Settings) -> None:
 
         def submit(reason: str) -> None:
             scheduled = Trigger(
-                model="patchtst", reason=reason, requested_by="quantum-clm", source="schedule"
+                model=settings.line.family, reason=reason, requested_by="quantum-clm", source="schedule"
             )
             wired.queue.submit(scheduled, wired.clock.now())
 
@@ -49,8 +49,9 @@ def serve(settings: Settings) -> None:
             save_last_fired=lambda moment: state.save_last_fired(SCHEDULE, moment),
             clock=wired.clock,
         )
+        subscription = Subscription(consumer=consumer_name(_machine_id()), family=settings.line.family)
         bus = BusWorker(
-            consumer=TriggerConsumer(client, wired.queue, wired.clock, consumer=consumer_name(_machine_id())),
+            consumer=TriggerConsumer(client, wired.queue, wired.clock, subscription),
             relay=relay_of(client, wired.outbox),
             confirmation=Confirmation(client, wired.outbox, wired.clock),
             heartbeat=Heartbeat(client, wired.clock),

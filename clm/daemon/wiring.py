@@ -53,10 +53,8 @@ from clm.store.samples import SqliteSampleSource
 from clm.store.tasks import SqliteTaskQueue
 from clm.world import Policies, World
 
-CONTEXT_LENGTH = 128
 START_BUSY_LIMIT_S = 20.0
 """Well below TimeoutStartSec, which covers everything before READY."""
-MODEL_KEY = "PATCHTST_MODEL_PATH"
 QUEUE_BUSY_LIMIT_S = 8.0
 """The main thread and the bus show life between looks at the store: a held lock must not starve
 the watchdog."""
@@ -109,7 +107,9 @@ def wire(
     check_contract(settings.store)
     migrate_in_child(settings.store, environment=inherited_environment(), busy_limit_s=START_BUSY_LIMIT_S)
     clock = StoppableClock(stop or threading.Event())
-    registry = DirectoryRegistry(settings.artefacts_dir, taken=names_in(settings.models_dir))
+    registry = DirectoryRegistry(
+        settings.artefacts_dir, line=settings.line, taken=names_in(settings.models_dir)
+    )
     journal = SqliteJournal(settings.store, clock)
     promotions = SqlitePromotionLog(settings.store, clock)
     keys = redis_brake_of(settings)
@@ -117,7 +117,7 @@ def wire(
         registry=registry,
         models_dir=settings.models_dir,
         env_file=EnvFile(settings.engine_env_file),
-        key=MODEL_KEY,
+        line=settings.line,
         engine=engine_of(settings),
         switch=switch_of(settings, root=root),
         log=promotions,
@@ -126,6 +126,7 @@ def wire(
         freeze=keys.freeze,
     )
     world = World(
+        line=settings.line,
         clock=clock,
         source=SqliteSampleSource(settings.store, cache=sample_cache_of(settings)),
         trainer=SubprocessTrainer(
@@ -173,7 +174,7 @@ def retention_of(
         checkpoints_dir=settings.checkpoints_dir,
         registry=registry,
         env_file=EnvFile(settings.engine_env_file),
-        key=MODEL_KEY,
+        line=settings.line,
         engine=engine_of(settings),
         switch=switch_of(settings),
         log=promotions,
@@ -203,7 +204,7 @@ def policies(settings: Settings, *, promote: bool = True) -> Policies:
         history_days=settings.history_days,
         max_rows=settings.max_rows,
         data=DataPolicy(
-            context_length=CONTEXT_LENGTH,
+            context_length=settings.line.context_length,
             target=settings.target,
             features=settings.features,
             split=settings.split_policy(),
@@ -257,12 +258,14 @@ def prober_of(settings: Settings) -> SubprocessProber | None:
 
 def telemetry_of(settings: Settings) -> RedisTelemetry:
     """Return who reads what the engine said last; a rejection does not wait long for it."""
-    return RedisTelemetry(connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0))
+    client = connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0)
+    return RedisTelemetry(client, settings.line)
 
 
 def ladder_of(settings: Settings) -> Ladder:
     """Return who tries other settings after a rejection."""
     return Ladder(
+        family=settings.line.family,
         tuner=SubprocessTuner(
             python=settings.python, environment=inherited_environment(), grace_s=settings.stop_grace_s
         ),
@@ -290,9 +293,9 @@ def promotion_policy(settings: Settings) -> PromotionPolicy:
 
 def engine_of(settings: Settings) -> Engine:
     """Return the adapter for whatever runs the engine."""
-    return (
-        SystemdEngine(settings.engine_unit) if settings.engine_control == "systemd" else own_engine(settings)
-    )
+    if settings.engine_control == "systemd":
+        return SystemdEngine(settings.engine_unit, key=settings.line.model_key)
+    return own_engine(settings)
 
 
 def own_engine(settings: Settings) -> ProcessEngine:
@@ -303,6 +306,7 @@ def own_engine(settings: Settings) -> ProcessEngine:
         pid_file=settings.state_dir / "engine.pid",
         log_file=settings.state_dir / "engine.log",
         environment=inherited_environment(),
+        key=settings.line.model_key,
     )
 
 
@@ -314,10 +318,10 @@ def switch_of(settings: Settings, *, root: socket.socket | None = None) -> Switc
     env_file = EnvFile(settings.engine_env_file)
     if settings.engine_control == "process":
         return DirectSwitch(
-            env_file, key=MODEL_KEY, engine=own_engine(settings), models_dir=settings.models_dir
+            env_file, line=settings.line, engine=own_engine(settings), models_dir=settings.models_dir
         )
     ask_as_root = partial(ask, connection=root) if root else ask
-    return HelperSwitch(env_file, models_dir=settings.models_dir, ask_as_root=ask_as_root)
+    return HelperSwitch(env_file, line=settings.line, models_dir=settings.models_dir, ask_as_root=ask_as_root)
 
 
 def brake_of(settings: Settings, keys: Brake | None = None) -> Brake:

@@ -161,6 +161,19 @@ class RunStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunStart:
+    """A run that begins: what it trains, when, and at whose request."""
+
+    run_id: str
+    family: str
+    """Model family that is trained; a task that names a model has precedence."""
+    started_at: datetime
+    trigger_reason: str
+    task: Task | None = None
+    """None for a run without a task, such as `clm run`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """A row of clm_runs."""
 
@@ -181,14 +194,14 @@ class RunRecord:
 class Journal(Protocol):
     """The durable record of runs; each write commits the row and its events together."""
 
-    def start_run(
-        self,
-        run_id: str,
-        task: Task | None,
-        started_at: datetime,
-        trigger_reason: str,
-        events: Sequence[Event],
-    ) -> None: ...
+    def start_run(self, start: RunStart, events: Sequence[Event]) -> None:
+        """Insert a running run.
+
+        Raises:
+            DataError: RUN_EXISTS; the existing run is left as it is.
+        """
+        ...
+
     def record_model(
         self, artefact: Artefact, *, training_samples: int, seconds: float, validation_accuracy: float | None
     ) -> None:

@@ -35,7 +35,7 @@ class ProcessEngine:
         pid_file: Path,
         log_file: Path,
         environment: Mapping[str, str],
-        key: str = "PATCHTST_MODEL_PATH",
+        key: str,
         stop_timeout_s: float = 10.0,
         clock: Clock | None = None,
     ) -> None:

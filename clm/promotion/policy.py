@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from clm.domain.architecture import EngineLoads
+from clm.domain.line import Line
 from clm.ports import Clock, Engine, PromotionLog, Registry, Switch
 from clm.promotion.engine_health import Health
 from clm.promotion.engine_journal import JournalWitness
@@ -55,7 +56,7 @@ class Workplace:
     registry: Registry
     models_dir: Path
     env_file: EnvFile
-    key: str
+    line: Line
     engine: Engine
     switch: Switch
     log: PromotionLog

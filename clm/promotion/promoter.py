@@ -22,6 +22,7 @@ from clm.artefacts.files import sync_directory, translated
 from clm.artefacts.manifest import Artefact
 from clm.domain.freeze import THAWED, Freeze
 from clm.domain.job import ChampionRef
+from clm.domain.line import Line
 from clm.errors import ArtefactError, ClmError, Interrupted, PromotionBusy, PromotionError
 from clm.events import Event
 from clm.ports import (
@@ -64,7 +65,6 @@ from clm.promotion.permission import refuse_unwanted, withheld
 from clm.promotion.plan import Step, Target, next_step
 from clm.promotion.policy import PromotionPolicy, Workplace
 from clm.promotion.preflight import Preflight, preflight
-from clm.promotion.rewrite import is_shadow_only
 from clm.promotion.telling import started
 from clm.promotion.verification import Effect
 
@@ -84,12 +84,12 @@ class EnvFilePromoter:
         registry: Registry,
         models_dir: Path,
         env_file: EnvFile,
+        line: Line,
         engine: Engine,
         switch: Switch,
         log: PromotionLog,
         clock: Clock,
         policy: PromotionPolicy,
-        key: str = "PATCHTST_MODEL_PATH",
         freeze: Callable[[], Freeze] = lambda: THAWED,
         checkpoint: Callable[[str], None] = lambda _point: None,
     ) -> None:
@@ -100,7 +100,7 @@ class EnvFilePromoter:
             registry=registry,
             models_dir=Path(os.path.abspath(models_dir)),  # noqa: PTH100  no link is resolved: operators name paths
             env_file=env_file,
-            key=key,
+            line=line,
             engine=engine,
             switch=switch,
             log=log,
@@ -122,11 +122,12 @@ class EnvFilePromoter:
             variables = parse(self._work.env_file.read().data)
         except PromotionError:
             return None  # no promotion begins without this file, and its preflight says why
-        policy = self._work.policy
+        policy, line = self._work.policy, self._work.line
         return withheld(
             mode=policy.mode,
             promote_live=policy.promote_live,
-            shadow_only=is_shadow_only(variables),
+            shadow_only=line.is_shadow_only(variables),
+            shadow_key=line.shadow_key,
             controls=self._work.log.controls(),
         )
 

@@ -9,31 +9,27 @@ from sqlalchemy.engine import Connection
 from clm.clock import iso
 from clm.domain.ledger import LedgerEntry, LedgerKind
 from clm.domain.task import Task
-from clm.ports import RunStatus
+from clm.ports import RunStart, RunStatus
 from clm.store.json_text import to_text
 from clm.store.ledger import append
 from clm.store.neighbours import mirror_change, mirror_new_named, model_training_runs, neighbour_text
 from clm.store.tables import runs
 
-MODEL = "patchtst"
-"""What a run without a task trains."""
 
-
-def open_run(
-    connection: Connection, run_id: str, task: Task | None, started_at: datetime, trigger_reason: str
-) -> None:
+def open_run(connection: Connection, start: RunStart) -> None:
     """Insert a running run; its id must be new."""
-    mirrored = {"version": run_id, "status": "running", "started_at": neighbour_text(started_at)}
+    task, began = start.task, neighbour_text(start.started_at)
+    mirrored = {"version": start.run_id, "status": "running", "started_at": began}
     connection.execute(
         insert(runs).values(
-            run_id=run_id,
+            run_id=start.run_id,
             task_id=task.task_id if task else None,
-            correlation_id=_correlation_id(run_id, task),
-            model=task.trigger.model if task else MODEL,
+            correlation_id=_correlation_id(start.run_id, task),
+            model=task.trigger.model if task else start.family,
             status=RunStatus.RUNNING.value,
             reason="",
-            trigger_reason=trigger_reason,
-            started_at=iso(started_at),
+            trigger_reason=start.trigger_reason,
+            started_at=iso(start.started_at),
             facts="{}",
             neighbour_id=mirror_new_named(connection, model_training_runs, "version", mirrored),
         )

@@ -12,11 +12,10 @@ from clm.artefacts.manifest import Artefact
 from clm.decision import DecisionKind
 from clm.domain.chain import Break, Head, breaks, gone, not_accepted, unrecorded
 from clm.domain.ledger import LedgerEntry, LedgerKind, LedgerRow, LedgerStanding, standing_of
-from clm.domain.task import Task
 from clm.domain.waiting import Waiting, WaitingModel, WaitsFor
 from clm.errors import DataError
 from clm.events import Event
-from clm.ports import Clock, RunRecord, RunStatus
+from clm.ports import Clock, RunRecord, RunStart, RunStatus
 from clm.store.json_text import from_text, to_text
 from clm.store.ledger import all_rows, append, closed_runs, row_of
 from clm.store.model_rows import add_model, model_is_known
@@ -34,26 +33,19 @@ class SqliteJournal:
         self._store = Store(path, clock, busy_limit_s=busy_limit_s)
         self._clock = clock
 
-    def start_run(
-        self,
-        run_id: str,
-        task: Task | None,
-        started_at: datetime,
-        trigger_reason: str,
-        events: Sequence[Event],
-    ) -> None:
+    def start_run(self, start: RunStart, events: Sequence[Event]) -> None:
         """Insert a running run.
 
         Raises:
-            DataError: RUN_EXISTS; the run there is left as it is.
+            DataError: RUN_EXISTS; the existing run is left as it is.
         """
         with self._store.writing() as connection:
-            if connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id)).first():
+            if connection.execute(select(runs.c.run_id).where(runs.c.run_id == start.run_id)).first():
                 raise DataError(
-                    "RUN_EXISTS", f"run {run_id} is in {self._store.path} already; take another id"
+                    "RUN_EXISTS", f"run {start.run_id} is in {self._store.path} already; take another id"
                 )
-            open_run(connection, run_id, task, started_at, trigger_reason)
-            self._tell(connection, run_id, events)
+            open_run(connection, start)
+            self._tell(connection, start.run_id, events)
 
     def record_model(
         self, artefact: Artefact, *, training_samples: int, seconds: float, validation_accuracy: float | None

@@ -97,7 +97,7 @@ def named_now(site: Site, value: str | None) -> Note:
     Raises:
         PromotionError: SWITCH_REFUSED for a note that cannot be read.
     """
-    known = _note(site, name_of(value, site.models_dir))
+    known = _note(site, name_of(value, site.models_dir, site.line))
     if known is not None:
         return known
     return Note(value=value, sha256=_hash_now(site, value), env_sha256="")
@@ -108,7 +108,7 @@ def remember(site: Site, value: str | None, env_sha256: str) -> None:
 
     The note of an installed file stays: where the file was changed since, there is no way back to it.
     """
-    name = name_of(value, site.models_dir)
+    name = name_of(value, site.models_dir, site.line)
     known = _note(site, name)
     if known is None or not known.is_installed:
         _write_note(site, name, Note(value=value, sha256=_hash_now(site, value), env_sha256=env_sha256))
@@ -133,7 +133,7 @@ def sweep(site: Site) -> None:
     """Remove temporary files that a killed helper left in the models directory."""
     with opened_directory(site.models_dir) as models:
         for name in os.listdir(models):  # noqa: PTH208  a descriptor, not a path
-            if name.startswith(".patchtst_v") and ".clm-" in name and name.endswith(".tmp"):
+            if name.startswith(f".{site.line.family}_v") and ".clm-" in name and name.endswith(".tmp"):
                 os.unlink(name, dir_fd=models)
 
 
@@ -235,6 +235,6 @@ def _note(site: Site, name: str) -> Note | None:
         note = Note(value=plain["value"], sha256=str(plain["sha256"]), env_sha256=str(plain["env_sha256"]))
     except (ValueError, KeyError, TypeError) as exc:
         raise PromotionError("SWITCH_REFUSED", f"{path} cannot be read; remove it") from exc
-    if name_of(note.value, site.models_dir) != name:
+    if name_of(note.value, site.models_dir, site.line) != name:
         raise PromotionError("SWITCH_REFUSED", f"{path} is the note of another value; remove it")
     return note

@@ -16,6 +16,7 @@ import structlog
 from clm.artefacts.files import sha256_of
 from clm.artefacts.manifest import Artefact
 from clm.clock import SystemClock
+from clm.domain.line import DEFAULT_LINE
 from clm.ports import EngineStatus, PromotionState
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.env_file import EnvFile
@@ -65,6 +66,7 @@ class Place(Server):
             pid_file=self.root.with_name(self.root.name + ".pid"),
             log_file=self.root.with_name(self.root.name + ".log"),
             environment={"PATH": os.environ["PATH"]},
+            key=KEY,
         )
 
     def policy(self, **changes: object) -> PromotionPolicy:
@@ -145,6 +147,7 @@ class Place(Server):
             registry=self.registry,
             models_dir=self.models,
             env_file=env_file,
+            line=DEFAULT_LINE,
             engine=self.engine,
             switch=self._helper(env_file) if self.helped else self._direct(env_file),
             log=self.log,
@@ -155,7 +158,7 @@ class Place(Server):
 
     def _direct(self, env_file: EnvFile) -> DirectSwitch:
         return DirectSwitch(
-            env_file, key=KEY, engine=self.engine, models_dir=self.models, checkpoint=self.tell
+            env_file, line=DEFAULT_LINE, engine=self.engine, models_dir=self.models, checkpoint=self.tell
         )
 
     def _helper(self, env_file: EnvFile) -> HelperSwitch:
@@ -164,6 +167,7 @@ class Place(Server):
         helper = Helper(site=site_of(self), unit=unit, checkpoint=self.tell)
         return HelperSwitch(
             env_file,
+            line=DEFAULT_LINE,
             models_dir=self.models,
             ask=lambda request: helper.serve(request, from_root=True),
             helpers_uid=os.geteuid(),

@@ -16,6 +16,7 @@ from pathlib import Path
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
 from clm.artefacts.registry import DirectoryRegistry
 from clm.clock import SystemClock
+from clm.domain.line import DEFAULT_LINE
 from clm.ports import EngineStatus, PromotionKind, PromotionRecord, PromotionWish
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.env_file import EnvFile, parse, previous_of
@@ -26,7 +27,7 @@ from clm.settings import Settings, load_settings
 from clm.store.controls import SqliteControls
 from clm.store.promotions import SqlitePromotionLog
 
-KEY = "PATCHTST_MODEL_PATH"
+KEY = DEFAULT_LINE.model_key
 OLD = "patchtst_v20260109_233444"
 NEW = "patchtst_v20260301_120000"
 ENGINE = Path(__file__).parent / "picky_engine.py"
@@ -89,6 +90,7 @@ class Server:
             pid_file=self.root / "engine.pid",
             log_file=self.root / "engine.log",
             environment={"PATH": os.environ["PATH"]},
+            key=KEY,
         )
 
     def lay_out(self, template: Path, *, champion: bool = True) -> None:
@@ -142,10 +144,11 @@ class Server:
             registry=self.registry,
             models_dir=self.models,
             env_file=env_file,
+            line=DEFAULT_LINE,
             engine=engine,  # type: ignore[arg-type]
             switch=DirectSwitch(
                 env_file,
-                key=KEY,
+                line=DEFAULT_LINE,
                 engine=engine,  # type: ignore[arg-type]
                 models_dir=self.models,
                 checkpoint=checkpoint,

@@ -95,6 +95,7 @@ def test_an_engine_that_ignores_sigterm_is_killed(stopped_server: Server) -> Non
         pid_file=stopped_server.root / "engine.pid",
         log_file=stopped_server.root / "engine.log",
         environment={},
+        key=KEY,
         stop_timeout_s=0.3,
     )
     engine.restart()
@@ -111,6 +112,7 @@ def test_a_command_that_does_not_exist_is_named(stopped_server: Server) -> None:
         pid_file=stopped_server.root / "engine.pid",
         log_file=stopped_server.root / "engine.log",
         environment={},
+        key=KEY,
     )
     engine.restart()
     wait_until(lambda: engine.observe().status is EngineStatus.FAILED)

@@ -15,13 +15,14 @@ from clm.clock import SystemClock, iso
 from clm.daemon.disks import Disk, DiskBrake
 from clm.daemon.retention import EVENTS_KEPT, NEWEST_KEPT, Retention, RetentionPolicy
 from clm.daemon.wiring import brake_of
+from clm.domain.line import DEFAULT_LINE
 from clm.events import RetrainingStarted
 from clm.ports import Control, PromotionKind, PromotionRecord, PromotionState, Reign
 from clm.promotion.env_file import EnvFile
 from clm.promotion.retention import CHAMPIONS_KEPT, Aged, models_in_use, surplus, surplus_models
 from clm.store.outbox import SqliteOutbox
 from clm.store.runs import SqliteJournal
-from tests.promotion.server import KEY, Server, manifest
+from tests.promotion.server import Server, manifest
 
 NAMES = st.sampled_from([f"m{n}" for n in range(9)])
 KINDS = st.sampled_from([PromotionKind.CYCLE, PromotionKind.ROLLBACK, PromotionKind.ADOPT])
@@ -120,7 +121,7 @@ def retention(server: Server, *, full: bool = False, **changes: float) -> Retent
         checkpoints_dir=server.root / "checkpoints",
         registry=server.registry,
         env_file=EnvFile(server.env_path),
-        key=KEY,
+        line=DEFAULT_LINE,
         engine=server.engine,
         log=server.log,
         journal=SqliteJournal(server.store, SystemClock()),

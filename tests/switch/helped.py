@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from clm.clock import SystemClock
+from clm.domain.line import DEFAULT_LINE
 from clm.errors import PromotionError
 from clm.promotion.env_file import EnvFile
 from clm.promotion.promoter import EnvFilePromoter
@@ -21,6 +22,7 @@ def site_of(server: Server) -> Site:
     own_dir = server.root / "own"
     own_dir.mkdir(parents=True, exist_ok=True)
     return Site(
+        line=DEFAULT_LINE,
         env_file=EnvFile(server.env_path),
         models_dir=server.models,
         artefacts_dir=server.root / "artefacts",
@@ -106,6 +108,7 @@ class Helper:
         """Return the daemon's side of it."""
         return HelperSwitch(
             self.site.env_file,
+            line=DEFAULT_LINE,
             models_dir=self.site.models_dir,
             ask=self.ask,
             ask_as_root=self.ask,
@@ -120,6 +123,7 @@ class Helper:
             registry=server.registry,
             models_dir=server.models,
             env_file=EnvFile(server.env_path),
+            line=DEFAULT_LINE,
             engine=server.engine,
             switch=self.switch(),
             log=server.log,

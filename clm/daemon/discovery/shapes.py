@@ -16,9 +16,10 @@ import orjson
 from clm.daemon.discovery.assets import Asset, told
 from clm.daemon.discovery.candles import candle_asset
 from clm.daemon.discovery.databases import database_asset
+from clm.domain.line import DEFAULT_LINE
 
 HEAD_BYTES = 8192
-_SERVED = re.compile(r"patchtst_v.*\.(pth|pkl)")
+_SERVED = DEFAULT_LINE.file_pattern
 DATABASES = (".db", ".sqlite", ".sqlite3")
 _LOG_LINES_READ = 200_000
 
