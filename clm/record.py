@@ -22,7 +22,7 @@ from clm.domain.line import Line
 from clm.domain.task import Task
 from clm.errors import ArtefactError, ClmError, Interrupted
 from clm.events import Event, RetrainingCompleted, RetrainingFailed, RetrainingStarted
-from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunStart, RunStatus
+from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunEnd, RunStart, RunStatus
 from clm.report.attempt import attempt_evidence
 from clm.report.proof_pack import ProofPack, as_json, as_markdown, found
 
@@ -179,8 +179,8 @@ class RunInProgress:
         if findings := found(self._pack):
             facts["findings"] = findings
         proof = self._write_proof()
-        self._journal.finish_run(
-            self.run_id,
+        end = RunEnd(
+            run_id=self.run_id,
             status=status,
             completed_at=now,
             decision=decision,
@@ -188,7 +188,6 @@ class RunInProgress:
             reason=reason,
             facts=facts,
             proof_path=proof[0] if proof else None,
-            events=[event],
             judged=bool(self._pack.verdicts),
             evidence={
                 "proof_sha256": proof[1] if proof else None,
@@ -196,6 +195,7 @@ class RunInProgress:
                 **attempt_evidence(dataset, self._pack.training, comparison),
             },
         )
+        self._journal.finish_run(end, [event])
         for place in ("job", "tuned", "tuning/*"):
             for name in (DATASET, WEIGHTS):  # the data is in the store, the model in the registry
                 for path in self.directory.glob(f"{place}/{name}"):

@@ -23,6 +23,7 @@ from clm.domain.sample import Floats
 from clm.errors import ArtefactError, Interrupted, TrainingError, UsageError
 from clm.evaluation.evaluate import compare, rows_of
 from clm.evaluation.evaluation import Comparison
+from clm.evaluation.predictions import Answers
 from clm.gates.catalogue import judge
 from clm.gates.verdict import GateVerdict
 from clm.ports import StopSignal
@@ -72,16 +73,14 @@ def compare_models(settings: Settings, first: str, second: str, *, stop: StopSig
     rows = rows_of(dataset)
 
     def against(p_candidate_N: Floats, p_champion_N: Floats) -> Comparison:
-        return compare(
-            rows,
+        answers = Answers(
             p_candidate_N=p_candidate_N,
             p_champion_N=p_champion_N,
             champion_absent_because="",
             p_logistic_N=scores.p_logistic_N,
             base_rate=dataset.base_rate,
-            policy=policy.evaluation,
-            past=PastAttempts(),
         )
+        return compare(rows, answers, policy=policy.evaluation, past=PastAttempts())
 
     found = against(p_second_N, p_first_N)
     return SideBySide(
@@ -96,7 +95,7 @@ def _model(settings: Settings, name: str) -> ChampionRef:
     """Return the file that a name stands for."""
     if settings.line.is_version(name):
         try:
-            artefact = DirectoryRegistry(settings.artefacts_dir).get(name)
+            artefact = DirectoryRegistry(settings.artefacts_dir, line=settings.line).get(name)
         except ArtefactError as error:
             if error.code != "ARTEFACT_MISSING":
                 raise

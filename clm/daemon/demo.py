@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clm.clock import SystemClock
+from clm.daemon.engine_wiring import own_engine
 from clm.daemon.foreground import run_once
-from clm.daemon.wiring import own_engine
 from clm.data.simulator import simulate
 from clm.domain.job import EpochReport
 from clm.errors import ConfigError

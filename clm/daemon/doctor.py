@@ -10,8 +10,9 @@ from pathlib import Path
 
 from clm.artefacts.registry import DirectoryRegistry
 from clm.daemon.discovery.server import redis_facts
+from clm.daemon.engine_wiring import engine_of, switch_of
 from clm.daemon.lock import holder
-from clm.daemon.wiring import engine_of, redis_brake_of, switch_of
+from clm.daemon.wiring import redis_brake_of
 from clm.domain.architecture import KNOWN
 from clm.domain.freeze import FreezeState
 from clm.errors import ArtefactError, ClmError
@@ -118,7 +119,11 @@ def _architecture(settings: Settings) -> Iterator[Answer]:
     named = parse(EnvFile(settings.engine_env_file).read().data).get(settings.line.model_key)
     manifest = None
     with suppress(ArtefactError):  # a file that was never registered is the existing engine's own
-        manifest = DirectoryRegistry(settings.artefacts_dir).manifest(Path(named).stem) if named else None
+        manifest = (
+            DirectoryRegistry(settings.artefacts_dir, line=settings.line).manifest(Path(named).stem)
+            if named
+            else None
+        )
     served = KNOWN.get(manifest.architecture) if manifest else None
     if manifest and not (served and served.loads_in(settings.engine_loads)):
         yield (

@@ -118,7 +118,7 @@ def _promotion(settings: Settings) -> dict[str, object]:
         control: f"{found.value} since {found.since}: {found.reason}".strip()
         for control, found in promotions.controls().items()
     }
-    registry = DirectoryRegistry(settings.artefacts_dir)
+    registry = DirectoryRegistry(settings.artefacts_dir, line=settings.line)
     version = waiting(registry, promotions) if has_schema(settings.store) else None
     return {
         "champion_since": reigns[0].since if reigns else None,
@@ -135,7 +135,9 @@ def _promotion(settings: Settings) -> dict[str, object]:
 def _waiting_because(settings: Settings, version: str) -> str:
     """Return why a model waits, as the run that trained it recorded it."""
     try:
-        run_id = DirectoryRegistry(settings.artefacts_dir).manifest(version).lineage.run_id
+        run_id = (
+            DirectoryRegistry(settings.artefacts_dir, line=settings.line).manifest(version).lineage.run_id
+        )
         run = SqliteJournal(settings.store, SystemClock()).run(run_id)
     except ClmError as error:
         return f"unknown: {error.message}"

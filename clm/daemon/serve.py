@@ -10,7 +10,7 @@ from clm.bus.relay import Heartbeat
 from clm.bus.service import BusWorker
 from clm.daemon.heap import use_one_arena
 from clm.daemon.lock import single_instance
-from clm.daemon.schedule import Schedule
+from clm.daemon.schedule import Schedule, Timing
 from clm.daemon.service import Service
 from clm.daemon.wiring import redis_client, relay_of, wire
 from clm.domain.task import Trigger
@@ -42,12 +42,11 @@ def serve(settings: Settings) -> None:
             wired.queue.submit(scheduled, wired.clock.now())
 
         schedule = Schedule(
-            interval_h=settings.retrain_interval_h,
-            cron=settings.retrain_cron,
-            submit=submit,
+            submit,
+            wired.clock,
+            Timing(interval_h=settings.retrain_interval_h, cron=settings.retrain_cron),
             load_last_fired=lambda: state.last_fired(SCHEDULE),
             save_last_fired=lambda moment: state.save_last_fired(SCHEDULE, moment),
-            clock=wired.clock,
         )
         subscription = Subscription(consumer=consumer_name(_machine_id()), family=settings.line.family)
         bus = BusWorker(

@@ -1,11 +1,9 @@
 """The composition root: settings in, adapters out. The only place that knows every part."""
 
-import shlex
 import socket
 import sys
 import threading
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import redis
@@ -20,9 +18,10 @@ from clm.bus.telemetry import RedisTelemetry
 from clm.clock import SystemClock
 from clm.daemon.brakes import Brakes, PauseBrake
 from clm.daemon.disks import DiskBrake
+from clm.daemon.engine_wiring import promotion_policy, served_engine_of
 from clm.daemon.prober import SubprocessProber
 from clm.daemon.prover import SubprocessProver
-from clm.daemon.retention import Retention, RetentionPolicy
+from clm.daemon.retention import KeptFiles, Records, Retention, RetentionPolicy
 from clm.daemon.signal import SubprocessSignal
 from clm.daemon.trainer import SubprocessTrainer
 from clm.daemon.tuner import SubprocessTuner
@@ -33,13 +32,8 @@ from clm.domain.architecture import KNOWN
 from clm.errors import Interrupted
 from clm.examination import Examiner
 from clm.ladder import Ladder
-from clm.ports import Brake, CandleSource, Clock, Engine, Outbox, StopSignal, Switch
-from clm.promotion.engine_process import ProcessEngine
-from clm.promotion.engine_systemd import SystemdEngine
-from clm.promotion.env_file import EnvFile
-from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
-from clm.promotion.switch_direct import DirectSwitch
-from clm.promotion.switch_helper import HelperSwitch, ask
+from clm.ports import Brake, CandleSource, Clock, Outbox, StopSignal
+from clm.promotion.promoter import EnvFilePromoter
 from clm.settings import Settings, inherited_environment, redis_password
 from clm.store.candle_files import CandleDirectory
 from clm.store.contract import check_contract
@@ -114,29 +108,42 @@ def wire(
     promotions = SqlitePromotionLog(settings.store, clock)
     keys = redis_brake_of(settings)
     promoter = EnvFilePromoter(
+        served=served_engine_of(settings, root=root),
         registry=registry,
-        models_dir=settings.models_dir,
-        env_file=EnvFile(settings.engine_env_file),
-        line=settings.line,
-        engine=engine_of(settings),
-        switch=switch_of(settings, root=root),
         log=promotions,
         clock=clock,
         policy=promotion_policy(settings),
         freeze=keys.freeze,
     )
-    world = World(
+    return Wired(
+        settings=settings,
+        clock=clock,
+        queue=SqliteTaskQueue(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
+        outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
+        journal=journal,
+        registry=registry,
+        log=promotions,
+        promoter=promoter,
+        retention=retention_of(settings, registry, promotions, clock),
+        world=_world(settings, clock, registry, journal, promoter, keys),
+        policies=policies(settings, promote=promote),
+    )
+
+
+def _world(
+    settings: Settings,
+    clock: Clock,
+    registry: DirectoryRegistry,
+    journal: SqliteJournal,
+    promoter: EnvFilePromoter,
+    keys: Brake,
+) -> World:
+    """Return what a cycle works with; `keys` reads the trading system's freeze keys."""
+    return World(
         line=settings.line,
         clock=clock,
         source=SqliteSampleSource(settings.store, cache=sample_cache_of(settings)),
-        trainer=SubprocessTrainer(
-            python=settings.python or Path(sys.executable),
-            environment=inherited_environment(),
-            grace_s=settings.stop_grace_s,
-            cpu_s=settings.train_cpu_s,
-            memory_mb=settings.train_memory_mb,
-            checkpoints=settings.checkpoints_dir,
-        ),
+        trainer=trainer_of(settings),
         registry=registry,
         promoter=promoter,
         journal=journal,
@@ -149,19 +156,6 @@ def wire(
         ladder=ladder_of(settings),
         prover=SubprocessProver(python=settings.python, environment=inherited_environment()),
     )
-    return Wired(
-        settings=settings,
-        clock=clock,
-        queue=SqliteTaskQueue(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
-        outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
-        journal=journal,
-        registry=registry,
-        log=promotions,
-        promoter=promoter,
-        retention=retention_of(settings, registry, promotions, clock),
-        world=world,
-        policies=policies(settings, promote=promote),
-    )
 
 
 def retention_of(
@@ -169,17 +163,15 @@ def retention_of(
 ) -> Retention:
     """Return who makes room."""
     return Retention(
-        models_dir=settings.models_dir,
-        runs_dir=settings.runs_dir,
-        checkpoints_dir=settings.checkpoints_dir,
-        registry=registry,
-        env_file=EnvFile(settings.engine_env_file),
-        line=settings.line,
-        engine=engine_of(settings),
-        switch=switch_of(settings),
-        log=promotions,
-        journal=SqliteJournal(settings.store, clock),
-        outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
+        served=served_engine_of(settings),
+        kept=KeptFiles(
+            registry=registry, runs_dir=settings.runs_dir, checkpoints_dir=settings.checkpoints_dir
+        ),
+        records=Records(
+            promotions=promotions,
+            journal=SqliteJournal(settings.store, clock),
+            outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
+        ),
         clock=clock,
         policy=RetentionPolicy(
             artefact_days=settings.keep_models_days,
@@ -233,6 +225,18 @@ def candles_of(settings: Settings) -> CandleSource | None:
     return CandleDirectory(settings.candles_dir) if settings.window_source == "candles" else None
 
 
+def trainer_of(settings: Settings) -> SubprocessTrainer:
+    """Return the adapter that trains in a child process within its limits."""
+    return SubprocessTrainer(
+        python=settings.python or Path(sys.executable),
+        environment=inherited_environment(),
+        grace_s=settings.stop_grace_s,
+        cpu_s=settings.train_cpu_s,
+        memory_mb=settings.train_memory_mb,
+        checkpoints=settings.checkpoints_dir,
+    )
+
+
 def signal_of(settings: Settings) -> SubprocessSignal | None:
     """Return who asks whether there is anything to learn, None where nobody is to."""
     if settings.signal_floor == "off":
@@ -273,55 +277,6 @@ def ladder_of(settings: Settings) -> Ladder:
         budget_s=settings.tune_budget_s,
         storage=settings.tuning_file,
     )
-
-
-def promotion_policy(settings: Settings) -> PromotionPolicy:
-    """Return the waits and bounds of a promotion."""
-    return PromotionPolicy(
-        active_timeout_s=settings.active_timeout_s,
-        stable_s=settings.stable_s,
-        min_free_bytes=settings.min_free_mb * 1_000_000,
-        health_url=settings.engine_health_url or None,
-        probe_url=settings.engine_probe_url or None,
-        journal_pattern=settings.engine_journal_pattern or None,
-        engine_loads=settings.engine_loads,
-        engine_may_be_down=settings.engine_control == "process",
-        mode=settings.promotion_mode,
-        promote_live=settings.promote_live,
-    )
-
-
-def engine_of(settings: Settings) -> Engine:
-    """Return the adapter for whatever runs the engine."""
-    if settings.engine_control == "systemd":
-        return SystemdEngine(settings.engine_unit, key=settings.line.model_key)
-    return own_engine(settings)
-
-
-def own_engine(settings: Settings) -> ProcessEngine:
-    """Return the engine that is a process of ours."""
-    return ProcessEngine(
-        command=shlex.split(settings.engine_command),
-        env_file=settings.engine_env_file,
-        pid_file=settings.state_dir / "engine.pid",
-        log_file=settings.state_dir / "engine.log",
-        environment=inherited_environment(),
-        key=settings.line.model_key,
-    )
-
-
-def switch_of(settings: Settings, *, root: socket.socket | None = None) -> Switch:
-    """Return what switches models: root's helper for a unit, this process for a process of ours.
-
-    `root` is a connection to the helper that was made by root.
-    """
-    env_file = EnvFile(settings.engine_env_file)
-    if settings.engine_control == "process":
-        return DirectSwitch(
-            env_file, line=settings.line, engine=own_engine(settings), models_dir=settings.models_dir
-        )
-    ask_as_root = partial(ask, connection=root) if root else ask
-    return HelperSwitch(env_file, line=settings.line, models_dir=settings.models_dir, ask_as_root=ask_as_root)
 
 
 def brake_of(settings: Settings, keys: Brake | None = None) -> Brake:

@@ -174,6 +174,25 @@ class RunStart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """How a run ended, and what its row in the ledger keeps."""
+
+    run_id: str
+    status: RunStatus
+    completed_at: datetime
+    reason: str
+    judged: bool
+    """True if a candidate was judged on the test rows; False costs no attempt."""
+    decision: str | None = None
+    version: str | None = None
+    proof_path: Path | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """May hold symbol_count, sample_count, feature_count, metrics; kept with the run."""
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    """Figures and hashes that the row in the ledger keeps for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """A row of clm_runs."""
 
@@ -208,25 +227,11 @@ class Journal(Protocol):
         """Insert the candidate into ai_model_versions, not active."""
         ...
 
-    def finish_run(
-        self,
-        run_id: str,
-        *,
-        status: RunStatus,
-        completed_at: datetime,
-        decision: str | None,
-        version: str | None,
-        reason: str,
-        facts: Mapping[str, object],
-        proof_path: Path | None,
-        events: Sequence[Event],
-        judged: bool,
-        evidence: Mapping[str, object],
-    ) -> None:
-        """Close the run; `facts` may hold symbol_count, sample_count, feature_count, metrics.
+    def finish_run(self, end: RunEnd, events: Sequence[Event]) -> None:
+        """Close the run and write its row in the ledger, with its events.
 
-        Its row in the ledger is written with it: `judged` where a candidate was judged on test rows,
-        `evidence` the figures and hashes that the row keeps for ever.
+        Raises:
+            DataError: RUN_UNKNOWN.
         """
         ...
 

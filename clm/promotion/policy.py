@@ -50,6 +50,17 @@ class PromotionPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedEngine:
+    """The engine that serves a line, the files from which it takes its model, and what changes them."""
+
+    line: Line
+    models_dir: Path
+    env_file: EnvFile
+    engine: Engine
+    switch: Switch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
     """The server as a promotion sees it."""
 

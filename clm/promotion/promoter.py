@@ -22,21 +22,19 @@ from clm.artefacts.files import sync_directory, translated
 from clm.artefacts.manifest import Artefact
 from clm.domain.freeze import THAWED, Freeze
 from clm.domain.job import ChampionRef
-from clm.domain.line import Line
 from clm.errors import ArtefactError, ClmError, Interrupted, PromotionBusy, PromotionError
 from clm.events import Event
 from clm.ports import (
     Clock,
-    Engine,
     PromotionKind,
     PromotionLog,
     PromotionOutcome,
     PromotionRecord,
+    PromotionStart,
     PromotionState,
     PromotionWish,
     Registry,
     Reign,
-    Switch,
     held_by,
 )
 from clm.promotion.activation import Activation, go_live
@@ -60,10 +58,10 @@ from clm.promotion.endings import (
 from clm.promotion.engine_health import HttpHealth
 from clm.promotion.engine_journal import JournalWitness
 from clm.promotion.engine_probe import HttpProbe
-from clm.promotion.env_file import EnvFile, parse
+from clm.promotion.env_file import parse
 from clm.promotion.permission import refuse_unwanted, withheld
 from clm.promotion.plan import Step, Target, next_step
-from clm.promotion.policy import PromotionPolicy, Workplace
+from clm.promotion.policy import PromotionPolicy, ServedEngine, Workplace
 from clm.promotion.preflight import Preflight, preflight
 from clm.promotion.telling import started
 from clm.promotion.verification import Effect
@@ -81,12 +79,8 @@ class EnvFilePromoter:
     def __init__(
         self,
         *,
+        served: ServedEngine,
         registry: Registry,
-        models_dir: Path,
-        env_file: EnvFile,
-        line: Line,
-        engine: Engine,
-        switch: Switch,
         log: PromotionLog,
         clock: Clock,
         policy: PromotionPolicy,
@@ -98,11 +92,11 @@ class EnvFilePromoter:
         health = HttpHealth(policy.health_url, clock=clock) if policy.health_url else None
         self._work = Workplace(
             registry=registry,
-            models_dir=Path(os.path.abspath(models_dir)),  # noqa: PTH100  no link is resolved: operators name paths
-            env_file=env_file,
-            line=line,
-            engine=engine,
-            switch=switch,
+            models_dir=Path(os.path.abspath(served.models_dir)),  # noqa: PTH100  operators name paths with links
+            env_file=served.env_file,
+            line=served.line,
+            engine=served.engine,
+            switch=served.switch,
             log=log,
             clock=clock,
             policy=policy,
@@ -224,7 +218,7 @@ class EnvFilePromoter:
                 )
             ]
 
-        record = self._work.log.begin(
+        prepared = PromotionStart(
             run_id=run_id,
             version=version,
             candidate_path=candidate.path,
@@ -236,8 +230,8 @@ class EnvFilePromoter:
             asked=asked,
             candidate_stays=start.candidate_stays,
             lineage_sha256=candidate.lineage_sha256,
-            events=started_as,
         )
+        record = self._work.log.begin(prepared, started_as)
         self._work.checkpoint("prepared")
         return Attempt(self._work, record)
 

@@ -119,7 +119,7 @@ import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from clm.clock import SystemClock
-from clm.ports import RunStatus
+from clm.ports import RunEnd, RunStatus
 from clm.store.runs import SqliteJournal
 from clm.store import ledger, run_rows, runs, transactions
 
@@ -131,10 +131,11 @@ match sys.argv[2]:
     case "before the row": run_rows.append = die
     case "after the row": runs.SqliteJournal._tell = die
     case "before the commit": transactions.Store._commit = die
-journal.finish_run(
-    "p07_1", status=RunStatus.COMPLETED, completed_at=datetime.now(UTC), decision="REJECT", version=None,
-    reason="no skill", facts={}, proof_path=None, events=[], judged=True, evidence={},
+end = RunEnd(
+    run_id="p07_1", status=RunStatus.COMPLETED, completed_at=datetime.now(UTC), decision="REJECT",
+    reason="no skill", judged=True,
 )
+journal.finish_run(end, [])
 """
 
 

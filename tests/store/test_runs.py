@@ -11,7 +11,7 @@ import pytest
 from clm.errors import DataError
 from clm.events import RetrainingCompleted
 from clm.ports import RunStatus
-from tests.builders import NOW, run_start
+from tests.builders import NOW, run_end, run_start
 from tests.store.conftest import WISH, artefact, change, look
 from tests.store.test_outbox import started
 
@@ -32,18 +32,12 @@ def completed() -> RetrainingCompleted:
 
 def finish(journal, run_id: str = "p07_1", **changes: object) -> None:
     values = {
-        "status": RunStatus.COMPLETED,
-        "completed_at": LATER,
-        "decision": "REJECT",
         "version": "patchtst_v20260102_030405",
-        "reason": "no skill",
         "facts": {"symbol_count": 5, "sample_count": 6000, "metrics": {"auroc": np.float64(0.51)}},
         "proof_path": Path("/state/runs/p07_1/proof.json"),
-        "events": [completed()],
-        "judged": True,
         "evidence": {"auroc": 0.51},
     }
-    journal.finish_run(run_id, **{**values, **changes})
+    journal.finish_run(run_end(run_id, **{**values, **changes}), [completed()])
 
 
 def test_a_run_can_be_read_from_its_start_to_its_end(journal, queue):

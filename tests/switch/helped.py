@@ -120,12 +120,8 @@ class Helper:
         """Return a promoter that switches by this helper."""
         server = self.server
         return EnvFilePromoter(
+            served=server.served_engine(self.switch()),
             registry=server.registry,
-            models_dir=server.models,
-            env_file=EnvFile(server.env_path),
-            line=DEFAULT_LINE,
-            engine=server.engine,
-            switch=self.switch(),
             log=server.log,
             clock=SystemClock(),
             policy=server.policy(**policy),
