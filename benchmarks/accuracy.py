@@ -15,7 +15,6 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,15 +27,15 @@ import numpy as np
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from clm.artefacts.job_files import TrainingArrays, read_job, write_job
 from clm.attempt import read_dataset
 from clm.clock import SystemClock
 from clm.daemon.wiring import policies
 from clm.data.dataset import Dataset
-from clm.domain.job import TrainingJob, TrainingSpec
+from clm.domain.job import TrainingSpec
 from clm.evaluation.metrics import auroc, ece, log_loss_rows
 from clm.models.catalogue import Architecture, architecture
 from clm.models.patchtst_mix import MixConfig, PatchTSTMix
+from clm.questions.train import TrainingArrays, training_arrays
 from clm.settings.derived import Settings
 from clm.store.samples import SqliteSampleSource
 from clm.training.determinism import make_deterministic
@@ -114,22 +113,6 @@ def dataset_of(store: Path, settings: Settings) -> Dataset:
     return read_dataset(source, None, policies(settings), newest + timedelta(days=30))
 
 
-def arrays_of(dataset: Dataset, spec: TrainingSpec) -> TrainingArrays:
-    """Return what a training child would read."""
-    with tempfile.TemporaryDirectory() as directory:
-        job = TrainingJob(
-            run_id="accuracy",
-            directory=Path(directory) / "job",
-            spec=spec,
-            context_length=dataset.context_length,
-            feature_names=dataset.feature_names,
-            champion=None,
-            timeout_s=3600.0,
-        )
-        write_job(job, dataset)
-        return read_job(job.directory)[1]
-
-
 def figures(arrays: TrainingArrays, p_validation_N: np.ndarray, p_test_N: np.ndarray) -> dict[str, float]:
     """Return the figures of one model on both parts."""
     validation_N, test_N = arrays.label_N[arrays.validation], arrays.label_N[arrays.test]
@@ -197,7 +180,7 @@ def measure(
     """Return the figures of all ways by name."""
     settings = Settings()
     spec = settings.training_spec()
-    arrays = arrays_of(dataset_of(store, settings), spec)
+    arrays = training_arrays(dataset_of(store, settings))
     report: dict[str, dict[str, object]] = {**plain_models(arrays)}
     line = report["logistic regression"]["test_log_loss"]
     for name, found in report.items():

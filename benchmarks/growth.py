@@ -21,8 +21,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from clm.artefacts.job_files import DATASET, write_job  # noqa: E402  the path comes first
-from clm.data.dataset import build_dataset  # noqa: E402
+from clm.data.dataset import build_dataset  # noqa: E402  the path comes first
+from clm.questions.train import DATA  # noqa: E402
 from clm.training.loop import EPOCH_WINDOWS, VALIDATION_WINDOWS  # noqa: E402
 from tests.builders import data_policy, training_spec  # noqa: E402
 from tests.training import jobs  # noqa: E402
@@ -30,7 +30,8 @@ from tests.training import jobs  # noqa: E402
 CHILD = """
 import json, sys, time
 from pathlib import Path
-from clm.training import loop, worker
+from clm.training import loop
+from clm.training.__main__ import main
 
 spent = {"_train_epoch": [], "_judged": []}
 
@@ -44,20 +45,20 @@ def timed(name, plain):
 
 for name in spent:
     setattr(loop, name, timed(name, getattr(loop, name)))
-code = worker.main(sys.argv[1:])
+code = main(["train", *sys.argv[1:]])
 # ru_maxrss would tell of the parent, too: it is handed down.
 peak_kb = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 Path(sys.argv[1], "spent.json").write_text(json.dumps({**spent, "peak_mb": peak_kb * 1.024 / 1000}))
 sys.exit(code)
 """
-"""The worker, with a watch on the two halves of an epoch."""
+"""The training child, with a clock around both halves of an epoch."""
 
 
 def prepare(directory: Path, n_samples: int, epochs: int) -> tuple[int, int]:
     """Write a job and return how many windows an epoch trains and judges."""
     dataset = build_dataset(jobs.table(n_windows=n_samples - 2 * 127), data_policy())
     spec = training_spec(epochs=epochs, patience=epochs, batch_size=256)
-    write_job(jobs.job(directory, of=dataset, spec=spec), dataset)
+    jobs.write_job(jobs.job(directory, of=dataset, spec=spec), dataset)
     split = dataset.split
     return min(len(split.train), EPOCH_WINDOWS), min(len(split.validation), VALIDATION_WINDOWS)
 
@@ -95,7 +96,7 @@ def measure(
                     "judge_epoch_cpu_s": min(judge_s, before.get("judge_epoch_cpu_s", judge_s)),
                     "whole_cpu_s": min(whole_s, before.get("whole_cpu_s", whole_s)),
                     "peak_mb": max(peak_mb, before.get("peak_mb", 0.0)),
-                    "dataset_mb": Path(name, str(size), DATASET).stat().st_size / 1e6,
+                    "dataset_mb": Path(name, str(size), DATA).stat().st_size / 1e6,
                 }
                 say(f"  {repeat + 1} of {repeats}: {size:,} samples, peak {peak_mb:.0f} MB")
     return {str(size): with_ratios(figures, found[sizes[0]]) for size, figures in found.items()}

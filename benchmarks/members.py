@@ -6,7 +6,7 @@ one       a process that trains one network and answers validation and test rows
 in turn   a process that trains five, one after the other
 at once   the same with as many processes as there are cores, each taking the next seed that is left
 
-The entry is the one that an ensemble uses, `python -m clm.training.member`, one thread a process. The ways
+The entry is the one that an ensemble uses, `python -m clm.training members`, one thread a process. The ways
 are interleaved; a figure is the median. Beside wall time stands the processor time of all processes: what is
 gained is gained by using more cores, so it is there to be seen where others need them.
 """
@@ -25,8 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from clm.artefacts.job_files import write_job
-from clm.artefacts.member_files import MembersJob, read_answer, write_members
+from clm.questions.members import MembersJob, read_member, write_members
 from clm.training.members import processes_at_once
 from tests.builders import training_spec
 from tests.training import jobs
@@ -40,14 +39,14 @@ WAYS = {"one": (SEEDS[:1], 1), "in turn": (SEEDS, 1), "at once": (SEEDS, 0)}
 def timed(asked: MembersJob) -> tuple[float, float]:
     """Train all that is asked for; return seconds of the wall and of the processor."""
     write_members(asked)
-    command = [sys.executable, "-P", "-m", "clm.training.member", str(asked.directory)]
+    command = [sys.executable, "-P", "-m", "clm.training", "members", str(asked.directory)]
     one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment = {"PATH": os.defpath, "PYTHONPATH": str(ROOT), **one_thread}
     began, before = time.perf_counter(), os.times()
     subprocess.run(command, env=environment, check=True)
     wall_s, after = time.perf_counter() - began, os.times()
     for number in range(len(asked.seeds)):
-        assert set(read_answer(asked, number)) == set(asked.parts)
+        assert set(read_member(asked, number)) == set(asked.parts)
     return wall_s, after.children_user + after.children_system - before.children_user - before.children_system
 
 
@@ -59,7 +58,7 @@ def measure(n_windows: int, epochs: int, repeats: int, say: Callable[[str], None
         # No early stopping: every network is to be the same work.
         spec = training_spec(epochs=epochs, patience=epochs, learning_rate=5e-4)
         job = jobs.job(place / "job", of=dataset, spec=spec)
-        write_job(job, dataset)
+        jobs.write_job(job, dataset)
         for repeat in range(repeats):
             for way, (seeds, processes) in WAYS.items():
                 with tempfile.TemporaryDirectory(dir=place) as empty:

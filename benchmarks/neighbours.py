@@ -33,7 +33,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from clm.daemon.child import threads_environment  # noqa: E402  the path comes first
+from clm.children.process import threads_environment  # noqa: E402  the path comes first
 
 SPINNING = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
 WAYS: Mapping[str, tuple[int, int, bool, Mapping[str, str]]] = {

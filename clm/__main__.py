@@ -3,13 +3,18 @@
 import os
 import sys
 
+from clm.errors import ClmError
 from clm.owner import give_up_root
 
 
 def main() -> None:
     """Give up root's rights, then load and run the command line."""
     arguments = sys.argv[1:]
-    working_as = give_up_root(arguments, os.environ)  # noqa: TID251  before clm.settings can be loaded
+    try:
+        working_as = give_up_root(arguments, os.environ)  # noqa: TID251  before clm.settings can be loaded
+    except ClmError as error:
+        sys.stderr.write(f"clm: {error}\n")
+        raise SystemExit(error.exit_code) from error
     if working_as and "--json" not in arguments and "serve" not in arguments:
         sys.stderr.write(f"{working_as}\n")
     # structlog loads rich, where that is installed, for tracebacks that a journal never shows: megabytes of a

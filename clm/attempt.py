@@ -9,7 +9,6 @@ from clm.artefacts.golden import choose_golden, encode_golden
 from clm.artefacts.inputs import inputs_of
 from clm.artefacts.judgement import Judgement, write_judgement
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
-from clm.artefacts.proof_files import ProofJob
 from clm.clock import iso
 from clm.data.dataset import Dataset, build_dataset
 from clm.data.reading import parse_samples
@@ -25,6 +24,7 @@ from clm.ports import (
     SampleSource,
     StopSignal,
 )
+from clm.questions.load_check import ProofJob
 from clm.record import RunInProgress
 from clm.world import Policies, World
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import orjson
 
-from clm.artefacts.job_files import write_job
 from clm.data.dataset import DataPolicy, Dataset
 from clm.diagnosis import Diagnosis, knobs_for
 from clm.domain.job import TrainingJob, TrainingResult, TrainingSpec
@@ -16,6 +15,8 @@ from clm.domain.tuning import AS_SET, Trial, Tuning, TuningJob, with_settings
 from clm.errors import ArtefactError, ConfigError, DataError
 from clm.evaluation.metrics import base_log_loss
 from clm.ports import StopSignal, Tuner
+from clm.questions.question import write_question
+from clm.questions.train import train_question
 
 MIN_GAIN = 0.001
 """Nats of validation log loss that a try has to save to be worth a look at the test part."""
@@ -163,7 +164,8 @@ def _written(
         if name != AS_SET:
             places[name] = directory / str(number)
             names = dataset.feature_names
-            write_job(replace(job, directory=places[name], feature_names=names, champion=None), dataset)
+            variant = replace(job, directory=places[name], feature_names=names, champion=None)
+            write_question(train_question(variant, dataset), variant.directory)
     directory.mkdir(exist_ok=True)
     return places
 

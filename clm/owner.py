@@ -15,6 +15,7 @@ from clm.errors import PromotionError
 from clm.promotion.env_file import parse
 from clm.promotion.switch_helper import ask
 from clm.promotion.switch_request import MAX_BYTES, Action, Answer, decode_request
+from clm.switch.paths import opened_directory
 
 CONFIG_FILE = Path("/etc/quantum/clm.env")
 _DEFAULTS = {
@@ -37,11 +38,12 @@ def give_up_root(arguments: Sequence[str], environment: Mapping[str, str]) -> st
     if os.geteuid() != 0 or verb in _KEEPS_ROOT:
         return None
     place = owned_place(arguments, environment)
-    if place is None or place.stat().st_uid == 0:
+    status = _status(place) if place is not None else None
+    if status is None or status.st_uid == 0:
         return None
     if verb == "activate":
         _connection.append(_start_relay())
-    name = _become(place.stat().st_uid, place.stat().st_gid)
+    name = _become(status.st_uid, status.st_gid)
     return f"working as {name}, who owns {place}"
 
 
@@ -65,6 +67,17 @@ def owned_place(arguments: Sequence[str], environment: Mapping[str, str]) -> Pat
     }
     places = (Path(values["CLM_STATE_DIR"]), Path(_option(arguments, "--store") or values["CLM_STORE"]))
     return next((place for place in places if place.exists()), None)
+
+
+def _status(place: Path) -> os.stat_result:
+    """Return the status of the place, reached through no link that someone else could have made.
+
+    Raises:
+        PromotionError: SWITCH_REFUSED.
+    """
+    directory = place if place.is_dir() else place.parent
+    with opened_directory(directory.absolute()) as handle:
+        return os.fstat(handle) if directory == place else os.stat(place.name, dir_fd=handle)
 
 
 def _start_relay() -> socket.socket:

@@ -12,8 +12,6 @@ from pathlib import Path
 import structlog
 
 from clm.artefacts.files import replace_durably
-from clm.artefacts.job_files import DATASET
-from clm.artefacts.job_files import MODEL as WEIGHTS
 from clm.artefacts.manifest import Artefact
 from clm.clock import iso
 from clm.decision import Decision, DecisionKind
@@ -23,6 +21,7 @@ from clm.domain.task import Task
 from clm.errors import ArtefactError, ClmError, Interrupted
 from clm.events import Event, RetrainingCompleted, RetrainingFailed, RetrainingStarted
 from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunEnd, RunStart, RunStatus
+from clm.questions.train import DATA, WEIGHTS
 from clm.report.attempt import attempt_evidence
 from clm.report.proof_pack import ProofPack, as_json, as_markdown, found
 
@@ -197,7 +196,7 @@ class RunInProgress:
         )
         self._journal.finish_run(end, [event])
         for place in ("job", "tuned", "tuning/*"):
-            for name in (DATASET, WEIGHTS):  # the data is in the store, the model in the registry
+            for name in (DATA, WEIGHTS):  # the data is in the store, the model in the registry
                 for path in self.directory.glob(f"{place}/{name}"):
                     path.unlink()
 

@@ -47,8 +47,8 @@ remove_first_version() {  # its polkit rule and its directory; a foreign rule th
     [[ ! -e $rules.replaced ]] || mv -T "$rules.replaced" "$rules"
     say "removed $OLD_RULES"
   fi
-  # Without a slash at the end: a link is removed, not what it leads to.
-  if [[ -z ${DESTDIR-} && ( -e $OLD_HOME || -L $OLD_HOME ) ]]; then
+  # Only what the first installer made: a source tree may lie there as well.
+  if [[ -z ${DESTDIR-} && ! -L $OLD_HOME && -f $OLD_HOME/clm.env.shipped && $PROJECT/ != $OLD_HOME/* ]]; then
     rm -rf --one-file-system "$OLD_HOME"
     say "removed $OLD_HOME"
   fi

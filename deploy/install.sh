@@ -48,7 +48,7 @@ refuse_source_of_qt() {
   local path=$PROJECT found
   id -u qt >/dev/null 2>&1 || return 0
   while [[ $path != / ]]; do
-    found=$(find "$path" -maxdepth 0 \( -user qt -o -group qt -perm /020 \) -print)
+    found=$(find "$path" -maxdepth 0 \( -user qt -o -group qt -perm /020 -o -perm /002 ! -perm /1000 \) -print)
     [[ -z $found ]] || die "user qt can change $found, and root would execute what is in it; move the source"
     path=$(dirname "$path")
   done
@@ -102,9 +102,19 @@ refuse_hidden_venv() {
   refuse_hidden "$(readlink -f "$1/bin/python")" "its Python"
 }
 
+# A path file would have root run code that was not examined.
+refuse_code_elsewhere() {
+  local found
+  found=$(find "$1"/lib/python3*/site-packages -maxdepth 1 \( -name '*.pth' ! -name distutils-precedence.pth -o -name '*.egg-link' \) -print -quit)
+  [[ -z $found ]] || die "$found leads to code outside of $1, and root runs the command line from there: install quantum-clm by copy"
+  ! grep -qi '^include-system-site-packages *= *true' "$1/pyvenv.cfg" 2>/dev/null || die "$1 uses the system's packages: make it without --system-site-packages"
+  compgen -G "$1/lib/python3*/site-packages/clm/__init__.py" >/dev/null || die "$1 does not hold quantum-clm by copy"
+}
+
 refuse_unusable() {  # by trying it as qt
   local package
-  package=$(cd / && setpriv --reuid qt --regid qt --clear-groups -- "$1/bin/python" -c 'import clm; print(clm.__file__)' 2>&1) ||
+  # In a session of its own: qt must not reach the terminal of who runs this.
+  package=$(cd / && setsid --wait setpriv --reuid qt --regid qt --clear-groups -- "$1/bin/python" -c 'import clm; print(clm.__file__)' 2>&1) ||
     die "user qt cannot import clm with $1/bin/python: ${package##*$'\n'}"
   refuse_hidden "$package" "the package of that virtual environment"
 }
@@ -121,6 +131,7 @@ put_venv() {
   dir=$(readlink -f "$dir")
   refuse_hidden_venv "$dir"
   why=$(weakness --below "$dir") || die "$why; root runs the command line from there: make it root's alone"
+  refuse_code_elsewhere "$dir"
   refuse_unusable "$dir"
   previous=$(readlink "$HOME_DIR/venv" || true)
   [[ $previous != "$dir" ]] || return 0
@@ -138,7 +149,7 @@ say_what_promotions_need() {
   local file=/etc/quantum/ai-engine.env
   if [[ ! -e $file ]]; then
     say "models cannot be promoted yet: there is no $file"
-  elif ! setpriv --reuid qt --regid qt --init-groups -- test -r "$file"; then
+  elif ! setsid --wait setpriv --reuid qt --regid qt --init-groups -- test -r "$file"; then
     say "models cannot be promoted yet: qt cannot read $file; where its secrets allow it: chgrp qt, chmod 0640"
   fi
 }

@@ -7,6 +7,7 @@ No link of another user is followed, only regular files of bounded size are read
 owner and mode come from here and not from what was found.
 """
 
+import contextlib
 import grp
 import os
 import stat
@@ -46,7 +47,6 @@ def take_back(file: Path, directory: Path, group: str) -> str:
     if not parse(data):
         raise PromotionError("ENV_EMPTY", f"{directory / name} sets no variable; restore it first")
     value_of(data, DEFAULT_LINE.model_key)
-    file.with_name(f".{file.name}.clm-0-0.tmp").unlink(missing_ok=True)
     # The link itself is replaced: a rename does not follow it.
     temporary = file.with_name(f"{file.name}.clm-new")
     temporary.unlink(missing_ok=True)
@@ -64,32 +64,61 @@ def own_models(directory: Path) -> str:
     if why := weakness(directory.parent):
         raise PromotionError("UNTRUSTED", f"{why}, and whoever can write there can replace {directory.name}")
     with opened_directory(directory) as opened:
+        before = os.fstat(opened)
+        _refuse_odd(opened, directory)
         os.fchown(opened, 0, -1)
         os.fchmod(opened, 0o755)
-        names = [name for name in os.listdir(opened) if name.startswith(f"{DEFAULT_LINE.family}_v")]  # noqa: PTH208
-        for name in names:
-            _own(opened, name, directory)
-    return f"{directory} is root's, with {len(names)} models"
+        try:
+            names = _refuse_odd(opened, directory)  # again: now nothing can be added any more
+        except PromotionError:
+            os.fchown(opened, before.st_uid, -1)
+            os.fchmod(opened, stat.S_IMODE(before.st_mode))
+            raise
+        copied = sum(_own(opened, name, directory) for name in names)
+    return f"{directory} is root's; {copied} of {len(names)} files in it were copied to files of root's"
 
 
-def _own(directory: int, name: str, where: Path) -> None:
-    """Copy instead of changing the owner: a descriptor that is open for writing stays with the old file."""
+def _refuse_odd(directory: int, where: Path) -> list[str]:
+    """Return the names in a directory that holds regular files of one name only.
+
+    Raises:
+        PromotionError: UNTRUSTED.
+    """
+    names = sorted(os.listdir(directory))
+    for name in names:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise PromotionError(
+                "UNTRUSTED", f"{where / name} is not a regular file of one name; move it away first"
+            )
+    return names
+
+
+def _own(directory: int, name: str, where: Path) -> bool:
+    """Copy a file to one of root's; return whether that was necessary.
+
+    Changing the owner would not do: a descriptor that is open for writing stays with the old file.
+    """
     with opened_file(directory, name, max_bytes=_MAX_MODEL_BYTES, where=where) as handle:
         status = os.fstat(handle)
         if status.st_uid == 0 and stat.S_IMODE(status.st_mode) == _MODEL_MODE:
-            return
+            return False
         temporary = f".{name}.clm-0-0.tmp"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         target = os.open(temporary, flags, 0o600, dir_fd=directory)
         try:
             copied_sha256(handle, target)
             os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.fchown(target, 0, 0)
             os.fchmod(target, _MODEL_MODE)
             os.fsync(target)
         finally:
             os.close(target)
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
         os.fsync(directory)
+    return True
 
 
 def _whole(handle: int) -> bytes:

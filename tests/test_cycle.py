@@ -10,7 +10,6 @@ import pytest
 
 from clm.artefacts.files import sha256_of
 from clm.artefacts.golden import read_golden
-from clm.artefacts.proof_files import ProofJob
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import Policies, World, run_cycle
 from clm.data.dataset import Dataset
@@ -26,6 +25,7 @@ from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
 from clm.ladder import Ladder
 from clm.ports import PromotionState, RunStatus, StopSignal
+from clm.questions.load_check import ProofJob
 from clm.record import CycleReport
 from tests import builders
 from tests.fakes import FakeBrake, FakeClock, FakeJournal, FakePromoter, FakeSource, FakeTrainer, oracle

@@ -179,7 +179,7 @@ def test_another_reading_of_the_store_is_a_variant_and_its_failure_is_told(tmp_p
     assert candidate.dataset.contradictions == "relabel"
     assert tuning.left_out["windows of candles"] == "there are no candles"
     places = tuner.jobs[0].variants
-    assert (places["contradictions: relabel"] / "dataset.npz").exists()
+    assert (places["contradictions: relabel"] / "train.question.npz").exists()
 
 
 def test_the_study_has_the_name_of_its_data_and_settings(tmp_path, dataset):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clm.artefacts.job_files import read_arrays
 from clm.artefacts.manifest import GOLDEN_NAME
+from clm.artefacts.records import read_arrays
 from clm.data.dataset import Dataset
 from clm.domain.proof import GoldenRows
 from clm.domain.sample import Floats

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clm.artefacts.files import replace_durably
-from clm.artefacts.records import encode_record, read_record
+from clm.artefacts.records import RecordError, decode_record, encode_record
 from clm.errors import ArtefactError
 from clm.evaluation.evaluation import Comparison
 from clm.evaluation.evidence import Evidence, comparison_of
@@ -51,8 +51,8 @@ def read_judgement(directory: Path) -> Judgement:
     """
     path = directory / PREDICTIONS
     try:
-        return read_record(Judgement, path)
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+        return decode_record(Judgement, path.read_bytes())
+    except (OSError, RecordError) as exc:
         raise ArtefactError(
             "EVIDENCE_UNREADABLE",
             f"{path} does not hold what a run was judged on: {str(exc) or type(exc).__name__}; "

@@ -1,80 +1,193 @@
-"""Nested records as one npz file and back, exactly: arrays as arrays, everything else as JSON beside them.
+"""The one codec for frozen records: JSON, with the arrays in an npz file.
 
-Understands frozen dataclasses, arrays, text, numbers (NaN and infinities too), None and tuples of these.
+    write_record, read_record      NAME.json, and NAME.npz where the record has arrays
+    encode_record, decode_record   one npz file that contains the JSON
+    encode_line, decode_line       one line of JSON, without arrays
+
+The declared types of the fields decide the form (clm/artefacts/forms.py). What comes back equals what was
+written, bit for bit. Everything else is refused with a RecordError: a missing or unknown field, another
+type, a duplicate key, a NaN literal, an array of another dtype, and a file above the size limit.
 """
 
 import io
 import json
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
-from clm.artefacts.job_files import read_arrays
+from clm.artefacts.files import replace_durably
+from clm.artefacts.forms import form_of
+from clm.artefacts.place import Place, RecordError
 
-Record = TypeVar("Record")
+__all__ = [
+    "RecordError",
+    "decode_line",
+    "decode_record",
+    "encode_line",
+    "encode_record",
+    "read_arrays",
+    "read_record",
+    "write_record",
+]
 
-_PLAIN = "record.json"
+R = TypeVar("R")
+
+MAX_BYTES = 1 << 32
+"""Default limit for a file; the windows of a million samples take 300 MB."""
+_JSON_NAME = "record.json"
+
+
+def write_record(path: Path, record: object) -> None:
+    """Write a record durably: the arrays first, then the JSON, so a JSON file means a whole record.
+
+    Raises:
+        TypeError: a value does not have its declared type.
+        ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION, IO_ERROR.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    plain = form_of(type(record)).encode(record, Place(arrays=arrays))
+    if arrays:
+        replace_durably(path.with_suffix(".npz"), _archive(arrays))
+    else:
+        path.with_suffix(".npz").unlink(missing_ok=True)
+    replace_durably(path, json.dumps(plain, allow_nan=False, indent=2).encode() + b"\n")
+
+
+def read_record(kind: type[R], path: Path, *, max_bytes: int = MAX_BYTES) -> R:
+    """Return the record of a JSON file and the npz file next to it, each of at most `max_bytes`.
+
+    Raises:
+        RecordError: a file is missing, too large or torn, or its content is not such a record.
+    """
+    with _opened(path, max_bytes) as file:
+        text = file.read()
+    arrays_path = path.with_suffix(".npz")
+    if not arrays_path.exists():
+        return _decoded(kind, text, {})
+    with _opened(arrays_path, max_bytes) as file:
+        return _decoded(kind, text, _arrays(file, max_bytes))
 
 
 def encode_record(record: object) -> bytes:
-    """Return the bytes of an npz file; the same record gives the same bytes."""
+    """Return a record as the bytes of one npz file; the same record gives the same bytes.
+
+    Raises:
+        TypeError: a value does not have its declared type.
+    """
     arrays: dict[str, np.ndarray] = {}
-    plain = _taken_apart(record, "", arrays)
-    arrays[_PLAIN] = np.frombuffer(json.dumps(plain, sort_keys=True).encode(), dtype=np.uint8)
+    plain = form_of(type(record)).encode(record, Place(arrays=arrays))
+    text = json.dumps(plain, allow_nan=False).encode()
+    return _archive({**arrays, _JSON_NAME: np.frombuffer(text, dtype=np.uint8)})
+
+
+def decode_record(kind: type[R], data: bytes) -> R:
+    """Return the record that `encode_record` wrote.
+
+    Raises:
+        RecordError: the bytes are torn, or are not such a record.
+    """
+    arrays = _arrays(io.BytesIO(data), MAX_BYTES)
+    try:
+        text = arrays.pop(_JSON_NAME).tobytes()
+    except KeyError as exc:
+        raise RecordError("", f"the archive has no {_JSON_NAME}") from exc
+    # The first edition wrote an unknown figure as a NaN literal.
+    return _decoded(kind, text, arrays, constants={"NaN": None})
+
+
+def encode_line(record: object) -> bytes:
+    """Return a record without arrays as one line of JSON.
+
+    Raises:
+        TypeError: a value does not have its declared type, or is an array.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    plain = form_of(type(record)).encode(record, Place(arrays=arrays))
+    if arrays:
+        raise TypeError(f"{type(record).__name__} has arrays, which have no place in a line")
+    return json.dumps(plain, allow_nan=False).encode() + b"\n"
+
+
+def decode_line(kind: type[R], line: bytes) -> R:
+    """Return the record that `encode_line` wrote.
+
+    Raises:
+        RecordError: the line is not such a record.
+    """
+    return _decoded(kind, line, {})
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file by name; pickled objects are refused.
+
+    Raises:
+        FileNotFoundError, RecordError: it cannot be read, or is torn.
+    """
+    with path.open("rb") as file:
+        return _arrays(file, MAX_BYTES)
+
+
+@contextmanager
+def _opened(path: Path, max_bytes: int) -> Iterator[BinaryIO]:
+    try:
+        file = path.open("rb")
+    except OSError as exc:
+        raise RecordError("", f"{path} cannot be read: {exc.strerror}") from exc
+    with file:
+        if os.fstat(file.fileno()).st_size > max_bytes:
+            raise RecordError("", f"{path} is larger than {max_bytes:,} bytes")
+        yield file
+
+
+def _archive(arrays: Mapping[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # arrays by name, no keyword of savez among them
     return buffer.getvalue()
 
 
-def read_record(kind: type[Record], path: Path) -> Record:
-    """Return the record of a file.
+def _arrays(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
+    try:
+        # numpy leaves a file that is no archive open; it is the caller's, who closes it.
+        with zipfile.ZipFile(file) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > max_bytes:
+            raise RecordError("", f"the arrays take {size:,} bytes, more than {max_bytes:,}")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    # zipfile, which numpy reads with, answers a torn archive with any of these.
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as exc:
+        raise exc if isinstance(exc, RecordError) else RecordError("", f"no whole archive: {exc}") from exc
 
-    Raises:
-        OSError, ValueError, KeyError, TypeError: it cannot be read, is torn or is no such record.
-    """
-    arrays = read_arrays(path)
-    plain = json.loads(arrays.pop(_PLAIN).tobytes())
-    record: Record = _put_together(kind, plain, "", arrays)
+
+def _decoded(
+    kind: type[R], text: bytes, arrays: dict[str, np.ndarray], constants: Mapping[str, None] | None = None
+) -> R:
+    def constant(literal: str) -> None:
+        if literal not in (constants or {}):
+            raise RecordError("", f"{literal} is not JSON")
+
+    try:
+        plain = json.loads(text, object_pairs_hook=_unique, parse_constant=constant)
+    except (ValueError, RecursionError) as exc:
+        raise exc if isinstance(exc, RecordError) else RecordError("", f"no JSON: {exc}") from exc
+    unread = dict(arrays)
+    record: R = form_of(kind).decode(plain, Place(arrays=unread))
+    if unread:
+        raise RecordError(min(unread), "the archive holds an array that the record does not have")
     return record
 
 
-def _taken_apart(value: object, path: str, arrays: dict[str, np.ndarray]) -> object:
-    if isinstance(value, np.ndarray):
-        arrays[path] = value
-        return None
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            f.name: _taken_apart(getattr(value, f.name), f"{path}/{f.name}", arrays) for f in fields(value)
-        }
-    if isinstance(value, tuple):
-        return [_taken_apart(item, f"{path}/{n}", arrays) for n, item in enumerate(value)]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"{path}: {type(value).__name__} has no form in a record")
-
-
-def _put_together(kind: Any, plain: Any, path: str, arrays: Mapping[str, np.ndarray]) -> Any:
-    if get_origin(kind) in {Union, UnionType}:
-        if plain is None and path not in arrays:
-            return None
-        (kind,) = (option for option in get_args(kind) if option is not type(None))
-    if get_origin(kind) is np.ndarray:
-        return arrays[path]
-    if get_origin(kind) is tuple:
-        item, _ = get_args(kind)
-        return tuple(_put_together(item, one, f"{path}/{n}", arrays) for n, one in enumerate(plain))
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        names = [f.name for f in fields(kind)]
-        if sorted(names) != sorted(plain):
-            raise TypeError(f"{path or 'it'} holds {', '.join(sorted(plain))}, wanted {', '.join(names)}")
-        make: Any = kind
-        return make(**{n: _put_together(hints[n], plain[n], f"{path}/{n}", arrays) for n in names})
-    # A whole number is as good a float; it stays what it was, and so does what is computed from it.
-    if not isinstance(plain, int | float if kind is float else kind):
-        raise TypeError(f"{path} is {type(plain).__name__}, wanted {kind.__name__}")
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    plain = dict(pairs)
+    if len(plain) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RecordError(twice, "the key occurs twice")
     return plain

@@ -1,38 +1,31 @@
 """`clm compare`: two models side by side on the test part of the present store; nothing is written there."""
 
-import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import clm
 from clm.artefacts.files import sha256_of
-from clm.artefacts.job_files import STDERR, STDOUT
 from clm.artefacts.registry import DirectoryRegistry
-from clm.artefacts.score_files import Scores, read_scores, write_score_job
 from clm.attempt import read_dataset
 from clm.clock import SystemClock
-from clm.daemon.child import Child
-from clm.daemon.wiring import candles_of, policies
+from clm.daemon.wiring import asker_of, candles_of, policies
 from clm.data.dataset import Dataset
 from clm.domain.job import ChampionRef, TrainingJob
 from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats
-from clm.errors import ArtefactError, Interrupted, TrainingError, UsageError
+from clm.errors import ArtefactError, UsageError
 from clm.evaluation.evaluate import compare, rows_of
 from clm.evaluation.evaluation import Comparison
 from clm.evaluation.predictions import Answers
 from clm.gates.catalogue import judge
 from clm.gates.verdict import GateVerdict
 from clm.ports import StopSignal
-from clm.settings import Settings, inherited_environment
+from clm.questions.score import Scores, score_question
+from clm.settings import Settings
 from clm.store.contract import check_contract
 from clm.store.samples import SqliteSampleSource
 from clm.world import Policies
-
-_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +49,7 @@ def compare_models(settings: Settings, first: str, second: str, *, stop: StopSig
         UsageError: MODEL_UNKNOWN.
         ArtefactError: ARTEFACT_TORN.
         DataError: the store or the candles cannot be read; too few samples.
-        TrainingError: a file cannot be loaded or answers nothing, and why.
+        TrainingError: NOT_SCORED, a file cannot be loaded or scored, and why; those of every child.
         Interrupted: `stop` was set.
     """
     models = tuple(_model(settings, name) for name in (first, second))
@@ -136,39 +129,4 @@ def _scored(
             champion=None,
             timeout_s=policy.train_timeout_s,
         )
-        write_score_job(job, models, dataset)
-        _run_child(settings.python or Path(sys.executable), job, stop)
-        return read_scores(job.directory, len(models), len(dataset.split.test))
-
-
-def _run_child(python: Path, job: TrainingJob, stop: StopSignal) -> None:
-    clock, threads = SystemClock(), str(job.spec.threads)
-    environment = {
-        **inherited_environment(),
-        "PYTHONPATH": str(Path(clm.__file__).parents[1]),
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-    }
-    command = [str(python), "-P", "-m", "clm.training.score", str(job.directory), str(os.getpid())]
-    with (job.directory / STDOUT).open("wb") as stdout, (job.directory / STDERR).open("wb") as stderr:
-        try:
-            child = Child(
-                command, environment=environment, directory=job.directory, stdout=stdout, stderr=stderr
-            )
-        except OSError as exc:
-            raise TrainingError(
-                "CHILD_FAILED", f"{python} cannot be started: {exc.strerror}; set CLM_PYTHON"
-            ) from exc
-    deadline = clock.monotonic() + job.timeout_s
-    try:
-        while not child.has_ended():
-            if stop.wait(_POLL_S):
-                raise Interrupted("STOPPING", "asked to stop while models were scored")
-            if clock.monotonic() >= deadline:
-                raise TrainingError("CHILD_TIMEOUT", f"scoring took longer than {job.timeout_s:g} s")
-    finally:
-        code = child.end(0.0, clock)
-    if code:
-        words = (job.directory / STDERR).read_text(encoding="utf-8", errors="replace").splitlines()
-        raise TrainingError("NOT_SCORED", " ".join(words[-1:]) or f"the scoring child ended with code {code}")
+        return asker_of(settings).ask(score_question(job, models, dataset), job.directory, stop)

@@ -73,6 +73,9 @@ def _directories(settings: Settings) -> Iterator[Answer]:
     for path in (settings.state_dir, settings.models_dir):
         there = path if path.exists() else path.parent
         ours = path == settings.state_dir or settings.engine_control == "process"
+        if not there.exists():
+            yield CheckStatus.FAIL, f"{there} does not exist"
+            continue
         if ours and not os.access(there, os.W_OK):
             yield CheckStatus.FAIL, f"{there} is not writable for uid {os.getuid()}"
             continue

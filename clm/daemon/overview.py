@@ -1,5 +1,6 @@
 """What `clm status` and `clm runs` read; nothing is created or changed."""
 
+from clm.artefacts.records import RecordError, decode_line
 from clm.artefacts.registry import DirectoryRegistry
 from clm.bus.freeze_file import FreezeFile
 from clm.clock import SystemClock, iso
@@ -11,6 +12,9 @@ from clm.ports import Control
 from clm.promotion.candidate import waiting
 from clm.promotion.env_file import EnvFile, parse
 from clm.promotion.permission import withheld
+from clm.questions.question import Files
+from clm.questions.train import NAME as TRAIN
+from clm.questions.train import Resumed, TrainProgress
 from clm.settings import Settings
 from clm.store.contract import check_contract
 from clm.store.migrate import has_schema
@@ -183,9 +187,22 @@ def _open_promotion(settings: Settings) -> str | None:
 
 
 def _progress(settings: Settings, last: list[dict[str, object]]) -> str | None:
-    """Return the last line of the running child's progress file."""
+    """Return how far the training of a running run came; None if none is running."""
     if not last or last[0]["status"] != "running":
         return None
-    path = settings.runs_dir / str(last[0]["run_id"]) / "job" / "progress.jsonl"
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    return lines[-1] if lines else "not begun"
+    directory = settings.runs_dir / str(last[0]["run_id"]) / "job"
+    path = Files(directory=directory, name=TRAIN).progress
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    try:
+        news = decode_line(TrainProgress, lines[-1]).news if lines else None
+    except RecordError as error:
+        return f"{path} cannot be read: {error}"
+    if news is None:
+        return "not begun"
+    if isinstance(news, Resumed):
+        return f"resumed after epoch {news.epoch}"
+    network = f" of {news.network}" if news.network else ""
+    return (
+        f"epoch {news.epoch} of {news.epochs}{network}, validation log loss {news.validation_log_loss:.4f}, "
+        f"AUROC {news.validation_auroc:.3f}"
+    )

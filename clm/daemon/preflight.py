@@ -54,7 +54,7 @@ def preflight(settings: Settings, *, stop: StopSignal, clock: Clock | None = Non
     policy, now, began = policies(settings), clock.now(), clock.monotonic()
     probe = signal_of(settings)
     # Its child loads its models while the store is read here.
-    with probe.waiting() if probe else nullcontext() as measure:
+    with probe.prepared() if probe else nullcontext() as measure:
         source = SqliteSampleSource(settings.store, clock)
         dataset = read_dataset(source, candles_of(settings), policy, now)
         read = clock.monotonic()

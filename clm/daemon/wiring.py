@@ -1,10 +1,8 @@
 """The composition root: settings in, adapters out. The only place that knows every part."""
 
 import socket
-import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 import redis
 
@@ -15,16 +13,19 @@ from clm.bus.client import connect
 from clm.bus.freeze_file import FreezeFile
 from clm.bus.relay import OutboxRelay
 from clm.bus.telemetry import RedisTelemetry
+from clm.children.ask import SubprocessAsker
+from clm.children.learning import (
+    SubprocessFloor,
+    SubprocessLoadCheck,
+    SubprocessMeasurements,
+    SubprocessTuner,
+)
+from clm.children.trainer import SubprocessTrainer
 from clm.clock import SystemClock
 from clm.daemon.brakes import Brakes, PauseBrake
 from clm.daemon.disks import DiskBrake
 from clm.daemon.engine_wiring import promotion_policy, served_engine_of
-from clm.daemon.prober import SubprocessProber
-from clm.daemon.prover import SubprocessProver
 from clm.daemon.retention import KeptFiles, Records, Retention, RetentionPolicy
-from clm.daemon.signal import SubprocessSignal
-from clm.daemon.trainer import SubprocessTrainer
-from clm.daemon.tuner import SubprocessTuner
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
 from clm.data.signal import SignalPolicy
@@ -143,7 +144,12 @@ def _world(
         line=settings.line,
         clock=clock,
         source=SqliteSampleSource(settings.store, cache=sample_cache_of(settings)),
-        trainer=trainer_of(settings),
+        trainer=SubprocessTrainer(
+            asker_of(settings),
+            cpu_s=settings.train_cpu_s,
+            memory_mb=settings.train_memory_mb,
+            checkpoints=settings.checkpoints_dir,
+        ),
         registry=registry,
         promoter=promoter,
         journal=journal,
@@ -154,7 +160,7 @@ def _world(
         signal=signal_of(settings),
         examiner=Examiner(prober=prober_of(settings), telemetry=telemetry_of(settings), clock=clock),
         ladder=ladder_of(settings),
-        prover=SubprocessProver(python=settings.python, environment=inherited_environment()),
+        prover=SubprocessLoadCheck(asker_of(settings)),
     )
 
 
@@ -225,39 +231,26 @@ def candles_of(settings: Settings) -> CandleSource | None:
     return CandleDirectory(settings.candles_dir) if settings.window_source == "candles" else None
 
 
-def trainer_of(settings: Settings) -> SubprocessTrainer:
-    """Return the adapter that trains in a child process within its limits."""
-    return SubprocessTrainer(
-        python=settings.python or Path(sys.executable),
-        environment=inherited_environment(),
-        grace_s=settings.stop_grace_s,
-        cpu_s=settings.train_cpu_s,
-        memory_mb=settings.train_memory_mb,
-        checkpoints=settings.checkpoints_dir,
+def asker_of(settings: Settings) -> SubprocessAsker:
+    """Return the driver of all child processes."""
+    return SubprocessAsker(
+        python=settings.python, environment=inherited_environment(), grace_s=settings.stop_grace_s
     )
 
 
-def signal_of(settings: Settings) -> SubprocessSignal | None:
-    """Return who asks whether there is anything to learn, None where nobody is to."""
+def signal_of(settings: Settings) -> SubprocessFloor | None:
+    """Return the check of the floor, or None if it is disabled."""
     if settings.signal_floor == "off":
         return None
-    return SubprocessSignal(
-        SignalPolicy(block_h=settings.block_h, embargo_h=settings.embargo_h),
-        python=settings.python,
-        environment=inherited_environment(),
-    )
+    policy = SignalPolicy(block_h=settings.block_h, embargo_h=settings.embargo_h)
+    return SubprocessFloor(asker_of(settings), policy)
 
 
-def prober_of(settings: Settings) -> SubprocessProber | None:
-    """Return who measures why a candidate was rejected, None where nobody is to."""
+def prober_of(settings: Settings) -> SubprocessMeasurements | None:
+    """Return the measurements of a rejected run, or None if they are disabled."""
     if not settings.diagnose_budget_s:
         return None
-    return SubprocessProber(
-        settings.diagnose_budget_s,
-        python=settings.python,
-        environment=inherited_environment(),
-        grace_s=settings.stop_grace_s,
-    )
+    return SubprocessMeasurements(asker_of(settings), settings.diagnose_budget_s)
 
 
 def telemetry_of(settings: Settings) -> RedisTelemetry:
@@ -267,12 +260,10 @@ def telemetry_of(settings: Settings) -> RedisTelemetry:
 
 
 def ladder_of(settings: Settings) -> Ladder:
-    """Return who tries other settings after a rejection."""
+    """Return the tuning after a rejection."""
     return Ladder(
         family=settings.line.family,
-        tuner=SubprocessTuner(
-            python=settings.python, environment=inherited_environment(), grace_s=settings.stop_grace_s
-        ),
+        tuner=SubprocessTuner(asker_of(settings)),
         trials=settings.tune_trials,
         budget_s=settings.tune_budget_s,
         storage=settings.tuning_file,

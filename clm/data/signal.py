@@ -10,6 +10,7 @@ from clm.data.association import auroc, midranks, spread
 from clm.data.channels import last_steps
 from clm.data.dataset import Dataset
 from clm.data.splits import SplitPolicy, split_by_time
+from clm.domain.figure import Figure
 from clm.domain.sample import Bytes8, Floats, Ints
 
 Predict = Callable[[Floats, Bytes8, Floats], Floats]
@@ -24,8 +25,8 @@ MOST_SHIFTS = 999
 class Skill:
     """What one model scored out of sample."""
 
-    auroc: float
-    p_value: float
+    auroc: Figure
+    p_value: Figure
     """How often the outcomes of other times score as well; NaN where it cannot be told."""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clm.domain.architecture import ENGINE
+from clm.domain.figure import Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class ChampionRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """One child process: its directory holds job.json and dataset.npz before, the answer after."""
+    """One training: its directory holds the question `train`, and then the answer."""
 
     run_id: str
     directory: Path
@@ -87,11 +88,11 @@ class EpochReport:
     epoch: int
     """0 for a network that began as a regression, before its first step."""
     epochs: int
-    train_loss: float
+    train_loss: Figure
     """NaN before the first step."""
-    validation_log_loss: float
-    validation_auroc: float
-    validation_p_win_std: float
+    validation_log_loss: Figure
+    validation_auroc: Figure
+    validation_p_win_std: Figure
     seconds: float
     best: bool
     network: str = ""
@@ -120,7 +121,7 @@ class TrainingResult:
     """Why there is no champion score; empty where there is one."""
     p_validation_N: NDArray[np.float64] | None = None
     """P(WIN) of the validation rows, by the served file; None where nobody asked."""
-    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    figures: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
     """Figures of the test rows as the child measured them, by predictor; the parent measures again."""
     notes: Mapping[str, object] = field(default_factory=dict)
     """Further facts for the proof pack: device, threads, torch version, calibration."""

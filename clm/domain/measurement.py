@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from clm.domain.figure import Figure
+
 MEASURED = ("saved_file", "activations", "overfit", "time", "learning_curve", "scaling")
 """What the child measures, by name."""
 
@@ -11,7 +13,7 @@ MEASURED = ("saved_file", "activations", "overfit", "time", "learning_curve", "s
 class Measurement:
     """Figures that one look at the trained model or its data gave, by name."""
 
-    figures: Mapping[str, float]
+    figures: Mapping[str, Figure]
     cost_s: float
     absent_because: str = ""
     """Why there are none; empty where there are."""

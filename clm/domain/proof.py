@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clm.domain.figure import Figure
 from clm.domain.sample import Floats
 
 
@@ -46,10 +47,10 @@ class ServingProof:
     routes: tuple[Route, ...]
     predictions: int
     """How many single predictions were timed, one window at a time on one thread."""
-    p50_ms: float
-    p99_ms: float
+    p50_ms: Figure
+    p99_ms: Figure
     """Of the processor's time, so that what else the machine does is not held against the model."""
-    p99_wall_ms: float
+    p99_wall_ms: Figure
 
     def difference(self, route: Route) -> float:
         """Return how far the route's answers are from the stored ones at most; NaN where it has none."""

@@ -26,7 +26,7 @@ class TuningJob:
     """What was rejected."""
     knobs: tuple[str, ...]
     variants: Mapping[str, Path]
-    """By name, directories that hold job.json and dataset.npz."""
+    """By name, directories that hold the question `train`."""
     trials: int
     budget_s: float
 

@@ -1,6 +1,6 @@
 """Gates on the served file itself: does it answer as it was judged, and can it be afforded?
 
-What they look at was found by a fresh process before anything is switched (clm.training.prove).
+What they look at was found by a fresh process before anything is switched (clm/training/load_check.py).
 """
 
 import numpy as np

@@ -109,6 +109,14 @@ class Switch(Protocol):
         """
         ...
 
+    def refuse_changed(self, model_path: Path) -> None:
+        """Return if the file is still the one that the engine was restarted on.
+
+        Raises:
+            PromotionError: MODEL_CHANGED.
+        """
+        ...
+
     def go_live(self, model_path: Path) -> None:
         """Switch the shadow mode off for the model that the file names; the engine is not restarted.
 

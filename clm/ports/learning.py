@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from clm.artefacts.manifest import Artefact, Manifest
-from clm.artefacts.proof_files import ProofJob
 from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
 from clm.data.reading import SampleColumns
@@ -22,6 +21,7 @@ from clm.domain.task import Task
 from clm.domain.tuning import Trial, TuningJob
 from clm.events import Event
 from clm.ports.time import StopSignal
+from clm.questions.load_check import ProofJob
 
 
 class SampleSource(Protocol):
@@ -124,8 +124,8 @@ class Prover(Protocol):
         """Return what it found; a file that does not load is an answer, not an error.
 
         Raises:
-            TrainingError: CHILD_KILLED, CHILD_TIMEOUT, CHILD_FAILED, ARCHITECTURE_UNKNOWN, JOB_UNREADABLE,
-                RESULT_INVALID.
+            TrainingError: ARCHITECTURE_UNKNOWN, JOB_UNREADABLE, and those of every child
+                (clm/children/ask.py).
             Interrupted: `stop` was set; the child is gone.
         """
         ...

@@ -152,6 +152,8 @@ class Attempt:
             seen = verify(self.work, model_path, health=self.baseline, golden=self._golden())
         else:
             seen = verify(self.work, model_path, health=Grade.TROUBLED)
+        if seen.effect is Effect.CONFIRMED and model_path == self.record.candidate_path:
+            self.work.switch.refuse_changed(self.record.candidate_path)
         self.confirmed = seen.effect is Effect.CONFIRMED
         self._troubled = seen.troubled
         self.pid = seen.pid

@@ -9,6 +9,11 @@ from clm.promotion.verification import Effect
 
 _SWITCHED = {PromotionState.SWITCHING, PromotionState.RESTARTING, PromotionState.ROLLING_BACK}
 
+_PASSING = {"ENV_LOCKED", "SWITCH_BUSY", "SWITCH_FAILED"}
+"""Someone else is at work, or the helper was not reached: it passes, and the engine needs its way back."""
+_PATIENCE = 20
+_PASSING_WAIT_S = 3.0
+
 
 class NotTaken(Exception):
     """The engine does not serve the target; the promotion goes back."""
@@ -61,8 +66,8 @@ def roll_back(attempt: Attempt, reason: str, must_serve: bool) -> PromotionOutco
         attempt.advance(PromotionState.ROLLING_BACK, reason, events=[started_back])
     previous = attempt.record.previous_path
     target = Target(model_path=previous, must_serve=must_serve or previous is not None)
-    trouble = reason
-    for _ in range(attempt.work.policy.max_attempts):
+    trouble, tries, patience = reason, attempt.work.policy.max_attempts, _PATIENCE
+    while tries:
         attempt.restarted = attempt.confirmed = False
         try:
             while step := next_step(attempt.observed(target), target):
@@ -73,6 +78,11 @@ def roll_back(attempt: Attempt, reason: str, must_serve: bool) -> PromotionOutco
             return hands_off(attempt, str(why))
         except (NotTaken, PromotionError, ArtefactError) as error:
             trouble = str(error)
+            if patience and isinstance(error, PromotionError) and error.code in _PASSING:
+                patience -= 1
+                attempt.work.clock.sleep(_PASSING_WAIT_S)
+            else:
+                tries -= 1
     message = f"{reason}; and the previous model could not be brought back: {trouble}"
     return attempt.outcome(PromotionState.ROLLBACK_FAILED, message, alert="critical")
 

@@ -106,9 +106,11 @@ class EnvSnapshot:
 class EnvFile:
     """The file on disk, replaced whole and only where it is still as it was read."""
 
-    def __init__(self, path: Path, clock: SystemClock | None = None) -> None:
+    def __init__(self, path: Path, clock: SystemClock | None = None, *, locks: bool = True) -> None:
+        """Without `locks` the caller excludes other writers: anyone who may read a directory can lock it."""
         self.path = path
         self._clock = clock or SystemClock()
+        self._locks = locks
 
     def read(self) -> EnvSnapshot:
         """Return the file as it is now.
@@ -207,6 +209,8 @@ class EnvFile:
             )
 
     def _locked(self, directory: Path) -> contextlib.AbstractContextManager[None]:
+        if not self._locks:
+            return contextlib.nullcontext()
         return directory_lock(
             directory, missing="ENV_UNREADABLE", busy="ENV_LOCKED", wait_s=_LOCK_TIMEOUT_S, clock=self._clock
         )

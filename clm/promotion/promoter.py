@@ -12,7 +12,6 @@ Each state is durable before its visible step. The environment file is the truth
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -43,28 +42,21 @@ from clm.promotion.candidate import Candidate, former, registered
 from clm.promotion.champion import adopt, champion_of
 from clm.promotion.directory_lock import directory_lock
 from clm.promotion.endings import (
-    NotTaken,
-    Stopped,
-    Superseded,
-    Withheld,
     abort,
-    give_up,
     give_up_for_good,
     hands_off,
     no_telling,
     roll_back,
-    stand_down,
 )
 from clm.promotion.engine_health import HttpHealth
 from clm.promotion.engine_journal import JournalWitness
 from clm.promotion.engine_probe import HttpProbe
 from clm.promotion.env_file import parse
+from clm.promotion.forward import go_forward
 from clm.promotion.permission import refuse_unwanted, withheld
-from clm.promotion.plan import Step, Target, next_step
 from clm.promotion.policy import PromotionPolicy, ServedEngine, Workplace
 from clm.promotion.preflight import Preflight, preflight
 from clm.promotion.telling import started
-from clm.promotion.verification import Effect
 
 __all__ = ["EnvFilePromoter", "PromotionPolicy"]
 
@@ -151,7 +143,7 @@ class EnvFilePromoter:
             except (PromotionError, ArtefactError) as error:
                 log.warning("promotion.not_begun", version=version, code=error.code, reason=error.message)
                 return _not_begun(PromotionState.ABORTED, version, str(error), error.code)
-            return self._forward(attempt, candidate.source, start.engine_was_running)
+            return go_forward(attempt, candidate.source, start.engine_was_running)
 
     def go_live(self, version: str) -> Activation:
         """Let the engine trade on the champion; proven by its effect, or put back.
@@ -235,57 +227,6 @@ class EnvFilePromoter:
         self._work.checkpoint("prepared")
         return Attempt(self._work, record)
 
-    def _forward(self, attempt: Attempt, source: Path | None, was_running: bool) -> PromotionOutcome:
-        """Take every step to the candidate; on the first that fails, take every step back."""
-        target = Target(model_path=attempt.record.candidate_path)
-        try:
-            while step := next_step(attempt.observed(target), target):
-                self._step_forward(attempt, step, source)
-            reason = f"the engine (pid {attempt.pid}) runs on {attempt.record.candidate_path}"
-            return attempt.outcome(PromotionState.COMMITTED, reason)
-        except Superseded as why:
-            return hands_off(attempt, str(why))
-        except Stopped as why:
-            return stand_down(attempt, str(why))
-        except Withheld as why:
-            return replace(abort(attempt, str(why)), waiting=why.waiting)
-        except (NotTaken, PromotionError, ArtefactError) as error:
-            return give_up(attempt, str(error), was_running)
-
-    def _step_forward(self, attempt: Attempt, step: Step, source: Path | None) -> None:
-        state, record = attempt.record.state, attempt.record
-        if step is Step.INSTALL:
-            if state is not PromotionState.PREPARED or not (source or record.candidate_path.exists()):
-                raise NotTaken(f"{record.candidate_path} was removed or changed meanwhile")
-            attempt.install(source)
-            return
-        if state is PromotionState.PREPARED:
-            attempt.advance(PromotionState.STAGED)
-        if step is Step.POINT:
-            self._point_forward(attempt)
-        elif step is Step.RESTART:
-            attempt.count()
-            attempt.restart()
-        else:
-            attempt.count()
-            seen = attempt.confirm(record.candidate_path)
-            if seen.effect is Effect.STOPPED:
-                raise Stopped(seen.reason)
-            if seen.effect is not Effect.CONFIRMED:
-                raise NotTaken(seen.reason)
-
-    def _point_forward(self, attempt: Attempt) -> None:
-        if not attempt.names_previous():
-            raise Superseded(f"somebody pointed the engine to {attempt.env_value() or 'no model'} meanwhile")
-        if attempt.record.state is PromotionState.RESTARTING:
-            raise NotTaken("somebody put the previous model back meanwhile")
-        if held := attempt.held():
-            raise Withheld(held)
-        attempt.advance(PromotionState.SWITCHING)
-        if not attempt.candidate_is_whole():
-            raise NotTaken(f"{attempt.record.candidate_path} was removed or changed meanwhile")
-        attempt.point(attempt.record.candidate_path)
-
     # Recovery
 
     @contextlib.contextmanager
@@ -329,7 +270,7 @@ class EnvFilePromoter:
         if previous or exhausted or record.state is PromotionState.ROLLING_BACK:
             reason = record.reason or interrupted
             return roll_back(attempt, reason, must_serve=record.previous_path is not None)
-        return self._forward(attempt, None, was_running=record.previous_path is not None)
+        return go_forward(attempt, None, was_running=record.previous_path is not None)
 
     def _sweep(self) -> None:
         """Remove what killed writers left; where that fails nothing depends on it."""

@@ -70,6 +70,9 @@ class DirectSwitch:
         """Restart the engine; it reads the file itself."""
         self._engine.restart()
 
+    def refuse_changed(self, model_path: Path) -> None:
+        """Return: what this user could change, this process could change as well."""
+
     def go_live(self, model_path: Path) -> None:
         """Switch the shadow mode off."""
         go_live(self._env_file, self._line)

@@ -116,6 +116,10 @@ class HelperSwitch:
         """Have the engine restarted."""
         self._give(Request(action=Action.RESTART, name=self._name_of(model_path)))
 
+    def refuse_changed(self, model_path: Path) -> None:
+        """Have the file compared with what it was before the restart."""
+        self._give(Request(action=Action.CONFIRM, name=self._name_of(model_path)))
+
     def go_live(self, model_path: Path) -> None:
         """Have the shadow mode switched off; the helper grants it to root only."""
         self._give(self._flag(Action.GO_LIVE, model_path), self._ask_as_root)

@@ -39,6 +39,8 @@ class Action(StrEnum):
     """Make the environment file name the target."""
     RESTART = "restart"
     """Restart the engine on the target, which the environment file names."""
+    CONFIRM = "confirm"
+    """Report whether the target's file is still the one that the engine was restarted on."""
     REMOVE = "remove"
     """Remove a version from the models directory, unless the environment file names it."""
     GO_LIVE = "go_live"

@@ -46,8 +46,10 @@ def run_program(command: Sequence[str], timeout_s: float) -> Finished:
     Raises:
         OSError: it cannot be started. subprocess.TimeoutExpired: it was ended.
     """
+    # A session of its own: run as another user it must not reach the terminal of a root who ran the command.
     done = subprocess.run(
         command,
+        start_new_session=True,
         capture_output=True,
         encoding="utf-8",
         # A journal holds what any program wrote into it.

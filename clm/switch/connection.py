@@ -29,7 +29,7 @@ def answer_once() -> int:
             uid = asking_user(connection)
             request = decode_request(line, DEFAULT_LINE)
             what = f"{request.action} {request.name}"
-            answer = _helper().serve(request, from_root=uid == 0)
+            answer = _helper(uid).serve(request)
         except ClmError as error:
             answer = Answer(code=error.code, message=error.message)
         _send(connection, answer)
@@ -71,10 +71,10 @@ def read_line(connection: socket.socket, *, within_s: float = _READ_S) -> bytes:
     return data
 
 
-def _helper() -> Helper:
+def _helper(uid: int) -> Helper:
     environment = os.environ  # noqa: TID251  a program of its own: clm.settings needs packages
     site = site_of(environment, Path(environment.get("STATE_DIRECTORY", _OWN_DIR)))
-    return Helper(site=site, unit=SystemdUnit(site.engine_unit))
+    return Helper(site=site, unit=SystemdUnit(site.engine_unit), uid=uid)
 
 
 def _send(connection: socket.socket, answer: Answer) -> None:

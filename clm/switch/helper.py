@@ -35,18 +35,20 @@ class Unit(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Helper:
-    """Answers one request after the other."""
+    """Answers a user's requests."""
 
     site: Site
     unit: Unit
+    uid: int
+    """Who asks."""
     checkpoint: Callable[[str], None] = lambda _point: None
     """Called with the name of each step that was taken; tests end the process there."""
     lock_wait_s: float = LOCK_WAIT_S
 
-    def serve(self, request: Request, *, from_root: bool) -> Answer:
+    def serve(self, request: Request) -> Answer:
         """Do what is asked, once; every failure is an answer."""
         try:
-            if request.action is Action.GO_LIVE and not from_root:
+            if request.action is Action.GO_LIVE and self.uid != 0:
                 raise PromotionError("SWITCH_REFUSED", "only root may let the engine trade; nothing was done")
             with self._alone():
                 _ACTIONS[request.action](self, request)
@@ -65,8 +67,8 @@ class Helper:
 
     def _check(self, _request: Request) -> None:
         """Find out whether a switch could be made, and remove what a killed helper left."""
-        self._sweep()
         self._refuse_unsafe()
+        self._sweep()
         snapshot = self.site.env_file.read()
         value_of(snapshot.data, self.site.line.model_key)
         self.site.env_file.refuse_unreplaceable(snapshot)
@@ -88,7 +90,7 @@ class Helper:
             )
 
     def _install(self, request: Request) -> None:
-        models.install(self.site, request.name, request.sha256)
+        models.install(self.site, request.name, request.sha256, uid=self.uid)
         self.checkpoint("helper_installed")
 
     def _point(self, request: Request) -> None:
@@ -115,12 +117,21 @@ class Helper:
         self._refuse_unsafe()
         note = models.named_now(self.site, self._named(request))
         before = models.fingerprint(self.site, note) if note.is_verifiable(self.site) else None
+        models.note_served(self.site, before)
         self.unit.restart()
         self.checkpoint("helper_restarted")
-        if before is not None and models.fingerprint(self.site, note) != before:
-            raise PromotionError(
-                "MODEL_CHANGED", f"{note.value} was replaced or touched while the engine restarted"
-            )
+        self._refuse_changed(note)
+
+    def _confirm(self, request: Request) -> None:
+        """Compare the file with what it was before the restart."""
+        self._refuse_changed(models.named_now(self.site, self._named(request)))
+
+    def _refuse_changed(self, note: models.Note) -> None:
+        before = models.served(self.site)
+        if before is None or not note.is_verifiable(self.site):
+            return
+        if models.fingerprint(self.site, note) != before:
+            raise PromotionError("MODEL_CHANGED", f"{note.value} was replaced or touched since the restart")
 
     def _named(self, request: Request) -> str | None:
         """Return what the environment file names, if that is the target.
@@ -137,14 +148,22 @@ class Helper:
         return named
 
     def _remove(self, request: Request) -> None:
-        named = value_of(self.site.env_file.read().data, self.site.line.model_key)
-        if named is not None and Path(named).stem == request.name:
+        named, path = (
+            value_of(self.site.env_file.read().data, self.site.line.model_key),
+            self.site.models_dir / f"{request.name}.pth",
+        )
+        is_served = (
+            named is not None and Path(named).exists() and path.exists() and Path(named).samefile(path)
+        )
+        if is_served or named == str(path):
             raise PromotionError("SWITCH_REFUSED", f"{self.site.env_file.path} names {named}; it stays")
         models.remove(self.site, request.name)
 
     def _go_live(self, request: Request) -> None:
         self._refuse_unsafe()
-        self._named(request)
+        note = models.named_now(self.site, self._named(request))
+        if note.is_verifiable(self.site):
+            models.fingerprint(self.site, note)
         go_live(self.site.env_file, self.site.line)
 
     def _go_shadow(self, request: Request) -> None:
@@ -158,6 +177,7 @@ _ACTIONS: dict[Action, Callable[[Helper, Request], None]] = {
     Action.INSTALL: Helper._install,
     Action.POINT: Helper._point,
     Action.RESTART: Helper._restart,
+    Action.CONFIRM: Helper._confirm,
     Action.REMOVE: Helper._remove,
     Action.GO_LIVE: Helper._go_live,
     Action.GO_SHADOW: Helper._go_shadow,

@@ -10,14 +10,25 @@ from pathlib import Path
 from clm.artefacts.files import replace_durably
 from clm.errors import PromotionError
 from clm.promotion.switch_request import MAX_BYTES, name_of
-from clm.switch.paths import Identity, copied_sha256, exists, identity, opened_directory, opened_file
+from clm.switch.paths import (
+    Identity,
+    copied_sha256,
+    exists,
+    identity,
+    may_read,
+    mount_of,
+    opened_directory,
+    opened_file,
+)
 from clm.switch.site import Site
 
 NOTES = "found"
 """Directory of root's own notes, one file a target."""
 _REGISTERED = "model.pth"
+_SERVED = "served.json"
 _MODE = 0o444
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAMELESS = os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC
+"""No name, so nobody can replace the file before it is complete, and a kill leaves nothing behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,21 +52,42 @@ class Note:
         return bool(self.sha256) and Path(str(self.value)).parent == site.models_dir
 
 
-def install(site: Site, version: str, sha256: str) -> None:
+def install(site: Site, version: str, sha256: str, *, uid: int) -> None:
     """Copy a version into the models directory as root's read-only file; what is hashed is what is written.
 
-    The source is the registry's file or, without one, the file that lies in the models directory already.
+    The source is the registry's file or, without one, the file that lies in the models directory already. A
+    file that user `uid` could not read is not touched: an answer about it would reveal what it holds.
 
     Raises:
         PromotionError: SWITCH_REFUSED where the source does not have this hash; FILE_TAKEN.
     """
     name = f"{version}.pth"
-    with opened_directory(site.models_dir) as models:
-        if not _is_installed(site, models, name, sha256):
-            with _source(site, models, version) as source:
+    with opened_models(site) as models:
+        if not _is_installed(site, models, name, sha256, uid):
+            with _source(site, models, version, uid) as source:
                 _copy(site, models, name, source, sha256)
         note = Note(value=str(site.models_dir / name), sha256=sha256, env_sha256="")
         _write_note(site, version, note)
+
+
+@contextlib.contextmanager
+def opened_models(site: Site) -> Iterator[int]:
+    """Yield a descriptor of the models directory.
+
+    Raises:
+        PromotionError: SWITCH_REFUSED where the sandbox was made for another directory: systemd follows links
+            when it grants the directory, and the link may have been another one at that time.
+    """
+    with opened_directory(site.models_dir) as models:
+        if site.is_sandboxed:
+            with opened_directory(site.models_dir.parent) as parent:
+                if mount_of(models) == mount_of(parent):
+                    raise PromotionError(
+                        "SWITCH_REFUSED",
+                        f"{site.models_dir} is not what ReadWritePaths= of the helper's unit granted; "
+                        "correct the path there, or find out who moved the directory",
+                    )
+        yield models
 
 
 def target_of(site: Site, name: str) -> Note:
@@ -81,14 +113,28 @@ def fingerprint(site: Site, note: Note) -> Identity:
     Raises:
         PromotionError: SWITCH_REFUSED, MODEL_CHANGED.
     """
-    path = Path(str(note.value))
+    name = Path(str(note.value)).name
     with (
-        opened_directory(path.parent) as directory,
-        opened_file(directory, path.name, max_bytes=site.max_file_bytes, where=path.parent) as handle,
+        opened_models(site) as models,
+        opened_file(models, name, max_bytes=site.max_file_bytes, where=site.models_dir) as handle,
     ):
         if copied_sha256(handle) != note.sha256:
-            raise PromotionError("MODEL_CHANGED", f"{path} is not the file that was verified before")
+            raise PromotionError("MODEL_CHANGED", f"{note.value} is not the file that was verified before")
         return identity(handle)
+
+
+def note_served(site: Site, before: Identity | None) -> None:
+    """Note the identity of the file that the engine is about to load; None if there is nothing to compare."""
+    replace_durably(site.own_dir / _SERVED, json.dumps(before).encode(), mode=0o600)
+
+
+def served(site: Site) -> Identity | None:
+    """Return the identity of the file before the last restart, None if it is unknown."""
+    try:
+        device, inode, size, changed = json.loads((site.own_dir / _SERVED).read_bytes())
+    except (OSError, ValueError, TypeError):
+        return None
+    return device, inode, size, changed
 
 
 def named_now(site: Site, value: str | None) -> Note:
@@ -100,18 +146,27 @@ def named_now(site: Site, value: str | None) -> Note:
     known = _note(site, name_of(value, site.models_dir, site.line))
     if known is not None:
         return known
-    return Note(value=value, sha256=_hash_now(site, value), env_sha256="")
+    return Note(value=value, sha256=_hash_now(site, value) or "", env_sha256="")
 
 
 def remember(site: Site, value: str | None, env_sha256: str) -> None:
     """Note the value that the environment file has now, so that there is a way back to it.
 
     The note of an installed file stays: where the file was changed since, there is no way back to it.
+
+    Raises:
+        PromotionError: SWITCH_REFUSED for a file in the models directory that cannot be read.
     """
     name = name_of(value, site.models_dir, site.line)
     known = _note(site, name)
-    if known is None or not known.is_installed:
-        _write_note(site, name, Note(value=value, sha256=_hash_now(site, value), env_sha256=env_sha256))
+    if known is not None and known.is_installed:
+        return
+    sha256 = _hash_now(site, value)
+    if sha256 is None:
+        raise PromotionError(
+            "SWITCH_REFUSED", f"{value} cannot be read as a regular file: there would be no way back to it"
+        )
+    _write_note(site, name, Note(value=value, sha256=sha256, env_sha256=env_sha256))
 
 
 def remove(site: Site, version: str) -> None:
@@ -121,7 +176,7 @@ def remove(site: Site, version: str) -> None:
         PromotionError: SWITCH_REFUSED.
     """
     name = f"{version}.pth"
-    with opened_directory(site.models_dir) as models:
+    with opened_models(site) as models:
         if exists(models, name):
             with opened_file(models, name, max_bytes=1 << 62, where=site.models_dir):
                 os.unlink(name, dir_fd=models)
@@ -131,14 +186,15 @@ def remove(site: Site, version: str) -> None:
 
 def sweep(site: Site) -> None:
     """Remove temporary files that a killed helper left in the models directory."""
-    with opened_directory(site.models_dir) as models:
+    with opened_models(site) as models:
         for name in os.listdir(models):  # noqa: PTH208  a descriptor, not a path
             if name.startswith(f".{site.line.family}_v") and ".clm-" in name and name.endswith(".tmp"):
-                os.unlink(name, dir_fd=models)
+                with contextlib.suppress(IsADirectoryError):  # not the helper's
+                    os.unlink(name, dir_fd=models)
 
 
-def _hash_now(site: Site, value: str | None) -> str:
-    """Return the hash of a file in the models directory, empty for any other value.
+def _hash_now(site: Site, value: str | None) -> str | None:
+    """Return the hash of a file in the models directory, None if it cannot be read, "" for any other value.
 
     Nothing else is hashed: a comparison with root's hash would reveal files that its owner cannot read.
     """
@@ -147,14 +203,14 @@ def _hash_now(site: Site, value: str | None) -> str:
     name, limit = Path(value).name, site.max_file_bytes
     with (
         contextlib.suppress(PromotionError),
-        opened_directory(site.models_dir) as models,
+        opened_models(site) as models,
         opened_file(models, name, max_bytes=limit, where=site.models_dir) as handle,
     ):
         return copied_sha256(handle)
-    return ""
+    return None
 
 
-def _is_installed(site: Site, models: int, name: str, sha256: str) -> bool:
+def _is_installed(site: Site, models: int, name: str, sha256: str, uid: int) -> bool:
     """Return whether root's own file of this hash lies there already.
 
     Raises:
@@ -163,6 +219,7 @@ def _is_installed(site: Site, models: int, name: str, sha256: str) -> bool:
     if not exists(models, name):
         return False
     with opened_file(models, name, max_bytes=site.max_file_bytes, where=site.models_dir) as handle:
+        _refuse_unreadable(handle, uid, site.models_dir / name)
         if copied_sha256(handle) != sha256:
             raise PromotionError(
                 "FILE_TAKEN",
@@ -172,28 +229,32 @@ def _is_installed(site: Site, models: int, name: str, sha256: str) -> bool:
         return status.st_uid == os.geteuid() and status.st_mode & 0o777 == _MODE
 
 
+def _refuse_unreadable(handle: int, uid: int, path: Path) -> None:
+    if not may_read(os.fstat(handle), uid):
+        raise PromotionError("SWITCH_REFUSED", f"{path} belongs to another user; nothing was done")
+
+
 @contextlib.contextmanager
-def _source(site: Site, models: int, version: str) -> Iterator[int]:
-    directory = site.artefacts_dir / version
+def _source(site: Site, models: int, version: str, uid: int) -> Iterator[int]:
+    directory, limit = site.artefacts_dir / version, site.max_file_bytes
     with contextlib.ExitStack() as stack:
         try:
             registered = stack.enter_context(opened_directory(directory))
-            source = opened_file(registered, _REGISTERED, max_bytes=site.max_file_bytes, where=directory)
+            place = directory / _REGISTERED
+            source = opened_file(registered, _REGISTERED, max_bytes=limit, where=directory)
             handle = stack.enter_context(source)
         except PromotionError:
-            name = f"{version}.pth"
-            if not exists(models, name):
+            place = site.models_dir / f"{version}.pth"
+            if not exists(models, place.name):
                 raise
-            source = opened_file(models, name, max_bytes=site.max_file_bytes, where=site.models_dir)
+            source = opened_file(models, place.name, max_bytes=limit, where=site.models_dir)
             handle = stack.enter_context(source)
+        _refuse_unreadable(handle, uid, place)
         yield handle
 
 
 def _copy(site: Site, models: int, name: str, source: int, sha256: str) -> None:
-    temporary = f".{name}.clm-{os.getpid()}-0.tmp"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary, dir_fd=models)
-    target = os.open(temporary, _NEW, 0o600, dir_fd=models)
+    target = os.open(".", _NAMELESS, 0o600, dir_fd=models)
     try:
         if copied_sha256(source, target) != sha256:
             raise PromotionError(
@@ -202,14 +263,22 @@ def _copy(site: Site, models: int, name: str, source: int, sha256: str) -> None:
         os.fchmod(target, _MODE)
         os.fsync(target)
         if exists(models, name):  # the same bytes, but somebody else's file
+            temporary = f".{name}.clm-{os.getpid()}-0.tmp"
+            _name(target, temporary, models)
             os.rename(temporary, name, src_dir_fd=models, dst_dir_fd=models)
-        else:  # a link never overwrites
-            os.link(temporary, name, src_dir_fd=models, dst_dir_fd=models)
+        else:
+            _name(target, name, models)
         os.fsync(models)
+        with opened_file(models, name, max_bytes=site.max_file_bytes, where=site.models_dir) as placed:
+            if identity(placed)[:2] != identity(target)[:2]:
+                raise PromotionError("MODEL_CHANGED", f"{name} was replaced while it was installed")
     finally:
         os.close(target)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary, dir_fd=models)
+
+
+def _name(handle: int, name: str, directory: int) -> None:
+    """Give a nameless file a name; a name that is taken, also by a link, is an error."""
+    os.link(f"/proc/self/fd/{handle}", name, dst_dir_fd=directory, follow_symlinks=True)
 
 
 def _note_path(site: Site, name: str) -> Path:
@@ -222,7 +291,7 @@ def _write_note(site: Site, name: str, note: Note) -> None:
 
 
 def _note(site: Site, name: str) -> Note | None:
-    """Return root's own note, None where there is none.
+    """Return root's own note; None without one, or for one from a time when the paths were others.
 
     Raises:
         PromotionError: SWITCH_REFUSED for a note that cannot be read.
@@ -235,6 +304,4 @@ def _note(site: Site, name: str) -> Note | None:
         note = Note(value=plain["value"], sha256=str(plain["sha256"]), env_sha256=str(plain["env_sha256"]))
     except (ValueError, KeyError, TypeError) as exc:
         raise PromotionError("SWITCH_REFUSED", f"{path} cannot be read; remove it") from exc
-    if name_of(note.value, site.models_dir, site.line) != name:
-        raise PromotionError("SWITCH_REFUSED", f"{path} is the note of another value; remove it")
-    return note
+    return note if name_of(note.value, site.models_dir, site.line) == name else None

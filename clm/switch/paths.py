@@ -17,7 +17,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Identity = tuple[int, int, int, int]
-"""Device, inode, size and time of the last change: differs after any write, rename or replacement."""
+"""Device, inode, size and time of the last change: differs after a write, a rename or a replacement."""
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def opened_file(directory: int, name: str, *, max_bytes: int, where: Path) -> It
     try:
         handle = os.open(name, _FILE, dir_fd=directory)
     except OSError as exc:
-        raise _refused(path, f"cannot be opened, or is a link ({exc.strerror})") from exc
+        raise _refused(path, f"cannot be opened without following a link ({exc.strerror})") from exc
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
@@ -71,6 +71,17 @@ def opened_file(directory: int, name: str, *, max_bytes: int, where: Path) -> It
         yield handle
     finally:
         os.close(handle)
+
+
+def mount_of(directory: int) -> str:
+    """Return the id of the mount that an open directory lies on."""
+    lines = Path(f"/proc/self/fdinfo/{directory}").read_text(encoding="ascii").splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
+
+
+def may_read(status: os.stat_result, uid: int) -> bool:
+    """Return whether a user could read a file without the helper, as far as owner and mode say."""
+    return uid in {0, status.st_uid} or bool(status.st_mode & stat.S_IROTH)
 
 
 def copied_sha256(source: int, target: int | None = None) -> str:

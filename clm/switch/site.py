@@ -33,6 +33,8 @@ class Site:
     engine_unit: str
     max_file_bytes: int
     """A model file above this size is not read."""
+    is_sandboxed: bool = True
+    """systemd mounts the models directory as a mount of its own."""
 
 
 def site_of(environment: Mapping[str, str], own_dir: Path) -> Site:
@@ -57,7 +59,7 @@ def site_of(environment: Mapping[str, str], own_dir: Path) -> Site:
         )
     return Site(
         line=DEFAULT_LINE,
-        env_file=EnvFile(Path(values["CLM_ENGINE_ENV_FILE"])),
+        env_file=EnvFile(Path(values["CLM_ENGINE_ENV_FILE"]), locks=False),
         models_dir=Path(values["CLM_MODELS_DIR"]),
         artefacts_dir=Path(values["CLM_STATE_DIR"]) / "artefacts",
         own_dir=own_dir,

@@ -9,6 +9,14 @@ from clm.promotion import systemctl
 _ROOTS_PREFIXES = {"privileged", "no-setuid"}
 """systemd's words for the prefixes `+` and `!` of ExecStart=: they keep root's rights despite User=."""
 
+_ROOTS_CAPABILITIES = {
+    f"cap_{name}"
+    for name in (
+        *("chown", "dac_override", "dac_read_search", "fowner", "setfcap", "setgid", "setuid"),
+        *("sys_admin", "sys_module", "sys_ptrace", "sys_rawio"),
+    )
+}
+
 
 class SystemdUnit:
     """One unit of systemd."""
@@ -25,7 +33,7 @@ class SystemdUnit:
         """
         shown = systemctl.systemctl(
             self._name,
-            *("show", "--property", "LoadState,User,DynamicUser,ExecStartEx"),
+            *("show", "--property", "LoadState,User,DynamicUser,AmbientCapabilities,ExecStartEx"),
             code="ENGINE_UNREACHABLE",
             run=self._run,
         )
@@ -40,6 +48,8 @@ class SystemdUnit:
         )
         if flags & _ROOTS_PREFIXES:
             why = "its ExecStart= has a prefix that keeps root's rights"
+        elif held := set(facts.get("AmbientCapabilities", "").split()) & _ROOTS_CAPABILITIES:
+            why = f"its AmbientCapabilities= has {' '.join(sorted(held))}, which amounts to root"
         elif facts.get("DynamicUser") != "yes" and _is_root(facts.get("User", "")):
             why = "it runs as root"
         else:

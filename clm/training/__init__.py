@@ -1,1 +1,1 @@
-"""The training child: runs only as `python -m clm.training.worker JOBDIR`, never inside the daemon."""
+"""What runs in child processes only: `python -m clm.training NAME DIRECTORY [PARENT_PID]`."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clm.artefacts.job_files import TrainingArrays
 from clm.domain.job import ChampionRef
 from clm.domain.sample import Floats
 from clm.errors import ArtefactError, TrainingError
 from clm.models.catalogue import architecture
+from clm.questions.train import TrainingArrays
 from clm.training.export import load_served
 from clm.training.predict import logits, p_win
 from clm.training.windows import raw_windows

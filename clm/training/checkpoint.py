@@ -16,15 +16,15 @@ import torch
 
 import clm
 from clm.artefacts.files import replace_durably, translated
-from clm.artefacts.job_files import TrainingArrays
 from clm.domain.job import TrainingJob
 from clm.errors import ArtefactError
+from clm.questions.train import TrainingArrays
 from clm.training import precision
 from clm.training.device import device_of
 
 SUFFIX = ".checkpoint"
 _DIGEST_BYTES = 32
-_CODE = ("training", "models", "data", "evaluation")
+_CODE = ("training", "models", "questions", "data", "evaluation")
 """Packages of which every line may decide the weights."""
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from clm.artefacts.member_files import MembersJob
 from clm.domain.job import EpochReport, TrainingSpec
 from clm.models.catalogue import Architecture
+from clm.questions.members import MembersJob
 from clm.training.checkpoint import Checkpoint, Checkpoints
 from clm.training.loop import Fit, fit
 from clm.training.members import Material, train_members
@@ -35,8 +35,8 @@ def fit_candidate(
     """Return a network and its fit; of an ensemble, the one that learnt the average of all.
 
     The average is of calibrated probabilities, taken on training windows alone: the pupil's validation labels
-    stay what they are, and choose its epoch as for any other network. `directory` holds the job that windows
-    and parts were made of: the processes that train members beside this one read it. Each network has a
+    stay what they are, and choose its epoch as for any other network. `directory` holds the question from
+    which windows and parts were made; the processes that train other members read it. Each network has a
     checkpoint of its own.
 
     Raises:
@@ -64,8 +64,8 @@ def fit_candidate(
             seeds=tuple(spec.seed + number for number in range(spec.ensemble)),
             parts=("train",),
         )
-        said = train_members(members, material, on_epoch)
-    total_N = np.sum([p_by_part["train"] for p_by_part in said], axis=0)
+        answers = train_members(members, material, on_epoch)
+    total_N = np.sum([p_by_part["train"] for p_by_part in answers], axis=0)
     taught_N = torch.from_numpy((total_N / spec.ensemble).astype(np.float32))
     taught = Part(row_N=train.row_N, label_N=taught_N.to(train.row_N.device))
     # What the teachers say is on the scale of the base rate and soft already.

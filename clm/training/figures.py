@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 from sklearn import metrics
 
-from clm.artefacts.job_files import TrainingArrays
 from clm.domain.job import TrainingResult
 from clm.domain.sample import Bytes8, Floats
 from clm.evaluation.metrics import CLIP
+from clm.questions.train import TrainingArrays
 
 
 def figures_of(arrays: TrainingArrays, result: TrainingResult) -> Mapping[str, Mapping[str, float]]:

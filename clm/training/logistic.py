@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from clm.artefacts.job_files import TrainingArrays
 from clm.data.scaling import Scaler, fit_scaler
 from clm.domain.sample import Floats, Ints
 from clm.evaluation.metrics import auroc
+from clm.questions.train import TrainingArrays
 
 
 def fit_logistic(scaled_NC: NDArray[Any], label_N: NDArray[Any]) -> LogisticRegression:

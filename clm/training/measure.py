@@ -1,37 +1,30 @@
-"""The child that measures for the probes: `python -m clm.training.measure JOBDIR BUDGET_S [PARENT_PID]`.
+"""Answers the question `measure`; it changes nothing that the run is judged by."""
 
-It reads the job's files and its trained model and leaves measurements.json, written anew after each
-measurement. It changes nothing that the run is judged by.
-"""
-
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-
-from clm.artefacts.job_files import ChildExit, read_job
-from clm.artefacts.result_files import read_result
-from clm.errors import TrainingError
-from clm.training.process import become_disposable, keep_freed_memory, leave, loading
+from clm.artefacts.files import sha256_of
+from clm.artefacts.records import RecordError, read_record
+from clm.domain.job import TrainingResult
+from clm.errors import ArtefactError, TrainingError
+from clm.questions.measure import MeasureInputs, Measurements
+from clm.questions.question import Files
+from clm.questions.train import NAME as TRAIN
+from clm.questions.train import WEIGHTS, read_training
+from clm.training.measurements import Subject, measure_all
+from clm.training.work import Work
 
 
-def main(arguments: Sequence[str]) -> ChildExit:
-    """Measure the job in the directory named first, within so many seconds."""
-    directory, budget_s = Path(arguments[0]), float(arguments[1])
+def answer(inputs: MeasureInputs, work: Work) -> None:
+    """Measure until the budget is used up; the answer is written again after each measurement.
+
+    Raises:
+        TrainingError: JOB_UNREADABLE.
+    """
+    trained = read_training(inputs.directory)
     try:
-        become_disposable(int(arguments[2]) if len(arguments) > 2 else None)
-        job, arrays = read_job(directory)
-        epochs = read_result(directory, len(arrays.test), len(arrays.validation)).epochs
-    except TrainingError as error:
-        sys.stderr.write(error.message + "\n")
-        return ChildExit.JOB_UNREADABLE
-    # After the tie to the parent: torch takes seconds in which the parent may die.
-    keep_freed_memory()
-    with loading():
-        from clm.training.measurements import Subject, measure_all
-
-    measure_all(Subject(job=job, arrays=arrays, epochs=epochs), budget_s)
-    return ChildExit.DONE
-
-
-if __name__ == "__main__":
-    leave(main(sys.argv[1:]))
+        result = read_record(TrainingResult, Files(directory=inputs.directory, name=TRAIN).answer)
+        file_sha256 = sha256_of(inputs.directory / WEIGHTS)
+    except (RecordError, ArtefactError) as exc:
+        raise TrainingError("JOB_UNREADABLE", f"{inputs.directory} holds no trained network: {exc}") from exc
+    if file_sha256 != result.file_sha256:
+        raise TrainingError("JOB_UNREADABLE", f"{inputs.directory} holds another network than was trained")
+    subject = Subject(job=trained.job, arrays=trained.arrays, epochs=result.epochs)
+    measure_all(subject, inputs.budget_s, lambda found: work.keep(Measurements(by_name=found)))

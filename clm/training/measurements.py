@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from clm.artefacts.job_files import MODEL, TrainingArrays
-from clm.artefacts.measurement_files import write_measurements
 from clm.clock import SystemClock
 from clm.data.association import spread
 from clm.diagnosis.training import REFERENCE_LEARNING_RATE
@@ -19,12 +17,13 @@ from clm.domain.sample import Ints
 from clm.errors import ArtefactError, TrainingError
 from clm.evaluation.metrics import auroc, log_loss
 from clm.models.catalogue import Architecture, architecture
+from clm.questions.train import WEIGHTS, TrainingArrays
 from clm.training.activations import WINDOWS, activation_figures
 from clm.training.determinism import make_deterministic
 from clm.training.export import load_served
+from clm.training.floor import MODELS
 from clm.training.loop import MAX_GRADIENT_NORM, VALIDATION_WINDOWS, fit
 from clm.training.predict import logits, p_win
-from clm.training.signal import MODELS
 from clm.training.windows import Windows, part_of, raw_windows, scaled_windows, scaler_of
 
 BY_HEART = 64
@@ -57,7 +56,7 @@ class Subject:
         """Return the network of the file as the engine has it, and the raw windows it is fed."""
         chosen, context_length = self.architecture, self.job.context_length
         model = chosen.build(0.0)
-        load_served(model, (self.job.directory / MODEL).read_bytes())
+        load_served(model, (self.job.directory / WEIGHTS).read_bytes())
         return model, raw_windows(self.arrays, n_channels=chosen.n_features, context_length=context_length)
 
     def windows(self, scaling: str) -> Windows:
@@ -148,8 +147,13 @@ MEASUREMENTS: tuple[Measure, ...] = (saved_file, activations, overfit, time, lea
 """The cheap ones first: what a small budget reaches says most for its seconds."""
 
 
-def measure_all(subject: Subject, budget_s: float) -> dict[str, Measurement]:
-    """Measure until the budget is used up, writing all there is after each; what it ends before is said."""
+def measure_all(
+    subject: Subject, budget_s: float, keep: Callable[[Mapping[str, Measurement]], None]
+) -> Mapping[str, Measurement]:
+    """Measure until the budget is used up, and give `keep` all there is after each measurement.
+
+    A measurement for which no time was left says so.
+    """
     clock, measured = SystemClock(), {}
     began = clock.monotonic()
     for measure in MEASUREMENTS:
@@ -163,8 +167,8 @@ def measure_all(subject: Subject, budget_s: float) -> dict[str, Measurement]:
         measured[measure.__name__] = Measurement(
             figures=figures, cost_s=clock.monotonic() - began - spent, absent_because=why
         )
-        write_measurements(subject.job.directory, measured)
-    write_measurements(subject.job.directory, measured)
+        keep(measured)
+    keep(measured)
     return measured
 
 

@@ -1,4 +1,4 @@
-"""How the child behaves: it dies with its parent, goes first when memory is short, interrupts nobody."""
+"""How a child behaves as a process: it dies with its parent and gives way to others."""
 
 import contextlib
 import ctypes
@@ -18,9 +18,9 @@ from clm.imports import hidden
 
 PR_SET_PDEATHSIG = 1
 TORCH_OUT_OF_MEMORY = "can't allocate memory"
-"""How torch's CPU allocator words it, in a RuntimeError."""
+"""In the RuntimeError of torch's CPU allocator."""
 GPU_OUT_OF_MEMORY = "CUDA out of memory"
-"""In torch.OutOfMemoryError, a RuntimeError too."""
+"""In torch.OutOfMemoryError, which is a RuntimeError too."""
 MORE_MEMORY = "raise CLM_TRAIN_MEMORY_MB and the unit's MemoryMax, or lower CLM_BATCH_SIZE, CLM_HISTORY_DAYS"
 OOM_SCORE_ADJ = 1000
 """The kernel's highest: under memory pressure the child goes before the daemon and the engine."""
@@ -30,27 +30,35 @@ _MIB = 2**20
 
 
 def become_disposable(parent_pid: int | None) -> None:
-    """Tie this process to its parent and make it the first to give way.
+    """Tie this process to its parent, and make it the first to give way to others.
 
-    `parent_pid` is None when a person started the child by hand: then it lives on its own.
+    `parent_pid` is None for a process that a person started; it is tied to no parent.
 
     Raises:
-        TrainingError: ORPHANED, when the parent died before the tie was made.
+        TrainingError: ORPHANED, the parent died before the tie was made.
     """
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
-    # Not nicer than others: beside two busy neighbours that leaves a small share of a core, and the engine
-    # gains nothing by it. A batch task never interrupts another; that is what the engine needs.
+    # Not nicer than others: next to two busy neighbours niceness leaves a small share of a core, and the
+    # engine gains nothing. A batch task never interrupts another one; that is what the engine needs.
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-    end_with(parent_pid)
+    # A parent that blocks or ignores SIGTERM hands that down; the child must end on SIGTERM all the same.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if parent_pid is None:
+        return
+    # The kernel sends it when the parent's *thread* ends: the one that started the child, which waits for it.
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent_pid:
+        raise TrainingError("ORPHANED", f"the parent {parent_pid} is gone, and with it the use of an answer")
 
 
 def limit(*, cpu_s: float, memory_mb: int) -> None:
-    """Have the system end this process after so many processor seconds, and refuse it more memory.
+    """Limit the processor seconds and the memory of this process; 0 is no limit.
 
-    0 is no limit. The processor limit comes as SIGXCPU, memory that is refused as MemoryError or in torch's
-    own words.
+    The kernel ends it with SIGXCPU, or refuses it memory: a MemoryError, or torch's own message.
     """
     # A core file of a training is as large as its memory, on a disk that may be full.
     _lower(resource.RLIMIT_CORE, 0)
@@ -62,11 +70,11 @@ def limit(*, cpu_s: float, memory_mb: int) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have the allocator keep what a step frees for the next step, instead of giving it back to the system.
+    """Keep the memory that a training step frees for the next step.
 
-    Each step frees some 100 MB in pieces of up to 10 MB; the system would hand them out anew page by page,
-    each filled with zeros first. Pieces above 32 MiB, of which the data are, still go back at once. Nothing
-    happens where the C library has no mallopt.
+    A step frees about 100 MB in blocks of up to 10 MB. Returned to the system, they would be zeroed and
+    mapped again page by page. Blocks above 32 MiB, such as the data, still go back at once. Without mallopt
+    in the C library this does nothing.
     """
     with contextlib.suppress(AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -82,30 +90,12 @@ def _lower(kind: int, wanted: int) -> None:
     resource.setrlimit(kind, (min(lowest, wanted), hard))
 
 
-def end_with(parent_pid: int | None) -> None:
-    """Let this process end on SIGTERM, and with its parent where it has one.
-
-    Raises:
-        TrainingError: ORPHANED, when the parent died before the tie was made.
-    """
-    # A daemon that blocks or ignores SIGTERM hands that down; the child must still end on it.
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if parent_pid is None:
-        return
-    # It fires when the parent's *thread* ends: the trainer waits in the thread that started the child.
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent_pid:
-        raise TrainingError("ORPHANED", f"the parent {parent_pid} is gone; nobody waits for this training")
-
-
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import what is large: torch, scikit-learn.
+    """Import large libraries (torch, scikit-learn) without garbage collection, and without pandas.
 
-    Nothing that they make on the way is garbage, so none is looked for, nor ever again among what they made;
-    and scikit-learn does not load pandas, whose tables nobody here gives it.
+    Importing makes no garbage, and what it made is left out of later collections. scikit-learn would load
+    pandas for tables that are never passed to it.
     """
     gc.disable()
     try:
@@ -117,9 +107,9 @@ def loading() -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process at once; all it has to leave is on the disk.
+    """End this process at once; its results are on the disk.
 
-    To take torch and scikit-learn down in order costs the better part of a second of the processor.
+    An orderly shutdown of torch and scikit-learn takes most of a processor second.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 import torch
 from torch import Tensor
 
-from clm.artefacts.job_files import MODEL, TrainingArrays
 from clm.clock import SystemClock
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.sample import Ints
@@ -15,6 +14,7 @@ from clm.errors import TrainingError
 from clm.models.catalogue import Architecture, architecture
 from clm.models.linear import onednn
 from clm.models.scaling import linear_layer
+from clm.questions.train import WEIGHTS, TrainingArrays
 from clm.training import precision
 from clm.training.calibrate import fold_calibration
 from clm.training.champion import score_champion
@@ -71,14 +71,14 @@ def train_job(
     p_trained_N = p_win(logits(model, scaled, test_N))
 
     chosen.fold_scaling(model, learnt.scaler, live_C)
-    data = save_served(model, job.directory / MODEL)
+    data = save_served(model, job.directory / WEIGHTS)
     served = chosen.build(0.0)
     load_served(served, data)
     p_candidate_N = p_win(logits(served, raw, test_N))
     difference = require_agreement(p_candidate_N, p_trained_N)
     champion = score_champion(job.champion, job.feature_names, arrays, job.context_length)
     return TrainingResult(
-        weights_path=job.directory / MODEL,
+        weights_path=job.directory / WEIGHTS,
         file_sha256=hashlib.sha256(data).hexdigest(),
         weights_hash=weights_hash(served.state_dict()),
         n_parameters=sum(parameter.numel() for parameter in served.parameters()),

@@ -4,23 +4,25 @@ Akiba et al., "Optuna: A next-generation hyperparameter optimization framework",
 their validation log loss (median rule); the test part is never read.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from clm.artefacts.job_files import TrainingArrays, read_job
-from clm.artefacts.tuning_files import write_trials
 from clm.clock import SystemClock
-from clm.domain.job import EpochReport, TrainingJob, TrainingSpec
+from clm.domain.job import EpochReport, TrainingSpec
 from clm.domain.tuning import AS_SET, Trial, TuningJob, with_settings
 from clm.errors import TrainingError
 from clm.evaluation.metrics import base_log_loss
 from clm.models.catalogue import architecture
+from clm.questions.train import TrainInputs, read_training
+from clm.questions.tune import Trials
 from clm.training.determinism import make_deterministic
 from clm.training.ensemble import fit_candidate
 from clm.training.windows import part_of, scaled_windows, scaler_of
+from clm.training.work import Work
 
 VARIANT = "variant"
 FREE_TRIES = 2
@@ -64,14 +66,23 @@ FIRST_TRIES: tuple[Mapping[str, object], ...] = (
 """What usually works, and what earlier reports advised; each as far as its knobs are turned."""
 
 
-def climb(job: TuningJob) -> None:
-    """Make the tries that are left, within the time that is left.
+def answer(inputs: TuningJob, work: Work) -> None:
+    """Answer the question `tune`; the answer is written again after each trial.
+
+    Raises:
+        TrainingError: JOB_UNREADABLE, ARCHITECTURE_UNKNOWN.
+    """
+    climb(inputs, lambda trials: work.keep(Trials(trials=trials)))
+
+
+def climb(job: TuningJob, keep: Callable[[tuple[Trial, ...]], None]) -> None:
+    """Make the trials that are left within the time that is left, and give `keep` all of them after each one.
 
     Raises:
         TrainingError: JOB_UNREADABLE, ARCHITECTURE_UNKNOWN.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    data = {name: read_job(path) for name, path in job.variants.items()}
+    data = {name: read_training(path) for name, path in job.variants.items()}
     study = _study(job)
     _resume(study)
     for first in FIRST_TRIES:
@@ -81,11 +92,10 @@ def climb(job: TuningJob) -> None:
         study.enqueue_trial({**asked, VARIANT: list(data)[-1]}, skip_if_exists=True)
     clock = SystemClock()
     deadline = clock.monotonic() + job.budget_s
-    tell = _Teller(job, study)
-    tell()
+    keep(_trials(study))
     while len(_finished(study)) < job.trials and clock.monotonic() < deadline:
         _try_one(study, job, data, lambda: clock.monotonic() >= deadline)
-        tell()
+        keep(_trials(study))
 
 
 def _study(job: TuningJob) -> optuna.Study:
@@ -119,7 +129,7 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
 def _try_one(
     study: optuna.Study,
     job: TuningJob,
-    data: Mapping[str, tuple[TrainingJob, TrainingArrays]],
+    data: Mapping[str, TrainInputs],
     late: Callable[[], bool],
 ) -> None:
     trial = study.ask()
@@ -127,7 +137,8 @@ def _try_one(
     settings = {name: KNOBS[name](trial, job.spec) for name in job.knobs if name in KNOBS}
     spec = with_settings(job.spec, settings)
     began = SystemClock().monotonic()
-    base = base_log_loss(data[variant][1].label_N[data[variant][1].validation])
+    arrays = data[variant].arrays
+    base = base_log_loss(arrays.label_N[arrays.validation])
     best: list[float] = []
 
     def watch(report: EpochReport) -> None:
@@ -140,7 +151,7 @@ def _try_one(
 
     state = TrialState.COMPLETE
     try:
-        _fit(spec, *data[variant], watch)
+        _fit(spec, data[variant], watch)
     except optuna.TrialPruned:
         state = TrialState.PRUNED
     except TrainingError:  # NAN_LOSS: this try diverged, the next may not
@@ -152,10 +163,9 @@ def _try_one(
     study.tell(trial, min(best) if state is TrialState.COMPLETE else None, state=state)
 
 
-def _fit(
-    spec: TrainingSpec, of: TrainingJob, arrays: TrainingArrays, watch: Callable[[EpochReport], None]
-) -> None:
+def _fit(spec: TrainingSpec, inputs: TrainInputs, watch: Callable[[EpochReport], None]) -> None:
     """Train as the run itself would, without export and without the test part."""
+    of, arrays = inputs.job, inputs.arrays
     make_deterministic(spec.seed, spec.threads)
     chosen = architecture(spec.architecture).sized(len(of.feature_names))
     learnt = replace(arrays, scaler=scaler_of(arrays, spec.scaling))
@@ -171,24 +181,19 @@ def _fit(
     )
 
 
-class _Teller:
-    """Writes all tries of the study, for the parent and for whoever kills us next."""
-
-    def __init__(self, job: TuningJob, study: optuna.Study) -> None:
-        self._job, self._study = job, study
-
-    def __call__(self) -> None:
-        write_trials(self._job.directory, tuple(_told(trial) for trial in _finished(self._study)))
+def _trials(study: optuna.Study) -> tuple[Trial, ...]:
+    return tuple(_trial(trial) for trial in _finished(study))
 
 
-def _told(trial: FrozenTrial) -> Trial:
+def _trial(trial: FrozenTrial) -> Trial:
     attributes = trial.user_attrs
+    excess = attributes.get("excess")
     return Trial(
         number=trial.number,
         state={"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed"),
         variant=trial.params.get(VARIANT, AS_SET),
         settings=attributes.get("settings", {}),
-        excess=attributes.get("excess"),
+        excess=excess if excess is not None and math.isfinite(excess) else None,
         epochs=attributes.get("epochs", 0),
         seconds=attributes.get("seconds", 0.0),
     )

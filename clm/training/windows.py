@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clm.artefacts.job_files import TrainingArrays
 from clm.data.association import spread
 from clm.data.scaling import Scaler, fit_robust, unscaled, varies
 from clm.domain.sample import Floats, Ints
+from clm.questions.train import TrainingArrays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,10 +41,10 @@ MUTANTS = (
     ),
     Mutant(
         name="the state is stored after the switch",
-        file="clm/promotion/promoter.py",
-        old="        attempt.advance(PromotionState.SWITCHING)\n",
-        new="        attempt.point(attempt.record.candidate_path)\n"
-        "        attempt.advance(PromotionState.SWITCHING)\n",
+        file="clm/promotion/forward.py",
+        old="    attempt.advance(PromotionState.SWITCHING)\n",
+        new="    attempt.point(attempt.record.candidate_path)\n"
+        "    attempt.advance(PromotionState.SWITCHING)\n",
         tests=("tests/promotion/test_promoter.py",),
     ),
     Mutant(
@@ -56,10 +56,10 @@ MUTANTS = (
     ),
     Mutant(
         name="the champion's file is deleted before the new model is proven",
-        file="clm/promotion/promoter.py",
-        old="        attempt.point(attempt.record.candidate_path)\n",
-        new="        attempt.point(attempt.record.candidate_path)\n"
-        "        (attempt.record.previous_path or Path()).unlink()\n",
+        file="clm/promotion/forward.py",
+        old="    attempt.point(attempt.record.candidate_path)\n",
+        new="    attempt.point(attempt.record.candidate_path)\n"
+        "    (attempt.record.previous_path or Path()).unlink()\n",
         tests=(_SWEEPS,),
     ),
     Mutant(

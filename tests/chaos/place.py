@@ -150,12 +150,12 @@ class Place(Server):
     def _helper(self, env_file: EnvFile) -> HelperSwitch:
         # In this process: who dies here dies with the helper. That it dies alone is a test of its own.
         unit = StandInUnit(self.engine.restart)
-        helper = Helper(site=site_of(self), unit=unit, checkpoint=self.tell)
+        helper = Helper(site=site_of(self), unit=unit, uid=os.geteuid(), checkpoint=self.tell)
         return HelperSwitch(
             env_file,
             line=DEFAULT_LINE,
             models_dir=self.models,
-            ask=lambda request: helper.serve(request, from_root=True),
+            ask=helper.serve,
             helpers_uid=os.geteuid(),
             checkpoint=self.tell,
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clm.artefacts.files import sha256_of
-from clm.daemon.trainer import SubprocessTrainer
+from clm.children.trainer import SubprocessTrainer
 from clm.data.dataset import Dataset
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.errors import Interrupted

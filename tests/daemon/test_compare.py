@@ -15,12 +15,12 @@ import torch
 
 from clm.artefacts.files import sha256_of
 from clm.artefacts.registry import DirectoryRegistry
-from clm.artefacts.score_files import Scores, read_scores, write_score_job, write_scores
 from clm.daemon.compare import compare_models
 from clm.data.simulator import simulate
 from clm.domain.job import ChampionRef
 from clm.errors import ArtefactError, TrainingError, UsageError
 from clm.models.catalogue import architecture
+from clm.questions.score import ScoreInputs, Scores, score_question
 from clm.report.side_by_side import lines
 from clm.settings import load_settings
 from clm.store.create import create_store, insert_samples
@@ -67,9 +67,9 @@ def scored(directory: Path, *paths: Path, feature_names: tuple[str, ...] = ()) -
         )
         for path in paths
     ]
-    write_score_job(jobs.job(directory, of=dataset), models, dataset)
-    write_scores(directory, score(directory))
-    return read_scores(directory, len(paths), len(dataset.split.test))
+    question = score_question(jobs.job(directory, of=dataset), models, dataset)
+    assert isinstance(question.inputs, ScoreInputs)
+    return question.check(score(question.inputs))
 
 
 def test_a_bare_and_a_wrapped_checkpoint_of_the_same_weights_answer_alike(files, tmp_path):
@@ -101,7 +101,7 @@ def test_l3_a_checkpoint_that_is_code_is_not_run(files, tmp_path):
 def test_another_network_is_named_as_such(files, tmp_path):
     """A missing key would be a random weight in the engine."""
     short = {name: tensor for name, tensor in files.weights.items() if not name.startswith("output_proj")}
-    with pytest.raises(TrainingError, match="output_proj"):
+    with pytest.raises(TrainingError, match=r"NOT_SCORED: .*output_proj"):
         scored(tmp_path, files.save("short.pth", short))
 
 
@@ -113,11 +113,15 @@ def test_models_of_other_features_cannot_be_compared(files, tmp_path):
 
 def test_scores_that_are_not_as_many_as_asked_for_are_refused(tmp_path):
     """numpy would stretch or cut in silence."""
-    write_scores(tmp_path, Scores(p_models=(np.zeros(3),), p_logistic_N=np.zeros(3)))
-    assert len(read_scores(tmp_path, 1, 3).p_models) == 1
-    for n_models, n_test in ((2, 3), (1, 4)):
-        with pytest.raises(TrainingError, match="RESULT_INVALID"):
-            read_scores(tmp_path, n_models, n_test)
+    dataset = jobs.dataset()
+    n = len(dataset.split.test)
+    model = ChampionRef(version="x", path=tmp_path, sha256="")
+    check = score_question(jobs.job(tmp_path, of=dataset), [model], dataset).check
+    sound = Scores(p_models=(np.zeros(n),), p_logistic_N=np.zeros(n))
+    assert check(sound) is sound
+    for p_models in ((), (np.zeros(n), np.zeros(n)), (np.zeros(n + 1),), (np.full(n, 2.0),)):
+        with pytest.raises(ValueError, match="scores"):
+            check(replace(sound, p_models=p_models))
 
 
 @pytest.fixture

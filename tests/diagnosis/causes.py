@@ -17,7 +17,6 @@ from unittest import mock
 import numpy as np
 from torch import Tensor, nn
 
-from clm.artefacts.job_files import read_job, write_job
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import run_cycle
 from clm.data.dataset import Dataset
@@ -34,14 +33,15 @@ from clm.models.engine import EngineConfig, EngineNetwork
 from clm.ports import StopSignal
 from clm.record import CycleReport
 from clm.training import standing
+from clm.training.floor import MODELS
 from clm.training.measurements import Subject, measure_all
 from clm.training.run import train_job
-from clm.training.signal import MODELS
 from clm.world import Policies, World
 from tests import builders
 from tests.builders import NOW
 from tests.data.rows import text
 from tests.fakes import FakeBrake, FakeClock, FakeJournal, FakePromoter, FakeSource
+from tests.training.jobs import read_job, write_job
 
 Row = dict[str, object]
 Rows = Sequence[Row]
@@ -85,7 +85,8 @@ class InProcess:
 
     def measure(self, job: TrainingJob, stop: StopSignal) -> Mapping[str, Measurement]:
         _, arrays = read_job(job.directory)
-        return measure_all(Subject(job=job, arrays=arrays, epochs=self.last[2].epochs), 600.0)
+        subject = Subject(job=job, arrays=arrays, epochs=self.last[2].epochs)
+        return measure_all(subject, 600.0, lambda _found: None)
 
 
 class InProcessSignal:

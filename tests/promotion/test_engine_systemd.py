@@ -180,6 +180,8 @@ def test_on_a_machine_without_systemd_the_text_says_so() -> None:
         ({"User": "root"}, True),
         ({"User": "00"}, True),
         ({"User": "", "DynamicUser": "yes"}, False),
+        ({"User": "qt", "AmbientCapabilities": "cap_net_bind_service"}, False),
+        ({"User": "qt", "AmbientCapabilities": "cap_net_bind_service cap_dac_override"}, True),
         ({"User": "qt", "ExecStartEx": "{ path=/e ; argv[]=/e ; flags= ; start_time=[n/a] }"}, False),
         ({"User": "qt", "ExecStartEx": "{ path=/e ; argv[]=/e ; flags=ignore-failure ; pid=1 }"}, False),
         ({"User": "qt", "ExecStartEx": "{ path=/e ; argv[]=/e ; flags=privileged ; pid=1 }"}, True),

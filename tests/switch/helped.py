@@ -23,12 +23,13 @@ def site_of(server: Server) -> Site:
     own_dir.mkdir(parents=True, exist_ok=True)
     return Site(
         line=DEFAULT_LINE,
-        env_file=EnvFile(server.env_path),
+        env_file=EnvFile(server.env_path, locks=False),
         models_dir=server.models,
         artefacts_dir=server.root / "artefacts",
         own_dir=own_dir,
         engine_unit="stand-in.service",
         max_file_bytes=50_000_000,
+        is_sandboxed=False,
     )
 
 
@@ -95,7 +96,8 @@ class Helper:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         unit = StandInUnit(self.server.engine.restart)
-        return helper.Helper(site=self.site, unit=unit, checkpoint=pass_by).serve(request, from_root=True)
+        served = helper.Helper(site=self.site, unit=unit, uid=os.geteuid(), checkpoint=pass_by)
+        return served.serve(request)
 
     def _count(self, points: list[str]) -> None:
         self.passed += points

@@ -1,11 +1,13 @@
 """Whatever it is asked, the helper serves only a file that it verified, and reveals nothing about others."""
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,8 +36,9 @@ def ask(
 ) -> Answer:
     """Ask a helper whose engine is not started."""
     unit = StandInUnit(lambda: None)
-    helper = RealHelper(site=site_of_server(server), unit=unit, lock_wait_s=0.0)
-    return helper.serve(Request(action=action, name=name, **fields), from_root=root)  # type: ignore[arg-type]
+    site, uid = site_of_server(server), 0 if root else 65534
+    helper = RealHelper(site=site, unit=unit, uid=uid, lock_wait_s=0.0)
+    return helper.serve(Request(action=action, name=name, **fields))  # type: ignore[arg-type]
 
 
 def install(server: Server, content: bytes = GOOD) -> Answer:
@@ -139,9 +142,99 @@ def test_a_swap_between_verification_and_restart_is_noticed(stopped_server: Serv
         if back:
             kept.rename(server.new_path)
 
-    helper = RealHelper(site=site_of_server(server), unit=StandInUnit(swap_during_restart))
-    answer = helper.serve(Request(action=Action.RESTART, name=NEW), from_root=False)
+    helper = RealHelper(site=site_of_server(server), unit=StandInUnit(swap_during_restart), uid=65534)
+    answer = helper.serve(Request(action=Action.RESTART, name=NEW))
     assert answer.code == "MODEL_CHANGED"
+
+
+def test_a_swap_after_the_restart_is_noticed_when_the_verification_ends(stopped_server: Server) -> None:
+    """The engine may load its model late, and the file may be back by then."""
+    server = stopped_server
+    install(server)
+    point(server)
+    assert ask(server, Action.RESTART) == Answer()
+    assert ask(server, Action.CONFIRM) == Answer()
+    server.new_path.rename(server.models / "kept").rename(server.new_path)
+    assert ask(server, Action.CONFIRM).code == "MODEL_CHANGED"
+
+
+def test_a_file_that_the_asking_user_could_not_read_is_not_compared(stopped_server: Server) -> None:
+    """A user can move root's file to where the helper looks, and guess its hash."""
+    server = stopped_server
+    server.artefact()
+    for path in (registered(server), server.new_path):
+        path.write_bytes(GOOD)
+        path.chmod(0o600)
+        answers = [ask(server, Action.INSTALL, root=False, sha256=sha256(text)) for text in (GOOD, b"other")]
+        assert answers[0] == answers[1]
+        assert answers[0].code == "SWITCH_REFUSED"
+        path.unlink()
+
+
+def test_nothing_planted_at_a_temporary_name_is_linked_or_written(stopped_server: Server) -> None:
+    """The copy has no name before it is complete; a link there led to a second name for a file of root's."""
+    server = stopped_server
+    secret = server.root / "secret"
+    secret.write_text("secret")
+    for number in range(3):
+        (server.models / f".{NEW}.pth.clm-{os.getpid()}-{number}.tmp").symlink_to(secret)
+    assert install(server) == Answer()
+    assert (server.new_path.read_bytes(), secret.read_text(), secret.stat().st_nlink) == (GOOD, "secret", 1)
+
+
+def test_a_directory_that_the_sandbox_was_not_made_for_is_refused(stopped_server: Server) -> None:
+    """systemd follows links when it grants a directory, and the directory may have been another one then."""
+    server = stopped_server
+    server.artefact()
+    site = replace(site_of_server(server), is_sandboxed=True)
+    helper = RealHelper(site=site, unit=StandInUnit(lambda: None), uid=0)
+    answer = helper.serve(Request(action=Action.INSTALL, name=NEW, sha256=sha256(GOOD)))
+    assert (answer.code, "ReadWritePaths=" in answer.message) == ("SWITCH_REFUSED", True)
+
+
+def test_a_lock_that_anyone_can_take_stops_nothing(stopped_server: Server) -> None:
+    """Whoever may read a directory can lock it, and a rollback must not wait for them."""
+    server = stopped_server
+    install(server)
+    handle = os.open(server.env_path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert point(server) == Answer()
+    finally:
+        os.close(handle)
+
+
+def test_a_champion_that_cannot_be_read_is_not_left(stopped_server: Server) -> None:
+    """Without its hash there would be no verified way back."""
+    server = stopped_server
+    install(server)
+    server.old_path.unlink()
+    assert point(server).code == "SWITCH_REFUSED"
+    assert server.named() == str(server.old_path)
+
+
+def test_a_note_of_other_paths_is_no_note(stopped_server: Server) -> None:
+    """The models directory may move; what was noted before does not stop the next switch."""
+    server = stopped_server
+    install(server)
+    point(server)
+    old = server.root / "own" / "found" / f"{OLD}.json"
+    old.write_text(old.read_text().replace("/models/", "/elsewhere/"))
+    assert point(server, OLD, server.new_path).code == "SWITCH_REFUSED"
+    server.env_path.write_bytes(server.env_path.read_bytes().replace(NEW.encode(), OLD.encode()))
+    assert point(server) == Answer()
+    assert json.loads(old.read_text())["value"] == str(server.old_path)
+
+
+def test_a_version_that_the_file_names_through_a_link_is_not_removed(stopped_server: Server) -> None:
+    """An operator may point the engine to `current.pth`."""
+    server = stopped_server
+    install(server)
+    (server.models / "current.pth").symlink_to(server.new_path)
+    data = server.env_path.read_bytes()
+    server.env_path.write_bytes(data.replace(f"{OLD}.pth".encode(), b"current.pth"))
+    assert ask(server, Action.REMOVE).code == "SWITCH_REFUSED"
+    assert server.new_path.exists()
 
 
 def test_a_former_champion_of_another_user_becomes_roots_before_it_is_named(stopped_server: Server) -> None:
@@ -175,7 +268,7 @@ def test_a_directory_that_leads_elsewhere_by_another_users_link_is_refused(stopp
     os.lchown(server.models, 0, 0)
     assert ask(server, Action.INSTALL, sha256=sha256(GOOD)) == Answer(), "root's own link may be followed"
     server.root.chmod(0o777)
-    assert ask(server, Action.CHECK).code == "SWITCH_REFUSED", "anyone could have made the link there"
+    assert ask(server, Action.REMOVE).code == "SWITCH_REFUSED", "anyone could have made the link there"
 
 
 def test_no_answer_is_an_oracle_for_files_of_roots(stopped_server: Server, tmp_path: Path) -> None:
@@ -236,9 +329,9 @@ def test_an_engine_with_roots_rights_is_refused(stopped_server: Server) -> None:
     server = stopped_server
     install(server)
     unit = StandInUnit(lambda: None, runs_as_root=True)
-    helper = RealHelper(site=site_of_server(server), unit=unit)
+    helper = RealHelper(site=site_of_server(server), unit=unit, uid=0)
     for action in (Action.CHECK, Action.POINT, Action.RESTART, Action.GO_LIVE):
-        assert helper.serve(Request(action=action, name=NEW), from_root=True).code == "ENGINE_RUNS_AS_ROOT"
+        assert helper.serve(Request(action=action, name=NEW)).code == "ENGINE_RUNS_AS_ROOT"
 
 
 def test_an_environment_file_that_others_can_replace_is_refused(stopped_server: Server) -> None:

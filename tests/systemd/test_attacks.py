@@ -206,6 +206,36 @@ def test_l3_with_a_models_directory_of_roots_nothing_can_be_swapped(tmp_path: Pa
         assert "is root's: what was verified" in as_qt(box, "/usr/lib/quantum-clm/venv/bin/clm doctor")
 
 
+PLANTED = [
+    (f"ln -s /etc/shadow {MODELS}/patchtst_v20200101_000000.pth", "not a regular file"),
+    (f"mkfifo {MODELS}/.patchtst_v20260101_000000.pth.clm-0-0.tmp", "not a regular file"),
+    (f"mkdir {MODELS}/more", "not a regular file"),
+]
+
+
+@pytest.mark.parametrize(("plant", "words"), PLANTED)
+def test_l3_nothing_changes_where_the_models_directory_holds_something_odd(
+    tmp_path: Path, plant: str, words: str
+) -> None:
+    """Half a change would leave qt's files in root's directory."""
+    with switching_server(tmp_path) as box:
+        before = box.stat(MODELS), box.stat(FIRST_MODEL)
+        as_qt(box, plant)
+        done = box.run(INSTALL, "--venv", VENV, "--models-root", check=False)
+        assert (done.returncode, words in done.stderr) == (78, True), done.stderr
+        assert (box.stat(MODELS), box.stat(FIRST_MODEL)) == before
+
+
+def test_l3_every_file_of_the_models_directory_becomes_roots(tmp_path: Path) -> None:
+    """Whatever its name: the champion of an operator is not called as ours are."""
+    with switching_server(tmp_path) as box:
+        as_qt(box, f"echo best >{MODELS}/model_best.pth")
+        as_qt(box, f"echo evil >{MODELS}/.patchtst_v20260101_000000.pth.clm-0-0.tmp")
+        box.run(INSTALL, "--venv", VENV, "--models-root")
+        assert set(box.out("find", MODELS, "-type", "f", "-printf", "%u\\n").split()) == {"root"}
+        assert box.read(FIRST_MODEL) == "good champion"
+
+
 @pytest.fixture
 def bare() -> Iterator[Box]:
     """Yield a machine on which nothing of ours is installed yet, with user qt and its directories."""
@@ -226,6 +256,7 @@ def first_version(box: Box) -> str:
     box.run("ln", "-s", "ai-engine.d/ai-engine.env", ENGINE_ENV_FILE)
     box.write("/etc/polkit-1/rules.d/50-quantum-clm.rules", "// quantum-clm: put here by deploy/install.sh\n")
     box.run("install", "-d", "-o", "qt", "-g", "qt", "/opt/quantum/clm/venv")
+    box.write("/opt/quantum/clm/clm.env.shipped", "# shipped")
     return "/etc/quantum/ai-engine.d/ai-engine.env"
 
 
@@ -282,6 +313,14 @@ def test_l1_the_installer_refuses_directories_and_sources_that_qt_can_change(bar
     assert not bare.exists(SETTINGS), "nothing was begun"
 
 
+def test_l1_an_environment_that_leads_to_code_of_qts_is_refused(bare: Box) -> None:
+    """A path file in it makes root's `clm` run what lies elsewhere."""
+    site = bare.out("sh", "-c", f"echo {VENV}/lib/python3*/site-packages")
+    bare.write(f"{site}/more.pth", "/opt/quantum/code\n")
+    done = bare.run(INSTALL, "--venv", VENV, check=False)
+    assert (done.returncode, "more.pth" in done.stderr) == (78, True), done.stderr
+
+
 def test_l1_the_planted_names_of_the_first_installer_are_not_used(bare: Box) -> None:
     """A link at a temporary name became a file of qt's in a directory of root's programs."""
     first_version(bare)
@@ -300,7 +339,56 @@ def test_l1_uninstalling_follows_no_link_either(bare: Box) -> None:
     bare.run("install", "-d", "/opt/precious")
     bare.write("/opt/precious/file", "x")
     as_qt(bare, "rm -rf /var/lib/quantum-clm/*; ln -s /opt/precious /var/lib/quantum-clm/runs")
+    bare.write("/opt/precious/clm.env.shipped", "x")
     as_qt(bare, "ln -s /opt/precious /opt/quantum/clm")
     bare.run(f"{SOURCE}/deploy/uninstall.sh", "--purge")
     assert bare.read("/opt/precious/file") == "x"
-    assert not bare.exists("/opt/quantum/clm")
+    assert bare.exists("/opt/precious/clm.env.shipped")
+
+
+def test_a_source_tree_where_the_first_version_lay_is_not_removed(bare: Box) -> None:
+    """Only what the first installer made goes."""
+    bare.run("install", "-d", "-o", "qt", "/opt/quantum/clm")
+    bare.write("/opt/quantum/clm/Makefile", "mine")
+    bare.run(INSTALL, "--venv", VENV)
+    assert bare.read("/opt/quantum/clm/Makefile") == "mine"
+
+
+def test_l1_what_qt_moved_to_the_state_directory_does_not_become_qts(box: Box) -> None:
+    """StateDirectory= would give qt everything in it at the next start, root's files too."""
+    box.write("/opt/quantum/data/roots", "secret", mode="0600")
+    as_qt(box, "mv /opt/quantum/data/roots /var/lib/quantum-clm/roots; chgrp qt /var/lib/quantum-clm")
+    box.run("chgrp", "systemd-journal", "/var/lib/quantum-clm")  # what a second group would allow qt
+    box.run("systemctl", "start", "quantum-clm.service", check=False)
+    box.run("systemctl", "stop", "quantum-clm.service")
+    assert box.stat("/var/lib/quantum-clm/roots") == "root:root 600"
+    box.run("rm", "/var/lib/quantum-clm/roots")
+    box.run("chgrp", "qt", "/var/lib/quantum-clm")
+
+
+def test_l1_a_models_directory_that_was_a_link_when_the_sandbox_was_made_is_refused(box: Box) -> None:
+    """systemd grants what the link leads to; the helper then looks at another directory, and notices."""
+    version = new_version()
+    sha256 = register(box, version, "good")
+    line = json.dumps({"action": "install", "name": version, "expected": None, "sha256": sha256})
+    script = (
+        "import os, socket, sys, time\n"
+        f"m = {MODELS!r}; os.rename(m, m + '.real'); os.symlink('/opt', m)\n"
+        f"s = socket.socket(socket.AF_UNIX); s.settimeout(30); s.connect({SOCKET!r}); time.sleep(1.5)\n"
+        "os.unlink(m); os.rename(m + '.real', m)\n"
+        "s.sendall(sys.argv[1].encode() + b'\\n'); print(s.makefile().read())"
+    )
+    answer = box.as_user("qt", "/usr/bin/python3", "-c", script, line).stdout
+    assert "ReadWritePaths=" in answer
+    assert not box.exists(path_of(version))
+
+
+def test_l13_a_lock_of_another_user_does_not_stop_a_rollback(box: Box) -> None:
+    """/etc/quantum can be read, and so locked, by everyone."""
+    hold = ("systemd-run", "--quiet", "--no-block", "--uid=daemon", "--unit=locker")
+    box.run(*hold, "flock", "/etc/quantum", "sleep", "60")
+    champion = named(box)
+    outcome = promote(box, new_version(), "crash")
+    box.run("systemctl", "stop", "locker")
+    assert outcome["state"] == "ROLLED_BACK", outcome["reason"]
+    assert served(box) == champion

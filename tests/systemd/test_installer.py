@@ -43,7 +43,8 @@ def give_next_program(box: Box, number: int) -> None:
     box.run("sh", "-c", f"cp {SOURCE}/pyproject.toml {SOURCE}/constraints.txt /usr/src/next/")
     making = f"""\
 #!/bin/sh -e
-mkdir -p "$1/bin"
+mkdir -p "$1/bin" "$1/lib/python3/site-packages/clm"
+: >"$1/lib/python3/site-packages/clm/__init__.py"
 for name in python clm; do
   printf '#!/bin/sh\\nexec {VENV}/bin/%s "$@"\\n' $name >"$1/bin/$name"
   chmod +x "$1/bin/$name"

@@ -4,11 +4,12 @@ The other moods are in tests/chaos.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.systemd.boxes import Box
-from tests.systemd.servers import ENGINE, ENGINE_ENV_FILE
+from tests.systemd.servers import CLM_PROGRAM, ENGINE, ENGINE_ENV_FILE, SETTINGS
 from tests.systemd.switching import (
     LOADED,
     PREDICT_URL,
@@ -78,3 +79,20 @@ def test_l1_an_engine_that_runs_as_root_gets_no_model(box: Box) -> None:
         box.run("rm", drop_in)
         box.run("systemctl", "daemon-reload")
         box.run("systemctl", "restart", ENGINE)
+
+
+def test_only_root_lets_the_engine_trade(box: Box) -> None:
+    """`clm activate` works as qt; a process of root's passes its one request to the helper on."""
+    box.run("sh", "-c", f"echo CLM_STABLE_S=1 >>{SETTINGS}")
+    activate = (CLM_PROGRAM, "activate", Path(named(box)).stem, "--override", "a small account")
+    denied = box.as_user("qt", *activate, check=False)
+    assert (denied.returncode, "only root" in denied.stdout + denied.stderr) == (74, True), denied
+    assert "PATCHTST_SHADOW_ONLY=true" in box.read(ENGINE_ENV_FILE)
+    before = box.read(ENGINE_ENV_FILE)
+    done = box.run(*activate)
+    assert "trades on" in done.stdout, done.stdout + done.stderr
+    assert "working as qt" in done.stderr
+    assert box.environment_of(box.show(ENGINE, "MainPID"))["PATCHTST_SHADOW_ONLY"] == "false"
+    assert box.stat(ENGINE_ENV_FILE) == "root:qt 640"
+    box.write(ENGINE_ENV_FILE, before, mode="0640", owner="root:qt")
+    box.run("systemctl", "restart", ENGINE)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from clm.artefacts.job_files import TrainingArrays
 from clm.data.dataset import Dataset
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
+from clm.questions.train import TrainingArrays
 from clm.training.run import train_job
 from tests.training import jobs
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from clm.artefacts.job_files import TrainingArrays, read_job, write_job
 from clm.clock import HOUR, to_micros
 from clm.data.dataset import Dataset, build_dataset
 from clm.domain.job import ChampionRef, TrainingJob, TrainingSpec
 from clm.domain.sample import SampleTable
+from clm.questions.question import write_question
+from clm.questions.train import TrainingArrays, read_training, train_question
 from tests.builders import NOW, data_policy, training_spec
 
 FEATURES = ("rsi", "returns_1h", "volatility", "price", "macd", "momentum", "volume_ratio", "bb_position")
@@ -69,6 +70,17 @@ def job(
         champion=champion,
         timeout_s=timeout_s,
     )
+
+
+def write_job(of: TrainingJob, dataset: Dataset) -> None:
+    """Write the question of a training, as the parent does."""
+    write_question(train_question(of, dataset), of.directory)
+
+
+def read_job(directory: Path) -> tuple[TrainingJob, TrainingArrays]:
+    """Read the question of a training, as the child does."""
+    inputs = read_training(directory)
+    return inputs.job, inputs.arrays
 
 
 def arrays(of: Dataset, directory: Path) -> TrainingArrays:

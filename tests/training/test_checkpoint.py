@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from clm.artefacts.job_files import PROGRESS, read_job, write_job
-from clm.artefacts.result_files import read_result
 from clm.data.dataset import Dataset
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult, TrainingSpec
+from clm.questions.question import Files, read_answer
+from clm.questions.train import NAME, train_question
 from clm.training import checkpoint as checkpoint_module
 from clm.training import loop
 from clm.training.checkpoint import SUFFIX, Checkpoint, checkpoints_of
@@ -25,6 +25,7 @@ from clm.training.loop import Fit, fit
 from clm.training.run import train_job
 from tests.builders import training_spec
 from tests.training import jobs
+from tests.training.jobs import read_job, write_job
 from tests.training.test_loop import Linear, world
 
 ROOT = Path(__file__).parents[2]
@@ -171,7 +172,7 @@ def dataset() -> Dataset:
 
 
 SPEC = training_spec(batch_size=32, epochs=5, patience=5, swa_from=0.5)
-BARE = [sys.executable, "-m", "clm.training.worker"]
+BARE = [sys.executable, "-m", "clm.training", "train"]
 
 
 def written(directory: Path, dataset: Dataset, checkpoints: Path, spec: TrainingSpec = SPEC) -> TrainingJob:
@@ -188,7 +189,8 @@ def begin(directory: Path, command: list[str] = BARE) -> subprocess.Popen[bytes]
 def finished(directory: Path, dataset: Dataset, command: list[str] = BARE) -> TrainingResult:
     child = begin(directory, command)
     assert child.wait(timeout=120) == 0, (directory / "err").read_text()
-    return read_result(directory, len(dataset.split.test), len(dataset.split.validation))
+    job = jobs.read_job(directory)[0]
+    return read_answer(train_question(job, dataset), directory)
 
 
 def undisturbed(directory: Path, dataset: Dataset, spec: TrainingSpec) -> TrainingResult:
@@ -212,14 +214,16 @@ def test_e1_a_child_killed_at_random_moments_ends_with_the_weights_of_one_that_n
         directory = tmp_path / f"job-{attempt}"
         written(directory, dataset, tmp_path / "checkpoints")
         child = begin(directory)
-        progress = directory / PROGRESS
+        progress = Files(directory=directory, name=NAME).progress
         # Beyond the start, which takes most of the time and holds nothing to lose.
         while child.poll() is None and not (progress.exists() and progress.stat().st_size):
             time.sleep(0.005)
         time.sleep(moments.uniform(0.0, 0.15))
         child.send_signal(signal.SIGKILL)
         child.wait()
-        assert not (directory / "result.json").exists(), "the training was over before it was killed"
+        assert not (Files(directory=directory, name=NAME).answer).exists(), (
+            "the training was over before it was killed"
+        )
     written(tmp_path / "last", dataset, tmp_path / "checkpoints")
     result = finished(tmp_path / "last", dataset)
     assert result.notes["checkpoints"]["network"].startswith("resumed after epoch ")  # type: ignore[index]
@@ -237,7 +241,7 @@ def test_j1_a_full_disk_ends_no_training_and_is_said(
     written(tmp_path / "job", dataset, tmp_path / "checkpoints")
     limited = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, 5_000_000)); "
-        "from clm.training import worker; sys.exit(worker.main(sys.argv[1:]))"
+        "from clm.training.__main__ import main; sys.exit(main(['train', *sys.argv[1:]]))"
     )
     result = finished(tmp_path / "job", dataset, [sys.executable, "-c", limited])
     said = result.notes["checkpoints"]["network"]  # type: ignore[index]

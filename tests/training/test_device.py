@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from clm.artefacts.job_files import read_job, write_job
 from clm.training.checkpoint import checkpoints_of
 from clm.training.device import device_of
 from clm.training.run import train_job
@@ -15,6 +14,7 @@ from clm.training.windows import HeldWindows, Part, Windows
 from tests.builders import training_spec
 from tests.training import jobs
 from tests.training.conftest import train
+from tests.training.jobs import read_job, write_job
 
 CPU = torch.device("cpu")
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from clm.artefacts.job_files import TrainingArrays, read_job, write_job
 from clm.data.dataset import Dataset, build_dataset
 from clm.domain.job import TrainingJob, TrainingResult
 from clm.evaluation.metrics import auroc
 from clm.models.catalogue import architecture
+from clm.questions.train import TrainingArrays
 from clm.training.export import load_served
 from clm.training.logistic import score_folds, score_logistic
 from clm.training.predict import p_win
@@ -20,6 +20,7 @@ from clm.training.windows import live_channels, raw_windows, scaled_windows
 from tests.builders import data_policy, training_spec
 from tests.data.candles.market import candles, series
 from tests.training import jobs
+from tests.training.jobs import read_job, write_job
 
 NAMES = ("candle_return_1", "rsi", "candle_bb_position", "volatility", "candle_high_low_range")
 HELD = [1, 3]

@@ -93,7 +93,8 @@ def test_loading_looks_for_garbage_again_afterwards() -> None:
 def test_scikit_learn_is_loaded_without_pandas() -> None:
     """The tables that it would take are never given to it."""
     done = python(
-        "import sys; from clm.training.signal import _make_ready; _make_ready()\n"
+        "import sys; from clm.training.process import loading\n"
+        "with loading(): import clm.training.floor\n"
         "print('sklearn.ensemble' in sys.modules, 'pandas' in sys.modules)"
     )
     assert done.stdout.split() == ["True", "False"], done.stderr

@@ -12,14 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clm.artefacts.job_files import DATASET, PROGRESS
-from clm.artefacts.member_files import MEMBERS, MembersJob, claim, read_answer, read_members, write_members
 from clm.domain.job import EpochReport
 from clm.errors import Interrupted, TrainingError
+from clm.questions.members import NAME, MembersJob, claim, read_member, write_members
+from clm.questions.question import Files, read_inputs
+from clm.questions.train import DATA as ARRAYS
+from clm.questions.train import NAME as TRAIN
 from clm.training import members
 from clm.training.members import processes_at_once, read_material, take_members, train_members
 from tests.builders import training_spec
-from tests.daemon.test_trainer import children, eventually, is_running, train
+from tests.children.processes import children, eventually, is_running
+from tests.children.test_trainer import train
 from tests.training import jobs
 
 ENDLESS = training_spec(batch_size=32, epochs=1000, patience=1000, ensemble=2, processes=2)
@@ -43,7 +46,7 @@ def asked(directory: Path, **changes: object) -> MembersJob:
 
 def beside(job: MembersJob) -> int:
     """Let a process of its own take members, and return its exit code."""
-    command = [sys.executable, "-P", "-m", "clm.training.member", str(job.directory), str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "clm.training", NAME, str(job.directory), str(os.getpid())]
     return subprocess.run(command, timeout=100, check=False).returncode
 
 
@@ -57,7 +60,7 @@ def test_a_member_is_the_same_to_the_last_bit_whoever_trains_it(tmp_path: Path) 
     take_members(alone, read_material(alone), lambda _number, _report: None)
     assert beside(other) == 0
     for number in range(3):
-        answers = [read_answer(job, number) for job in (shared, alone, other)]
+        answers = [read_member(job, number) for job in (shared, alone, other)]
         assert {name: len(p_N) for name, p_N in answers[0].items()} == {
             "train": len(DATA.split.train),
             "test": len(DATA.split.test),
@@ -65,7 +68,7 @@ def test_a_member_is_the_same_to_the_last_bit_whoever_trains_it(tmp_path: Path) 
         for answer in answers[1:]:
             np.testing.assert_array_equal(answer["train"], answers[0]["train"])
             np.testing.assert_array_equal(answer["test"], answers[0]["test"])
-    first, second = (read_answer(alone, number)["test"] for number in (0, 1))
+    first, second = (read_member(alone, number)["test"] for number in (0, 1))
     assert not np.array_equal(first, second), "another seed is another network"
 
 
@@ -98,10 +101,10 @@ def test_every_member_is_taken_once(tmp_path: Path) -> None:
 def test_what_is_asked_for_survives_the_file(tmp_path: Path) -> None:
     """The other process knows nothing but what it reads."""
     job = asked(tmp_path)
-    assert read_members(job.directory) == job
-    (job.directory / MEMBERS).write_bytes(b"{}")
-    with pytest.raises(TrainingError, match="asks for no members"):
-        read_members(job.directory)
+    assert read_inputs(MembersJob, job.directory, NAME) == job
+    Files(directory=job.directory, name=NAME).inputs.write_bytes(b"{}")
+    with pytest.raises(TrainingError, match="holds no question 'members'"):
+        read_inputs(MembersJob, job.directory, NAME)
 
 
 @pytest.mark.parametrize(
@@ -128,8 +131,7 @@ def test_a_failure_of_the_process_beside_ends_all_with_its_code(tmp_path: Path) 
     """This one would train for hours, for nothing: the other member will never be there."""
     job = asked(tmp_path, epochs=1000, patience=1000, processes=2)
     material = read_material(job)
-    (job.data / DATASET).unlink()
-    (job.directory / MEMBERS).unlink()
+    (job.data / ARRAYS).unlink()
     with pytest.raises(TrainingError) as caught:
         train_members(job, material, lambda _report: None)
     assert caught.value.code == "JOB_UNREADABLE"
@@ -223,7 +225,7 @@ def test_e7_both_die_with_a_killed_daemon(tmp_path: Path) -> None:
         f"t.train(Path({str(tmp_path / 'job')!r}), t.DATA, spec=t.ENDLESS)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[2])
-    progress = tmp_path / "job" / PROGRESS
+    progress = Files(directory=tmp_path / "job", name=TRAIN).progress
     try:
         assert eventually(lambda: progress.exists() and b"member 2" in progress.read_bytes(), 90)
         (worker,) = children(parent.pid)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from clm.artefacts.job_files import ChildExit
-from clm.training import worker
+from clm.questions.question import ChildExit
+from clm.training import __main__ as child
 from clm.training.process import keep_freed_memory, memory_figures, out_of_memory
 
 
@@ -113,7 +113,7 @@ def test_e11_sigterm_ends_the_child_even_where_the_parent_ignores_it() -> None:
 
 def test_the_process_part_needs_no_torch() -> None:
     """It acts before torch is imported, which takes seconds."""
-    done = run("import sys, clm.training.worker; print(sorted({'torch', 'sklearn'} & set(sys.modules)))")
+    done = run("import sys, clm.training.__main__; print(sorted({'torch', 'sklearn'} & set(sys.modules)))")
     assert done.stdout.strip() == "[]"
 
 
@@ -135,12 +135,12 @@ def test_e3_every_way_of_running_out_of_memory_is_one_exit(
 ) -> None:
     """Python, torch and the system each have a word of their own for it; the operator needs one."""
 
-    def fail(_directory: Path) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
         raise error
 
-    monkeypatch.setattr(worker, "become_disposable", lambda _parent: None)
-    monkeypatch.setattr(worker, "_train", fail)
-    assert worker.main([str(tmp_path)]) is ChildExit.CHILD_OOM
+    monkeypatch.setattr(child, "become_disposable", lambda _parent: None)
+    monkeypatch.setattr(child, "_answer", fail)
+    assert child.main(["train", str(tmp_path)]) is ChildExit.CHILD_OOM
 
 
 def test_e3_a_gpu_that_is_full_is_told_as_one() -> None:
@@ -172,10 +172,10 @@ def test_another_failure_of_the_system_is_not_called_a_lack_of_memory(
 ) -> None:
     """A wrong name for a fault sends the operator the wrong way."""
 
-    def fail(_directory: Path) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(worker, "become_disposable", lambda _parent: None)
-    monkeypatch.setattr(worker, "_train", fail)
+    monkeypatch.setattr(child, "become_disposable", lambda _parent: None)
+    monkeypatch.setattr(child, "_answer", fail)
     with pytest.raises(OSError, match="Input/output"):
-        worker.main([str(tmp_path)])
+        child.main(["train", str(tmp_path)])

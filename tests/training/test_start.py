@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from clm.artefacts.job_files import TrainingArrays
 from clm.evaluation.metrics import auroc, log_loss_rows
 from clm.models.catalogue import ARCHITECTURES, Architecture, architecture
 from clm.models.straight import BeginsStraight
+from clm.questions.train import TrainingArrays
 from clm.training.logistic import score_logistic
 from clm.training.loss import class_weights
 from clm.training.predict import logits, p_win

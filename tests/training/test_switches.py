@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from clm.artefacts.job_files import TrainingArrays
 from clm.data.scaling import fit_robust
 from clm.models.catalogue import architecture
+from clm.questions.train import TrainingArrays
 from clm.training import ensemble, members
 from clm.training.calibrate import fit_calibration
 from clm.training.loop import fit

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from clm.artefacts.job_files import write_job
 from clm.models.catalogue import Architecture, architecture
 from clm.training import threads
 from clm.training.threads import CLEAR_MARGIN, measured_threads, with_threads
 from tests.builders import training_spec
 from tests.training import jobs
+from tests.training.jobs import write_job
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +79,9 @@ def test_a_measurement_leaves_torchs_compiler_out_too(tmp_path: Path) -> None:
     """It comes before the training, which would leave it out too late."""
     write_job(jobs.job(tmp_path / "job", of=(data := jobs.dataset(n_windows=150)), spec=SPEC), data)
     program = (
-        "import sys; from pathlib import Path; from clm.artefacts.job_files import read_job\n"
+        "import sys; from pathlib import Path; from clm.questions.train import read_training\n"
         "from clm.training.threads import with_threads\n"
-        "with_threads(read_job(Path(sys.argv[1]))[0])\n"
+        "with_threads(read_training(Path(sys.argv[1])).job)\n"
         "print(len([name for name in sys.modules if 'torch._dynamo' in name]))"
     )
     command = [sys.executable, "-c", program, tmp_path / "job"]

@@ -1,0 +1,1 @@
+"""Questions answered by child processes: one driver for all of them."""

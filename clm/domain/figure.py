@@ -1,0 +1,8 @@
+"""A figure that may be unknown."""
+
+from typing import Annotated
+
+NAN_ALLOWED = "NaN where it is unknown"
+
+Figure = Annotated[float, NAN_ALLOWED]
+"""A float that is NaN where it is unknown. A plain `float` in a record is finite."""

@@ -1,0 +1,85 @@
+"""The entry of every child: `python -m clm.training NAME DIRECTORY [PARENT_PID]`.
+
+It reads the question NAME of the directory, has its handler answer it, and writes the answer. The exit code
+says how it ended (ChildExit); the last line of standard error says why. Without a parent, a person started it
+to repeat a question from its files.
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import get_type_hints
+
+from clm.artefacts.records import RecordError, read_record
+from clm.errors import TrainingError
+from clm.questions.question import ChildExit, Files, Limits, read_inputs
+from clm.training.process import become_disposable, keep_freed_memory, leave, limit, loading, out_of_memory
+from clm.training.work import Work
+
+HANDLERS: Mapping[str, str] = {
+    "train": "clm.training.train",
+    "members": "clm.training.member",
+    "floor": "clm.training.floor",
+    "load_check": "clm.training.load_check",
+    "measure": "clm.training.measure",
+    "tune": "clm.training.study",
+    "score": "clm.training.score",
+}
+"""For each question the module whose function `answer` answers it; a child imports its own alone."""
+
+TRAINING = frozenset({"train", "members", "measure", "tune"})
+"""Those that train: their allocator keeps what a step frees. A prediction is timed as the engine makes it."""
+_POLL_S = 0.02
+
+
+def main(arguments: Sequence[str]) -> ChildExit:
+    """Answer the question and return how that ended."""
+    name, directory = arguments[0], Path(arguments[1])
+    parent_pid = int(arguments[2]) if len(arguments) > 2 else None
+    try:
+        become_disposable(parent_pid)
+        _answer(name, directory, waits=parent_pid is not None)
+    except TrainingError as error:
+        if error.code not in ChildExit.__members__:
+            raise
+        return _end(ChildExit[error.code], error.message)
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not (message := out_of_memory(error)):
+            raise
+        return _end(ChildExit.CHILD_OOM, message)
+    return ChildExit.DONE
+
+
+def _answer(name: str, directory: Path, *, waits: bool) -> None:
+    if name not in HANDLERS:
+        raise TrainingError("JOB_UNREADABLE", f"there is no question {name!r}: {', '.join(HANDLERS)}")
+    if name in TRAINING:
+        keep_freed_memory()
+    # After the tie to the parent: torch takes seconds to load, in which the parent may die.
+    with loading():
+        handler = import_module(HANDLERS[name])
+    files = Files(directory=directory, name=name)
+    while waits and not files.inputs.exists():
+        time.sleep(_POLL_S)
+    try:
+        limits = read_record(Limits, files.limits)
+    except RecordError as exc:
+        raise TrainingError("JOB_UNREADABLE", f"{directory} holds no question {name!r}: {exc}") from exc
+    inputs = read_inputs(get_type_hints(handler.answer)["inputs"], directory, name)
+    uses_gpu = getattr(handler, "uses_gpu", lambda _inputs: False)
+    # A GPU's driver maps more than any limit for this machine's own memory.
+    limit(cpu_s=limits.cpu_s, memory_mb=0 if uses_gpu(inputs) else limits.memory_mb)
+    work = Work(files=files, parented=waits)
+    if (found := handler.answer(inputs, work)) is not None:
+        work.keep(found)
+
+
+def _end(code: ChildExit, message: str) -> ChildExit:
+    sys.stderr.write(message + "\n")
+    return code
+
+
+if __name__ == "__main__":
+    leave(main(sys.argv[1:]))
