@@ -27,7 +27,12 @@ def run_cycle(world: World, policies: Policies, request: Request) -> CycleReport
     A decision is a value. If a step raises, the run is closed as failed and the exception is raised again.
     """
     run = RunInProgress(
-        request.task, request.reason, clock=world.clock, journal=world.journal, runs_dir=world.runs_dir
+        request.task,
+        request.reason,
+        line=world.line,
+        clock=world.clock,
+        journal=world.journal,
+        runs_dir=world.runs_dir,
     )
     try:
         return run.close(learn(Cycle(world=world, policies=policies, request=request, run=run)))

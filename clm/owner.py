@@ -10,6 +10,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from clm.domain.line import DEFAULT_LINE
 from clm.errors import PromotionError
 from clm.promotion.env_file import parse
 from clm.promotion.switch_helper import ask
@@ -93,9 +94,9 @@ def _start_relay() -> socket.socket:
         os._exit(0)
 
 
-def _pass_on(line: bytes) -> Answer:
+def _pass_on(data: bytes) -> Answer:
     try:
-        request = decode_request(line)
+        request = decode_request(data, DEFAULT_LINE)
         if request.action is not Action.GO_LIVE:
             return Answer(code="SWITCH_REFUSED", message=f"root passes on go_live, not {request.action}")
         return ask(request)

@@ -15,7 +15,7 @@ clm/switch/__main__.py $HOME_DIR/switch/__main__.py 0644
 END
   # All code that the root helper runs besides Python's standard library.
   local module
-  for module in __init__ clock errors artefacts/__init__ artefacts/files domain/__init__ domain/ids \
+  for module in __init__ clock errors artefacts/__init__ artefacts/files domain/__init__ domain/line \
     promotion/__init__ promotion/directory_lock promotion/env_file promotion/env_grammar promotion/rewrite \
     promotion/switch_request promotion/systemctl switch/__init__ switch/__main__ switch/connection \
     switch/helper switch/models switch/paths switch/site switch/trust switch/unit; do

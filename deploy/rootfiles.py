@@ -18,12 +18,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from clm.artefacts.files import Owner, replace_durably
+from clm.domain.line import DEFAULT_LINE
 from clm.errors import ClmError, PromotionError
 from clm.promotion.env_file import parse, value_of
 from clm.switch.paths import copied_sha256, opened_directory, opened_file
 from clm.switch.trust import weakness
 
-_KEY = "PATCHTST_MODEL_PATH"
 _MAX_ENV_BYTES = 1 << 20
 _MAX_MODEL_BYTES = 10 << 30
 _ENV_MODE = 0o640
@@ -46,7 +46,7 @@ def take_back(file: Path, directory: Path, group: str) -> str:
         data = _whole(handle)
     if not parse(data):
         raise PromotionError("ENV_EMPTY", f"{directory / name} sets no variable; restore it first")
-    value_of(data, _KEY)
+    value_of(data, DEFAULT_LINE.model_key)
     # The link itself is replaced: a rename does not follow it.
     temporary = file.with_name(f"{file.name}.clm-new")
     temporary.unlink(missing_ok=True)

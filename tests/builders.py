@@ -1,6 +1,7 @@
 """Values that tests are made of."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from clm.data.dataset import DataPolicy
 from clm.data.findings import AuditPolicy
@@ -8,10 +9,50 @@ from clm.data.reading import RAW_COLUMNS, RawSamples
 from clm.data.simulator import simulate
 from clm.data.splits import SplitPolicy
 from clm.domain.job import TrainingSpec
+from clm.domain.line import DEFAULT_LINE
 from clm.evaluation.evaluation import EvaluationPolicy
 from clm.gates.policy import GatePolicy
+from clm.ports import PromotionStart, RunEnd, RunStart, RunStatus
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def run_start(run_id: str = "p07_1", **changes: object) -> RunStart:
+    """A run that nobody queued."""
+    values: dict[str, object] = {
+        "run_id": run_id,
+        "family": DEFAULT_LINE.family,
+        "started_at": NOW,
+        "trigger_reason": "cli",
+    }
+    return RunStart(**{**values, **changes})
+
+
+def run_end(run_id: str = "p07_1", **changes: object) -> RunEnd:
+    """A run that rejected its candidate after five minutes."""
+    values: dict[str, object] = {
+        "run_id": run_id,
+        "status": RunStatus.COMPLETED,
+        "completed_at": NOW + timedelta(minutes=5),
+        "reason": "no skill",
+        "judged": True,
+        "decision": "REJECT",
+    }
+    return RunEnd(**{**values, **changes})
+
+
+def promotion_start(path: Path, sha256: str, **changes: object) -> PromotionStart:
+    """A promotion of the file at `path`, in place of no model."""
+    values: dict[str, object] = {
+        "run_id": "p07_1",
+        "version": path.stem,
+        "candidate_path": path,
+        "candidate_sha256": sha256,
+        "previous_path": None,
+        "previous_sha256": None,
+        "env_sha256_before": "e" * 64,
+    }
+    return PromotionStart(**{**values, **changes})
 
 
 def raw_samples(n_samples: int = 1500, *, seed: int = 3, until: datetime = NOW) -> RawSamples:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 
@@ -22,14 +21,15 @@ from clm.domain.ledger import (
     standing_of,
 )
 from clm.domain.sample import Floats
-from clm.domain.task import Task
 from clm.errors import DataError, Interrupted
 from clm.events import Event
 from clm.ports import (
     PromotionOutcome,
     PromotionState,
     PromotionWish,
+    RunEnd,
     RunRecord,
+    RunStart,
     RunStatus,
     StopSignal,
 )
@@ -203,25 +203,18 @@ class FakeJournal:
     def standing(self) -> LedgerStanding:
         return standing_of(self.ledger, self.broken_because)
 
-    def start_run(
-        self,
-        run_id: str,
-        task: Task | None,
-        started_at: datetime,
-        trigger_reason: str,
-        events: Sequence[Event],
-    ) -> None:
-        if run_id in self.runs:
-            raise DataError("RUN_EXISTS", f"run {run_id} is recorded already")
-        self.runs[run_id] = RunRecord(
-            run_id=run_id,
+    def start_run(self, start: RunStart, events: Sequence[Event]) -> None:
+        if start.run_id in self.runs:
+            raise DataError("RUN_EXISTS", f"run {start.run_id} is recorded already")
+        self.runs[start.run_id] = RunRecord(
+            run_id=start.run_id,
             status=RunStatus.RUNNING,
             decision=None,
             version=None,
             reason="",
-            started_at=started_at,
+            started_at=start.started_at,
             completed_at=None,
-            trigger_reason=trigger_reason,
+            trigger_reason=start.trigger_reason,
             proof_path=None,
             ledger_row=None,
         )
@@ -239,48 +232,34 @@ class FakeJournal:
             raise DataError("MODEL_EXISTS", f"{artefact.manifest.version} is recorded already")
         self.models.append(artefact)
 
-    def finish_run(
-        self,
-        run_id: str,
-        *,
-        status: RunStatus,
-        completed_at: datetime,
-        decision: str | None,
-        version: str | None,
-        reason: str,
-        facts: Mapping[str, object],
-        proof_path: Path | None,
-        events: Sequence[Event],
-        judged: bool,
-        evidence: Mapping[str, object],
-    ) -> None:
-        if run_id not in self.runs:
-            raise DataError("RUN_UNKNOWN", f"run {run_id} is not recorded")
+    def finish_run(self, end: RunEnd, events: Sequence[Event]) -> None:
+        if end.run_id not in self.runs:
+            raise DataError("RUN_UNKNOWN", f"run {end.run_id} is not recorded")
         self.events += events
-        self.attempts.append((judged, evidence))
-        self.facts.append(facts)
-        self.finished.append((run_id, status, decision))
+        self.attempts.append((end.judged, end.evidence))
+        self.facts.append(end.facts)
+        self.finished.append((end.run_id, end.status, end.decision))
         entry = LedgerEntry(
             kind=LedgerKind.RUN,
-            subject=run_id,
-            run_id=run_id,
-            version=version,
-            outcome=decision or status.value.upper(),
-            judged=judged,
-            reason=reason,
-            facts=evidence,
+            subject=end.run_id,
+            run_id=end.run_id,
+            version=end.version,
+            outcome=end.decision or end.status.value.upper(),
+            judged=end.judged,
+            reason=end.reason,
+            facts=end.evidence,
         )
-        self.runs[run_id] = replace(
-            self.runs[run_id],
-            status=status,
-            decision=decision,
-            version=version,
-            reason=reason,
-            completed_at=completed_at,
-            proof_path=str(proof_path) if proof_path else None,
-            ledger_row=self._append(entry, completed_at).seq,
+        self.runs[end.run_id] = replace(
+            self.runs[end.run_id],
+            status=end.status,
+            decision=end.decision,
+            version=end.version,
+            reason=end.reason,
+            completed_at=end.completed_at,
+            proof_path=str(end.proof_path) if end.proof_path else None,
+            ledger_row=self._append(entry, end.completed_at).seq,
             # As a reader of the store gets them: plain JSON values.
-            notes=from_text(to_text(facts)),
+            notes=from_text(to_text(end.facts)),
         )
 
     def run(self, run_id: str) -> RunRecord | None:

@@ -18,6 +18,7 @@ from clm.data.signal import SignalFloor, Skill
 from clm.decision import DecisionKind
 from clm.domain.job import ChampionRef
 from clm.domain.ledger import LedgerEntry, LedgerKind
+from clm.domain.line import DEFAULT_LINE
 from clm.domain.proof import GoldenRows, Route, ServingProof
 from clm.domain.task import Task, Trigger
 from clm.errors import Interrupted, StoreBusy, TrainingError
@@ -52,6 +53,7 @@ class Case:
 
     def run(self, task: Task | None = None) -> CycleReport:
         world = World(
+            line=DEFAULT_LINE,
             clock=FakeClock(),
             source=self.source,
             trainer=self.trainer,

@@ -19,7 +19,8 @@ from clm.artefacts.registry import DirectoryRegistry
 from clm.children.ask import SubprocessAsker
 from clm.children.trainer import SubprocessTrainer
 from clm.clock import SystemClock
-from clm.daemon.wiring import engine_of, wire
+from clm.daemon.engine_wiring import engine_of
+from clm.daemon.wiring import wire
 from clm.data.dataset import Dataset
 from clm.domain.job import TrainingJob, TrainingResult, TrainingSpec
 from clm.events import EVENTS

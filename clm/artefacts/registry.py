@@ -18,7 +18,7 @@ from clm.artefacts.files import (
     translated,
 )
 from clm.artefacts.manifest import GOLDEN_NAME, Artefact, InputContract, Lineage, Manifest
-from clm.domain import ids
+from clm.domain.line import DEFAULT_LINE, Line
 from clm.errors import ArtefactError
 
 MODEL_NAME = "model.pth"
@@ -37,14 +37,21 @@ def names_in(models_dir: Path) -> Callable[[str], bool]:
 class DirectoryRegistry:
     """Keeps artefacts as `<root>/<version>/{model.pth, golden.npz, manifest.json}`, each whole or absent."""
 
-    def __init__(self, root: Path, *, taken: Callable[[str], bool] = lambda _version: False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        line: Line = DEFAULT_LINE,
+        taken: Callable[[str], bool] = lambda _version: False,
+    ) -> None:
         self._root = root
+        self._line = line
         self._taken = taken
 
     def new_version(self, now: datetime) -> str:
         """Return the name of the first second from `now` on that nobody has taken."""
         for ahead in range(_SECONDS_AHEAD):
-            version = ids.version(now + timedelta(seconds=ahead))
+            version = self._line.version(now + timedelta(seconds=ahead))
             if not self._directory(version).exists() and not self._taken(version):
                 return version
         raise ArtefactError(
@@ -110,7 +117,7 @@ class DirectoryRegistry:
         """Return the names of what is registered, oldest first; nothing of it is read."""
         if not self._root.is_dir():
             return ()
-        return tuple(sorted(p.name for p in self._root.iterdir() if ids.VERSION_PATTERN.fullmatch(p.name)))
+        return tuple(sorted(p.name for p in self._root.iterdir() if self._line.is_version(p.name)))
 
     def remove(self, version: str) -> None:
         """Forget a model; the caller knows that nobody needs it.
@@ -125,10 +132,10 @@ class DirectoryRegistry:
         return sweep_temporaries(self._root) if self._root.is_dir() else ()
 
     def _directory(self, version: str) -> Path:
-        if not ids.VERSION_PATTERN.fullmatch(version):
+        if not self._line.is_version(version):
             raise ArtefactError(
                 "ARTEFACT_MISSING",
-                f"{version!r} is no version name; they look like patchtst_v20260109_233444",
+                f"{version!r} is no version name; they look like {self._line.family}_v20260109_233444",
             )
         return self._root / version
 

@@ -50,11 +50,14 @@ class EntryHandler:
     acknowledged.
     """
 
-    def __init__(self, client: redis.Redis, queue: TaskQueue, clock: Clock, *, consumer: str) -> None:
+    def __init__(
+        self, client: redis.Redis, queue: TaskQueue, clock: Clock, *, consumer: str, family: str
+    ) -> None:
         self._client = client
         self._queue = queue
         self._clock = clock
         self._consumer = consumer
+        self._family = family
 
     def handle_again(self, stream: str, entries: Sequence[Entry]) -> int:
         """Handle a page of entries that were delivered before; bury the oldest if it ended the process."""
@@ -85,7 +88,7 @@ class EntryHandler:
 
     def handle(self, stream: str, entries: Sequence[Entry]) -> int:
         """Store the good entries of a batch in one transaction and acknowledge with one command."""
-        accepted, poison, done = _sorted_out(stream, entries)
+        accepted, poison, done = _sorted_out(stream, entries, self._family)
         unstored = self._store(stream, accepted)
         missing = {delivery.entry_id for delivery, _, _ in unstored}
         done += [d.entry_id.encode() for d, _, _ in accepted if d.entry_id not in missing]
@@ -182,8 +185,10 @@ def _deadly(entries: Sequence[Entry], times: dict[bytes, int]) -> set[bytes]:
     return {entry_id for entry_id, fields in suspects if fields and times.get(entry_id, 0) > MAX_DELIVERIES}
 
 
-def _sorted_out(stream: str, entries: Sequence[Entry]) -> tuple[list[Accepted], list[Poison], list[bytes]]:
-    """Return the triggers, the entries to bury, and the ids of which nothing is to be kept."""
+def _sorted_out(
+    stream: str, entries: Sequence[Entry], family: str
+) -> tuple[list[Accepted], list[Poison], list[bytes]]:
+    """Return the triggers, the entries to bury, and the ids of the entries to drop."""
     accepted: list[Accepted] = []
     poison: list[Poison] = []
     nothing: list[bytes] = []
@@ -194,7 +199,7 @@ def _sorted_out(stream: str, entries: Sequence[Entry]) -> tuple[list[Accepted], 
             nothing.append(entry_id)
             continue
         delivery = _delivery(stream, entry_id, fields)
-        match _verdict(stream, fields):
+        match _verdict(stream, fields, family):
             case Trigger() as trigger:
                 accepted.append((delivery, fields, trigger))
             case NotOurs(reason=reason):
@@ -205,9 +210,9 @@ def _sorted_out(stream: str, entries: Sequence[Entry]) -> tuple[list[Accepted], 
     return accepted, poison, nothing
 
 
-def _verdict(stream: str, fields: Fields) -> Trigger | NotOurs | Rejected:
+def _verdict(stream: str, fields: Fields, family: str) -> Trigger | NotOurs | Rejected:
     try:
-        return read_trigger(stream, fields)
+        return read_trigger(stream, fields, family)
     except Exception as exc:  # noqa: BLE001  # an entry that cannot be read must not stop the others
         log.error("trigger.unreadable", stream=stream, error=last_line(exc), at=raised_at(exc))
         return Rejected(reason=_handling_raised(exc))

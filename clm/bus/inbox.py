@@ -4,7 +4,7 @@ An entry that is acknowledged is in the store; one that could not be stored stay
 is read again. A repeat adds nothing, because the store knows (stream, id, payload hash).
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
@@ -33,31 +33,41 @@ def consumer_name(machine_id: str) -> str:
     return f"clm@{machine_id[:8]}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """Which streams a consumer reads, for which model family, and how long it waits."""
+
+    consumer: str
+    """Name of the consumer within the group `clm`; it must stay the same across restarts."""
+    family: str
+    """Requests for other model families are acknowledged and ignored."""
+    streams: tuple[str, ...] = TRIGGER_STREAMS
+    block_ms: int = BLOCK_MS
+    """Longest wait for a new entry."""
+    claim_every_s: float = CLAIM_EVERY_S
+    """Time between two looks for entries that another consumer left unacknowledged."""
+    claim_idle_ms: int = CLAIM_IDLE_MS
+    """An entry that was pending for this long is taken over."""
+
+
 class TriggerConsumer:
     """Reads the trigger streams as one consumer of the group `clm`; for one thread."""
 
     def __init__(
-        self,
-        client: redis.Redis,
-        queue: TaskQueue,
-        clock: Clock,
-        *,
-        consumer: str,
-        streams: Sequence[str] = TRIGGER_STREAMS,
-        block_ms: int = BLOCK_MS,
-        claim_every_s: float = CLAIM_EVERY_S,
-        claim_idle_ms: int = CLAIM_IDLE_MS,
+        self, client: redis.Redis, queue: TaskQueue, clock: Clock, subscription: Subscription
     ) -> None:
-        """Raises ConfigError REDIS_TIMEOUTS where blocking reads could outlast the socket timeout."""
-        _check_block(client, block_ms)
+        """Connect the parts.
+
+        Raises:
+            ConfigError: REDIS_TIMEOUTS, a blocking read could outlast the socket timeout.
+        """
+        _check_block(client, subscription.block_ms)
         self._client = client
-        self._handler = EntryHandler(client, queue, clock, consumer=consumer)
+        self._handler = EntryHandler(
+            client, queue, clock, consumer=subscription.consumer, family=subscription.family
+        )
         self._clock = clock
-        self._consumer = consumer
-        self._streams = tuple(streams)
-        self._block_ms = block_ms
-        self._claim_every_s = claim_every_s
-        self._claim_idle_ms = claim_idle_ms
+        self._subscription = subscription
         self._claim_at = 0.0
         self._ready: set[str] = set()
         self._undrained: set[str] = set()
@@ -70,7 +80,12 @@ class TriggerConsumer:
         """Streams that cannot be read because their key is something else."""
         self.losses = LossCounter(client, GROUP)
         self.streams_gone = False
-        """A stream or its group vanished since somebody last looked; whoever looks takes it back."""
+        """True once a stream or its group has vanished; the reader sets it back to False."""
+
+    @property
+    def family(self) -> str:
+        """Return the model family whose requests are read."""
+        return self._subscription.family
 
     def forget(self) -> None:
         """Start over after a lost connection: look for the groups, read the own history first."""
@@ -92,7 +107,9 @@ class TriggerConsumer:
                 self._find_groups()
                 handled = self._drain_history() + self._claim_abandoned()
                 # BLOCK 0 would wait for ever.
-                return handled + self._read_new(max(1, self._block_ms if block_ms is None else block_ms))
+                return handled + self._read_new(
+                    max(1, self._subscription.block_ms if block_ms is None else block_ms)
+                )
         except BusUnavailable as exc:
             if isinstance(exc.__cause__, ResponseError) and self._group_was_lost(exc.__cause__):
                 return 0
@@ -107,13 +124,13 @@ class TriggerConsumer:
             raise self._create_refused
         self.streams_gone = True
         self.losses.forget()
-        log.warning("bus.group_lost", reply=word, streams=",".join(self._streams))
+        log.warning("bus.group_lost", reply=word, streams=",".join(self._subscription.streams))
         return True
 
     def _find_groups(self) -> None:
         """Make sure of stream and group; from id 0, so that what was sent before us counts too."""
         self._create_refused = None
-        for stream in self._streams:
+        for stream in self._subscription.streams:
             if stream not in self._ready and self._clock.monotonic() >= self._retry_at.get(stream, 0.0):
                 self._find_group(stream)
         if not self._ready:
@@ -160,14 +177,19 @@ class TriggerConsumer:
         if self._clock.monotonic() < self._claim_at:
             return 0
         handled = sum(self._claim_stream(stream) for stream in sorted(self._ready))
-        self._claim_at = self._clock.monotonic() + self._claim_every_s
+        self._claim_at = self._clock.monotonic() + self._subscription.claim_every_s
         return handled
 
     def _claim_stream(self, stream: str) -> int:
         handled, cursor = 0, b"0-0"
         while True:
             reply: list[Any] = self._client.xautoclaim(
-                stream, GROUP, self._consumer, self._claim_idle_ms, cursor, count=BATCH
+                stream,
+                GROUP,
+                self._subscription.consumer,
+                self._subscription.claim_idle_ms,
+                cursor,
+                count=BATCH,
             )
             cursor, entries, *trimmed = reply  # the third part exists since Redis 7
             for entry_id in trimmed[0] if trimmed else []:
@@ -188,7 +210,7 @@ class TriggerConsumer:
 
     def _read(self, positions: dict[str, bytes], block_ms: int | None) -> dict[str, list[Entry]]:
         reply = self._client.xreadgroup(
-            GROUP, self._consumer, cast(Any, positions), count=BATCH, block=block_ms
+            GROUP, self._subscription.consumer, cast(Any, positions), count=BATCH, block=block_ms
         )
         return {stream.decode(): entries for stream, entries in cast(list[Any], reply)}
 

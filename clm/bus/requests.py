@@ -1,8 +1,8 @@
 """What strangers write on the trigger streams, read strictly and with bounds.
 
 Three wire forms are in use: the envelope with its JSON in `payload`, JSON in `data`, and flat fields.
-Nothing read here is ever a path, a command or a hyperparameter of a training: the model is an enum,
-everything else is text that is kept for people.
+Nothing read here is ever used as a path, a command or a hyperparameter. The model is compared with our
+family; everything else is text that is kept for people.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated
 
 import orjson
@@ -29,12 +28,6 @@ CONTAINERS = ("payload", "data")
 """Fields that hold the request as a JSON object; the first one present is read."""
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,63}")
-
-
-class TriggerModel(StrEnum):
-    """Models that this daemon trains."""
-
-    PATCHTST = "patchtst"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +79,12 @@ class _Request(BaseModel):
     optimizer: str = ""
 
 
-def read_trigger(stream: str, fields: Mapping[bytes, bytes]) -> Trigger | NotOurs | Rejected:
-    """Return the wish that an entry stands for, or why there is none; never raises."""
+def read_trigger(stream: str, fields: Mapping[bytes, bytes], family: str) -> Trigger | NotOurs | Rejected:
+    """Return the request for a model of `family` that an entry holds, or why it holds none; never raises."""
     try:
         texts = _request_texts(fields)
-        name = _model_name(texts)
-        if name not in set(TriggerModel):
+        name = _model_name(texts, family)
+        if name != family:
             return NotOurs(reason=f"asks for model {name}, which is trained elsewhere")
         request = _Request.model_validate(texts)
     except ValidationError as exc:
@@ -178,11 +171,11 @@ def _bounded_values(texts: dict[str, str]) -> dict[str, str]:
     return texts
 
 
-def _model_name(texts: Mapping[str, str]) -> str:
+def _model_name(texts: Mapping[str, str], family: str) -> str:
     given = texts.get("model") or texts.get("model_type") or ""
     name = given.strip().lower()
     if not name:
-        raise _Unusable("names no model; send the field model (or model_type) with the value patchtst")
+        raise _Unusable(f"names no model; send the field model (or model_type) with the value {family}")
     if not _MODEL_NAME.fullmatch(name):
         raise _Unusable(f"model {given[:60]!r} is not a model's name")
     return name

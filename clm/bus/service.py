@@ -23,7 +23,6 @@ from clm.ports import Clock, Outbox, StopSignal
 
 log = structlog.get_logger()
 
-MODEL = "patchtst"
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 30.0
 SLICE_S = 1.0
@@ -197,7 +196,7 @@ class BusWorker:
             return
         alerts = [
             PerformanceAlert(
-                model_id=MODEL,
+                model_id=self._consumer.family,
                 severity="warning",
                 message=f"{n} triggers on {stream} were trimmed before they were read; the schedule goes on",
                 timestamp=iso(self._clock.now()),

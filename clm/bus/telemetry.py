@@ -18,14 +18,13 @@ import redis
 from clm.bus.client import talking_to
 from clm.bus.streams import event_stream
 from clm.clock import SECOND, to_micros
-from clm.domain.ids import VERSION_PATTERN
+from clm.domain.line import Line
 from clm.domain.measurement import LivePredictions
 from clm.errors import BusUnavailable
 from clm.evaluation.shadow import Intent, Outcome
 
 INTENT_STREAM = event_stream("trade.intent")
 CLOSED_STREAM = event_stream("trade.closed")
-MODEL = "patchtst"
 
 LATEST = 200
 """Live predictions that are looked at."""
@@ -54,7 +53,7 @@ class _Unusable(ValueError):
     """Internal: the reason why an entry is left out."""
 
 
-def read_telemetry(client: redis.Redis, version: str, *, serving_since: int | None) -> Telemetry:
+def read_telemetry(client: redis.Redis, version: str, *, line: Line, serving_since: int | None) -> Telemetry:
     """Return what the streams still hold of this version; they keep about 10,000 entries.
 
     An event that names no version is taken for this one's from `serving_since` on (microseconds).
@@ -64,14 +63,15 @@ def read_telemetry(client: redis.Redis, version: str, *, serving_since: int | No
     """
     with talking_to(client):
         intents, closed = list(_entries(client, INTENT_STREAM)), list(_entries(client, CLOSED_STREAM))
-    return telemetry_of(intents, closed, version, serving_since=serving_since)
+    return telemetry_of(intents, closed, version, line=line, serving_since=serving_since)
 
 
 class RedisTelemetry:
     """Fulfils ports.Telemetry from what the engine told last, whichever version served."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, line: Line) -> None:
         self._client = client
+        self._family = line.family
 
     def live_predictions(self) -> LivePredictions:
         """Return the latest confidences of BUY and SELL, or why there are none."""
@@ -83,19 +83,20 @@ class RedisTelemetry:
                 )
         except BusUnavailable as error:
             return LivePredictions(answers=(), absent_because=error.message)
-        answers = [answer for _, fields in latest if (answer := _live(fields)) is not None]
+        answers = [answer for _, fields in latest if (answer := _live(fields, self._family)) is not None]
         if not answers:
-            return LivePredictions(answers=(), absent_because=f"{INTENT_STREAM} holds no answer of {MODEL}")
+            why = f"{INTENT_STREAM} holds no answer of {self._family}"
+            return LivePredictions(answers=(), absent_because=why)
         return LivePredictions(answers=tuple(answers[:LATEST]))
 
 
-def _live(fields: Fields) -> float | None:
-    answer = _read_or_reason(lambda: _answer(fields))
+def _live(fields: Fields, family: str) -> float | None:
+    answer = _read_or_reason(lambda: _answer(fields, family))
     return answer if isinstance(answer, float) else None
 
 
-def _answer(fields: Fields) -> float | None:
-    ours = _ours(_content(fields))
+def _answer(fields: Fields, family: str) -> float | None:
+    ours = _ours(_content(fields), family)
     return _confidence(ours.get("confidence")) if _action(ours.get("action")) else None
 
 
@@ -104,13 +105,14 @@ def telemetry_of(
     closed: Iterable[tuple[int, Fields]],
     version: str,
     *,
+    line: Line,
     serving_since: int | None,
 ) -> Telemetry:
     """Return what entries of both streams, each with the moment it was added, say about a version."""
     left_out: Counter[str] = Counter()
     said, became = [], []
     for added_at, fields in intents:
-        intent = _read_or_reason(partial(_intent, added_at, fields, version, serving_since))
+        intent = _read_or_reason(partial(_intent, added_at, fields, version, line, serving_since))
         if isinstance(intent, Intent):
             said.append(intent)
         else:
@@ -164,11 +166,11 @@ def _content(fields: Fields) -> dict[str, object]:
     return outer
 
 
-def _intent(added_at: int, fields: Fields, version: str, serving_since: int | None) -> Intent:
+def _intent(added_at: int, fields: Fields, version: str, line: Line, serving_since: int | None) -> Intent:
     event = _content(fields)
-    ours = _ours(event)
+    ours = _ours(event, line.family)
     at = _moment(event, ("timestamp",), added_at)
-    named = VERSION_PATTERN.search(f"{_string(ours.get('model'))} {_string(ours.get('version'))}")
+    named = line.version_pattern.search(f"{_string(ours.get('model'))} {_string(ours.get('version'))}")
     if named is None and (serving_since is None or at < serving_since):
         raise _Unusable("names no version")
     if named is not None and named.group() != version:
@@ -182,7 +184,7 @@ def _intent(added_at: int, fields: Fields, version: str, serving_since: int | No
     )
 
 
-def _ours(event: Mapping[str, object]) -> Mapping[str, object]:
+def _ours(event: Mapping[str, object], family: str) -> Mapping[str, object]:
     breakdown = event.get("model_breakdown")
     if isinstance(breakdown, str):
         try:
@@ -192,9 +194,9 @@ def _ours(event: Mapping[str, object]) -> Mapping[str, object]:
     if not isinstance(breakdown, dict):
         raise _Unusable("no model_breakdown")
     for name, answer in breakdown.items():
-        if MODEL in name.lower() and isinstance(answer, dict):
+        if family in name.lower() and isinstance(answer, dict):
             return answer
-    raise _Unusable(f"no answer of {MODEL}")
+    raise _Unusable(f"no answer of {family}")
 
 
 def _outcome(added_at: int, fields: Fields) -> Outcome:

@@ -1,7 +1,7 @@
 """The verb that fills an empty store from market candles: backfill."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -11,10 +11,24 @@ from clm.errors import DataError, UsageError
 from clm.settings import Settings
 
 if TYPE_CHECKING:
+    from clm.data.candles.backfill import BackfillPolicy
     from clm.data.candles.series import Candles
 
 SIDES = ("both", "buy", "sell", "trend")
 """Those of clm.data.candles.backfill, which only this verb loads; a test holds the two together."""
+
+
+class Options(TypedDict):
+    """The options that describe the trades, as click parsed them."""
+
+    take_profit: float
+    stop_loss: float
+    horizon: int
+    fee_bps: float
+    every: int
+    side: str
+    features: str
+
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
@@ -61,38 +75,17 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     show_default=True,
     help="Of docs/features.md, comma-separated.",
 )
-def backfill_verb(
-    settings: Settings,
-    say: Say,
-    candles: Path | None,
-    take_profit: float,
-    stop_loss: float,
-    horizon: int,
-    fee_bps: float,
-    every: int,
-    side: str,
-    features: str,
-) -> object:
+def backfill_verb(settings: Settings, say: Say, candles: Path | None, **options: Unpack[Options]) -> object:
     """Fill an empty store with labelled samples from market candles."""
     from clm.clock import SystemClock
-    from clm.data.candles.backfill import BackfillPolicy, backfill
-    from clm.data.candles.barriers import Barriers
+    from clm.data.candles.backfill import backfill
     from clm.store.backfill import fill_empty
     from clm.store.candle_files import CandleDirectory
 
-    chosen = tuple(dict.fromkeys(name.strip() for name in features.split(",") if name.strip()))
-    if not chosen:
-        raise UsageError("USAGE", "--features names none; docs/features.md lists them")
+    policy = _policy(options)
     directory = candles or settings.candles_dir
     found = CandleDirectory(directory).read()
     _require_sane(directory, found, settings.max_bad_share)
-    policy = BackfillPolicy(
-        barriers=Barriers(take_profit=take_profit, stop_loss=stop_loss, horizon=horizon),
-        fee_bps=fee_bps,
-        every=every,
-        side=side,
-        features=chosen,
-    )
     samples = backfill(found, policy, SystemClock().now())
     if not samples:
         raise DataError(
@@ -100,12 +93,7 @@ def backfill_verb(
         )
     inserted = fill_empty(settings.store, (sample.as_row() for sample in samples))
     wins = sum(sample.target_class == "WIN" for sample in samples) / inserted
-    for report in found.reports:
-        lost = ", ".join(f"{reason} {n:,}" for reason, n in report.rejected.items())
-        say(
-            f"{report.symbol:12} {report.candles:>9,} candles, {report.gaps:,} gaps"
-            f"{f', left out: {lost}' if lost else ''}"
-        )
+    _report(found, say)
     say(f"{inserted:,} samples in {settings.store}, {wins:.1%} of them won; `clm preflight` judges them")
     return {
         "store": str(settings.store),
@@ -117,6 +105,40 @@ def backfill_verb(
         "rejected": found.rejected,
         "gaps": sum(report.gaps for report in found.reports),
     }
+
+
+def _policy(options: Options) -> "BackfillPolicy":
+    """Return how trades are made of candles.
+
+    Raises:
+        UsageError: USAGE, no feature is named.
+    """
+    from clm.data.candles.backfill import BackfillPolicy
+    from clm.data.candles.barriers import Barriers
+
+    names = (name.strip() for name in options["features"].split(","))
+    features = tuple(dict.fromkeys(name for name in names if name))
+    if not features:
+        raise UsageError("USAGE", "--features names none; docs/features.md lists them")
+    return BackfillPolicy(
+        barriers=Barriers(
+            take_profit=options["take_profit"], stop_loss=options["stop_loss"], horizon=options["horizon"]
+        ),
+        fee_bps=options["fee_bps"],
+        every=options["every"],
+        side=options["side"],
+        features=features,
+    )
+
+
+def _report(found: "Candles", say: Say) -> None:
+    """Print one line for each symbol: its candles, its gaps, and what was left out and why."""
+    for report in found.reports:
+        lost = ", ".join(f"{reason} {n:,}" for reason, n in report.rejected.items())
+        say(
+            f"{report.symbol:12} {report.candles:>9,} candles, {report.gaps:,} gaps"
+            f"{f', left out: {lost}' if lost else ''}"
+        )
 
 
 def _require_sane(directory: Path, found: "Candles", max_bad_share: float) -> None:

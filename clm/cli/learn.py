@@ -31,7 +31,8 @@ def trigger(settings: Settings, say: Say, reason: str) -> object:
 
     wired = wire(settings)
     task_id = wired.queue.submit(
-        Trigger(model="patchtst", reason=reason, requested_by="operator", source="cli"), wired.clock.now()
+        Trigger(model=settings.line.family, reason=reason, requested_by="operator", source="cli"),
+        wired.clock.now(),
     )
     say(f"task {task_id} waits for the daemon")
     return {"task_id": task_id}

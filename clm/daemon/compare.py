@@ -8,15 +8,15 @@ from pathlib import Path
 from clm.artefacts.files import sha256_of
 from clm.artefacts.registry import DirectoryRegistry
 from clm.clock import SystemClock
-from clm.daemon.wiring import CONTEXT_LENGTH, asker_of, candles_of, policies
+from clm.daemon.wiring import asker_of, candles_of, policies
 from clm.data.dataset import Dataset
-from clm.domain.ids import VERSION_PATTERN
 from clm.domain.job import ChampionRef, TrainingJob
 from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats
 from clm.errors import ArtefactError, UsageError
 from clm.evaluation.evaluate import compare, rows_of
 from clm.evaluation.evaluation import Comparison
+from clm.evaluation.predictions import Answers
 from clm.gates.catalogue import judge
 from clm.gates.verdict import GateVerdict
 from clm.ports import StopSignal
@@ -66,16 +66,14 @@ def compare_models(settings: Settings, first: str, second: str, *, stop: StopSig
     rows = rows_of(dataset)
 
     def against(p_candidate_N: Floats, p_champion_N: Floats) -> Comparison:
-        return compare(
-            rows,
+        answers = Answers(
             p_candidate_N=p_candidate_N,
             p_champion_N=p_champion_N,
             champion_absent_because="",
             p_logistic_N=scores.p_logistic_N,
             base_rate=dataset.base_rate,
-            policy=policy.evaluation,
-            past=PastAttempts(),
         )
+        return compare(rows, answers, policy=policy.evaluation, past=PastAttempts())
 
     found = against(p_second_N, p_first_N)
     return SideBySide(
@@ -88,9 +86,9 @@ def compare_models(settings: Settings, first: str, second: str, *, stop: StopSig
 
 def _model(settings: Settings, name: str) -> ChampionRef:
     """Return the file that a name stands for."""
-    if VERSION_PATTERN.fullmatch(name):
+    if settings.line.is_version(name):
         try:
-            artefact = DirectoryRegistry(settings.artefacts_dir).get(name)
+            artefact = DirectoryRegistry(settings.artefacts_dir, line=settings.line).get(name)
         except ArtefactError as error:
             if error.code != "ARTEFACT_MISSING":
                 raise
@@ -126,7 +124,7 @@ def _scored(
             run_id="compare",
             directory=Path(made),
             spec=policy.training,
-            context_length=CONTEXT_LENGTH,
+            context_length=policy.data.context_length,
             feature_names=dataset.feature_names,
             champion=None,
             timeout_s=policy.train_timeout_s,

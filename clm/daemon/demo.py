@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clm.clock import SystemClock
+from clm.daemon.engine_wiring import own_engine
 from clm.daemon.foreground import run_once
-from clm.daemon.wiring import own_engine
 from clm.data.simulator import simulate
 from clm.domain.job import EpochReport
 from clm.errors import ConfigError
@@ -101,7 +101,7 @@ def _make_engine(settings: Settings, say: Callable[[str], None]) -> None:
     if not env_file.exists():
         env_file.parent.mkdir(parents=True, exist_ok=True)
         env_file.write_text(
-            "# Environment of the engine\nPATCHTST_SHADOW_ONLY=true\n"
+            f"# Environment of the engine\n{settings.line.shadow_key}=true\n"
             f"ENGINE_MODELS_DIR={settings.models_dir}\nENGINE_ARTEFACTS_DIR={settings.artefacts_dir}\n",
             encoding="utf-8",
         )

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from clm.artefacts.registry import DirectoryRegistry
 from clm.daemon.discovery.server import redis_facts
+from clm.daemon.engine_wiring import engine_of, switch_of
 from clm.daemon.lock import holder
-from clm.daemon.wiring import MODEL_KEY, engine_of, redis_brake_of, switch_of
+from clm.daemon.wiring import redis_brake_of
 from clm.domain.architecture import KNOWN
 from clm.domain.freeze import FreezeState
 from clm.errors import ArtefactError, ClmError
@@ -89,7 +90,7 @@ def _directories(settings: Settings) -> Iterator[Answer]:
 
 def _env_file(settings: Settings) -> Iterator[Answer]:
     values = parse(EnvFile(settings.engine_env_file).read().data)
-    model = values.get(MODEL_KEY)
+    model = values.get(settings.line.model_key)
     if model is None:
         yield (
             CheckStatus.WARN,
@@ -99,9 +100,9 @@ def _env_file(settings: Settings) -> Iterator[Answer]:
         yield CheckStatus.WARN, f"{settings.engine_env_file} names {model}, which does not exist"
     else:
         yield CheckStatus.OK, f"{settings.engine_env_file} names {model}"
-    shadow = values.get("PATCHTST_SHADOW_ONLY", "").lower()
-    if shadow != "true":
-        yield CheckStatus.WARN, "PATCHTST_SHADOW_ONLY is not true: a promoted model would vote at once"
+    if not settings.line.is_shadow_only(values):
+        shadow_key = settings.line.shadow_key
+        yield CheckStatus.WARN, f"{shadow_key} is not true: a promoted model would vote at once"
 
 
 def _engine(settings: Settings) -> Iterator[Answer]:
@@ -118,10 +119,14 @@ def _engine(settings: Settings) -> Iterator[Answer]:
 def _architecture(settings: Settings) -> Iterator[Answer]:
     """Ask whether the engine has the code for what it is pointed to; clm.env may have changed since."""
     how = f"CLM_ENGINE_LOADS={settings.engine_loads}"
-    named = parse(EnvFile(settings.engine_env_file).read().data).get(MODEL_KEY)
+    named = parse(EnvFile(settings.engine_env_file).read().data).get(settings.line.model_key)
     manifest = None
     with suppress(ArtefactError):  # a file that was never registered is the existing engine's own
-        manifest = DirectoryRegistry(settings.artefacts_dir).manifest(Path(named).stem) if named else None
+        manifest = (
+            DirectoryRegistry(settings.artefacts_dir, line=settings.line).manifest(Path(named).stem)
+            if named
+            else None
+        )
     served = KNOWN.get(manifest.architecture) if manifest else None
     if manifest and not (served and served.loads_in(settings.engine_loads)):
         yield (

@@ -6,14 +6,12 @@ from clm.bus.freeze_file import FreezeFile
 from clm.clock import SystemClock, iso
 from clm.daemon.disks import Disk, disk_of
 from clm.daemon.lock import holder
-from clm.daemon.wiring import MODEL_KEY
 from clm.errors import ClmError
 from clm.evaluation.attempts import next_attempt
 from clm.ports import Control
 from clm.promotion.candidate import waiting
 from clm.promotion.env_file import EnvFile, parse
 from clm.promotion.permission import withheld
-from clm.promotion.rewrite import is_shadow_only
 from clm.questions.question import Files
 from clm.questions.train import NAME as TRAIN
 from clm.questions.train import Resumed, TrainProgress
@@ -102,7 +100,7 @@ def ledger_row(settings: Settings, run_id: str) -> int | None:
 
 def _champion(settings: Settings) -> str | None:
     try:
-        return parse(EnvFile(settings.engine_env_file).read().data).get(MODEL_KEY)
+        return parse(EnvFile(settings.engine_env_file).read().data).get(settings.line.model_key)
     except ClmError as error:
         return f"unknown: {error.message}"
 
@@ -124,7 +122,7 @@ def _promotion(settings: Settings) -> dict[str, object]:
         control: f"{found.value} since {found.since}: {found.reason}".strip()
         for control, found in promotions.controls().items()
     }
-    registry = DirectoryRegistry(settings.artefacts_dir)
+    registry = DirectoryRegistry(settings.artefacts_dir, line=settings.line)
     version = waiting(registry, promotions) if has_schema(settings.store) else None
     return {
         "champion_since": reigns[0].since if reigns else None,
@@ -141,7 +139,9 @@ def _promotion(settings: Settings) -> dict[str, object]:
 def _waiting_because(settings: Settings, version: str) -> str:
     """Return why a model waits, as the run that trained it recorded it."""
     try:
-        run_id = DirectoryRegistry(settings.artefacts_dir).manifest(version).lineage.run_id
+        run_id = (
+            DirectoryRegistry(settings.artefacts_dir, line=settings.line).manifest(version).lineage.run_id
+        )
         run = SqliteJournal(settings.store, SystemClock()).run(run_id)
     except ClmError as error:
         return f"unknown: {error.message}"
@@ -163,7 +163,7 @@ def _engine_mode(settings: Settings) -> str:
         variables = parse(EnvFile(settings.engine_env_file).read().data)
     except ClmError as error:
         return f"unknown: {error.message}"
-    return SHADOW if is_shadow_only(variables) else "live"
+    return SHADOW if settings.line.is_shadow_only(variables) else "live"
 
 
 def _promotion_mode(settings: Settings, promotions: SqlitePromotionLog) -> str:
@@ -172,6 +172,7 @@ def _promotion_mode(settings: Settings, promotions: SqlitePromotionLog) -> str:
         mode=settings.promotion_mode,
         promote_live=settings.promote_live,
         shadow_only=_engine_mode(settings) == SHADOW,
+        shadow_key=settings.line.shadow_key,
         controls=promotions.controls(),
     )
     mode: str = settings.promotion_mode

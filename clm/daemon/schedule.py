@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
 import structlog
@@ -26,6 +27,21 @@ CLOCK_MOVED_S = 30.0
 _RETRAIN, _AGAIN, _TICK = "retrain", "retrain-again", "tick"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """When a retrain is due. A cron expression takes the place of the interval; with neither none is due."""
+
+    interval_h: float = 0.0
+    """0 for no interval."""
+    cron: str = ""
+    zone: str = "UTC"
+    """Time zone of the cron expression."""
+    tick_s: float = TICK_S
+    """Time between two signs of life of the scheduler's thread."""
+    first_retry_s: float = FIRST_RETRY_S
+    """Wait after a task could not be handed in; doubled with each failure in a row."""
+
+
 class Schedule:
     """Hands in a task each interval, or as a cron expression says; remembers across restarts.
 
@@ -37,29 +53,25 @@ class Schedule:
         self,
         submit: Callable[[str], None],
         clock: Clock,
+        timing: Timing,
         *,
-        interval_h: float,
-        cron: str,
         load_last_fired: Callable[[], datetime | None],
         save_last_fired: Callable[[datetime], None],
-        zone: str = "UTC",
-        tick_s: float = TICK_S,
-        first_retry_s: float = FIRST_RETRY_S,
     ) -> None:
-        """A cron expression takes the place of the interval; with neither there is no schedule.
+        """Connect the parts; nothing runs before `start`.
 
         Raises:
             ConfigError: CRON_INVALID, TIMEZONE_INVALID.
         """
         self._submit = submit
         self._clock = clock
-        self._zone = _zone(zone)
-        self._trigger, self._name = _trigger(interval_h, cron, self._zone, clock.now())
+        self._zone = _zone(timing.zone)
+        self._trigger, self._name = _trigger(timing.interval_h, timing.cron, self._zone, clock.now())
         self._load_last_fired = load_last_fired
         self._save_last_fired = save_last_fired
-        self._tick_s = tick_s
-        self._first_retry_s = first_retry_s
-        self._retry_s = first_retry_s
+        self._tick_s = timing.tick_s
+        self._first_retry_s = timing.first_retry_s
+        self._retry_s = timing.first_retry_s
         self._catch_up_from: datetime | None = None
         self._ticked = clock.monotonic()
         self._offset = self._clock_offset()

@@ -5,12 +5,12 @@ import threading
 from pathlib import Path
 
 from clm.bus.confirm import Confirmation
-from clm.bus.inbox import TriggerConsumer, consumer_name
+from clm.bus.inbox import Subscription, TriggerConsumer, consumer_name
 from clm.bus.relay import Heartbeat
 from clm.bus.service import BusWorker
 from clm.daemon.heap import use_one_arena
 from clm.daemon.lock import single_instance
-from clm.daemon.schedule import Schedule
+from clm.daemon.schedule import Schedule, Timing
 from clm.daemon.service import Service
 from clm.daemon.wiring import redis_client, relay_of, wire
 from clm.domain.task import Trigger
@@ -37,20 +37,20 @@ def serve(settings: Settings) -> None:
 
         def submit(reason: str) -> None:
             scheduled = Trigger(
-                model="patchtst", reason=reason, requested_by="quantum-clm", source="schedule"
+                model=settings.line.family, reason=reason, requested_by="quantum-clm", source="schedule"
             )
             wired.queue.submit(scheduled, wired.clock.now())
 
         schedule = Schedule(
-            interval_h=settings.retrain_interval_h,
-            cron=settings.retrain_cron,
-            submit=submit,
+            submit,
+            wired.clock,
+            Timing(interval_h=settings.retrain_interval_h, cron=settings.retrain_cron),
             load_last_fired=lambda: state.last_fired(SCHEDULE),
             save_last_fired=lambda moment: state.save_last_fired(SCHEDULE, moment),
-            clock=wired.clock,
         )
+        subscription = Subscription(consumer=consumer_name(_machine_id()), family=settings.line.family)
         bus = BusWorker(
-            consumer=TriggerConsumer(client, wired.queue, wired.clock, consumer=consumer_name(_machine_id())),
+            consumer=TriggerConsumer(client, wired.queue, wired.clock, subscription),
             relay=relay_of(client, wired.outbox),
             confirmation=Confirmation(client, wired.outbox, wired.clock),
             heartbeat=Heartbeat(client, wired.clock),

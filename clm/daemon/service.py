@@ -140,24 +140,7 @@ class Service:
         self._look_at = now + LOOK_S
         self._settle()
         try:
-            if self._wired.promoter.is_open():
-                self._begin(self._recover_at_start)
-                return
-            waiting = None if self._settlement else self._wired.journal.waiting_model()
-            if waiting and not self._freeze.freeze().holds_promotion:
-                self._begin(self._take_up, waiting)
-                return
-            if (
-                self._settlement
-                or not self._wired.queue.pending_count()
-                or self._freeze.freeze().stops_because
-            ):
-                if now >= self._tidy_at:
-                    self._begin(self._tidy)
-                return
-            wait = self._paced_until()
-            task = self._wired.queue.claim(self._clock.now(), only_a_persons=wait is not None)
-            self._triggers_wait_until = None if task else wait
+            task = self._next_task()
         except ClmError as error:
             self._back_off(error)
             return
@@ -172,6 +155,25 @@ class Service:
             self._settlement = lambda: self._wired.queue.fail(task.task_id, self._clock.now(), reason)
         elif task:
             self._begin(self._learn, task)
+
+    def _next_task(self) -> Task | None:
+        """Claim the next task; if something else comes first, begin that and return None."""
+        if self._wired.promoter.is_open():
+            self._begin(self._recover_at_start)
+            return None
+        waiting = None if self._settlement else self._wired.journal.waiting_model()
+        if waiting and not self._freeze.freeze().holds_promotion:
+            self._begin(self._take_up, waiting)
+            return None
+        pending = not self._settlement and self._wired.queue.pending_count()
+        if not pending or self._freeze.freeze().stops_because:
+            if self._clock.monotonic() >= self._tidy_at:
+                self._begin(self._tidy)
+            return None
+        wait = self._paced_until()
+        task = self._wired.queue.claim(self._clock.now(), only_a_persons=wait is not None)
+        self._triggers_wait_until = None if task else wait
+        return task
 
     def _paced_until(self) -> datetime | None:
         settings = self._wired.settings

@@ -10,6 +10,7 @@ from clm.bus.telemetry import CLOSED_STREAM, INTENT_STREAM, Telemetry, read_tele
 from clm.clock import SECOND, SystemClock, from_micros, to_micros
 from clm.daemon.wiring import redis_client
 from clm.data.reading import parse_samples
+from clm.domain.line import Line
 from clm.domain.sample import UNRESOLVED
 from clm.errors import UsageError
 from clm.evaluation.shadow import SAME_MOMENT, Outcome, ShadowRecord, record_of
@@ -44,9 +45,9 @@ def shadow_record(settings: Settings, version: str, *, file: Path | None = None)
     since = serving_since(settings.store, version, SystemClock())
     since_micros = None if since is None else to_micros(since)
     if file is None:
-        told = read_telemetry(redis_client(settings), version, serving_since=since_micros)
+        told = read_telemetry(redis_client(settings), version, line=settings.line, serving_since=since_micros)
     else:
-        told = _from_file(file, version, since_micros)
+        told = _from_file(file, version, settings.line, since_micros)
     outcomes = (*told.outcomes, *_recorded_outcomes(settings, told))
     return record_of(version, told.intents, outcomes, told.left_out)
 
@@ -68,17 +69,17 @@ def _recorded_outcomes(settings: Settings, told: Telemetry) -> Iterator[Outcome]
             )
 
 
-def _from_file(file: Path, version: str, since: int | None) -> Telemetry:
+def _from_file(file: Path, version: str, line: Line, since: int | None) -> Telemetry:
     events: dict[str, list[tuple[int, Mapping[bytes, bytes]]]] = {INTENT_STREAM: [], CLOSED_STREAM: []}
     try:
-        for line in file.read_bytes().splitlines():
-            event = orjson.loads(line) if line.strip() else {}
+        for text in file.read_bytes().splitlines():
+            event = orjson.loads(text) if text.strip() else {}
             entries = events.get(event_stream(str(event.get("event_type"))))
             if entries is not None:
                 entries.append((_now(), {name.encode(): _bytes(value) for name, value in event.items()}))
     except (OSError, ValueError, TypeError, AttributeError) as exc:  # TypeError: orjson, nested too deeply
         raise UsageError("SHADOW_FILE", f"{file} holds no events, one JSON object a line: {exc}") from exc
-    return telemetry_of(events[INTENT_STREAM], events[CLOSED_STREAM], version, serving_since=since)
+    return telemetry_of(events[INTENT_STREAM], events[CLOSED_STREAM], version, line=line, serving_since=since)
 
 
 def _bytes(value: object) -> bytes:

@@ -122,7 +122,9 @@ def _differences(stored: object, again: object, path: str) -> Iterator[str]:
 def _artefact(settings: Settings, told: Mapping[str, Any]) -> RunCheck:
     """Hold the model against its manifest and the proof; one that is no longer kept cannot be wrong."""
     try:
-        sha256 = DirectoryRegistry(settings.artefacts_dir).get(told["version"]).manifest.sha256
+        sha256 = (
+            DirectoryRegistry(settings.artefacts_dir, line=settings.line).get(told["version"]).manifest.sha256
+        )
     except ArtefactError as error:
         gone = error.code == "ARTEFACT_MISSING"
         return _check("artefact", gone, f"{told['version']} is no longer kept" if gone else error.message)

@@ -1,10 +1,8 @@
 """The composition root: settings in, adapters out. The only place that knows every part."""
 
-import shlex
 import socket
 import threading
 from dataclasses import dataclass
-from functools import partial
 
 import redis
 
@@ -26,19 +24,15 @@ from clm.children.trainer import SubprocessTrainer
 from clm.clock import SystemClock
 from clm.daemon.brakes import Brakes, PauseBrake
 from clm.daemon.disks import DiskBrake
-from clm.daemon.retention import Retention, RetentionPolicy
+from clm.daemon.engine_wiring import promotion_policy, served_engine_of
+from clm.daemon.retention import KeptFiles, Records, Retention, RetentionPolicy
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
 from clm.data.signal import SignalPolicy
 from clm.domain.architecture import KNOWN
 from clm.errors import Interrupted
-from clm.ports import Brake, CandleSource, Clock, Engine, Outbox, StopSignal, Switch
-from clm.promotion.engine_process import ProcessEngine
-from clm.promotion.engine_systemd import SystemdEngine
-from clm.promotion.env_file import EnvFile
-from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
-from clm.promotion.switch_direct import DirectSwitch
-from clm.promotion.switch_helper import HelperSwitch, ask
+from clm.ports import Brake, CandleSource, Clock, Outbox, StopSignal
+from clm.promotion.promoter import EnvFilePromoter
 from clm.settings import Settings, inherited_environment, redis_password
 from clm.steps.world import Examiner, Ladder, Policies, World
 from clm.store.candle_files import CandleDirectory
@@ -52,10 +46,8 @@ from clm.store.sample_cache import SampleCache
 from clm.store.samples import SqliteSampleSource
 from clm.store.tasks import SqliteTaskQueue
 
-CONTEXT_LENGTH = 128
 START_BUSY_LIMIT_S = 20.0
 """Well below TimeoutStartSec, which covers everything before READY."""
-MODEL_KEY = "PATCHTST_MODEL_PATH"
 QUEUE_BUSY_LIMIT_S = 8.0
 """The main thread and the bus show life between looks at the store: a held lock must not starve
 the watchdog."""
@@ -108,23 +100,46 @@ def wire(
     check_contract(settings.store)
     migrate_in_child(settings.store, environment=inherited_environment(), busy_limit_s=START_BUSY_LIMIT_S)
     clock = StoppableClock(stop or threading.Event())
-    registry = DirectoryRegistry(settings.artefacts_dir, taken=names_in(settings.models_dir))
+    registry = DirectoryRegistry(
+        settings.artefacts_dir, line=settings.line, taken=names_in(settings.models_dir)
+    )
     journal = SqliteJournal(settings.store, clock)
     promotions = SqlitePromotionLog(settings.store, clock)
     keys = redis_brake_of(settings)
     promoter = EnvFilePromoter(
+        served=served_engine_of(settings, root=root),
         registry=registry,
-        models_dir=settings.models_dir,
-        env_file=EnvFile(settings.engine_env_file),
-        key=MODEL_KEY,
-        engine=engine_of(settings),
-        switch=switch_of(settings, root=root),
         log=promotions,
         clock=clock,
         policy=promotion_policy(settings),
         freeze=keys.freeze,
     )
-    world = World(
+    return Wired(
+        settings=settings,
+        clock=clock,
+        queue=SqliteTaskQueue(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
+        outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
+        journal=journal,
+        registry=registry,
+        log=promotions,
+        promoter=promoter,
+        retention=retention_of(settings, registry, promotions, clock),
+        world=_world(settings, clock, registry, journal, promoter, keys),
+        policies=policies(settings, promote=promote),
+    )
+
+
+def _world(
+    settings: Settings,
+    clock: Clock,
+    registry: DirectoryRegistry,
+    journal: SqliteJournal,
+    promoter: EnvFilePromoter,
+    keys: Brake,
+) -> World:
+    """Return what a cycle works with; `keys` reads the trading system's freeze keys."""
+    return World(
+        line=settings.line,
         clock=clock,
         source=SqliteSampleSource(settings.store, cache=sample_cache_of(settings)),
         trainer=SubprocessTrainer(
@@ -145,19 +160,6 @@ def wire(
         ladder=ladder_of(settings),
         prover=SubprocessLoadCheck(asker_of(settings)),
     )
-    return Wired(
-        settings=settings,
-        clock=clock,
-        queue=SqliteTaskQueue(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
-        outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
-        journal=journal,
-        registry=registry,
-        log=promotions,
-        promoter=promoter,
-        retention=retention_of(settings, registry, promotions, clock),
-        world=world,
-        policies=policies(settings, promote=promote),
-    )
 
 
 def retention_of(
@@ -165,17 +167,15 @@ def retention_of(
 ) -> Retention:
     """Return who makes room."""
     return Retention(
-        models_dir=settings.models_dir,
-        runs_dir=settings.runs_dir,
-        checkpoints_dir=settings.checkpoints_dir,
-        registry=registry,
-        env_file=EnvFile(settings.engine_env_file),
-        key=MODEL_KEY,
-        engine=engine_of(settings),
-        switch=switch_of(settings),
-        log=promotions,
-        journal=SqliteJournal(settings.store, clock),
-        outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
+        served=served_engine_of(settings),
+        kept=KeptFiles(
+            registry=registry, runs_dir=settings.runs_dir, checkpoints_dir=settings.checkpoints_dir
+        ),
+        records=Records(
+            promotions=promotions,
+            journal=SqliteJournal(settings.store, clock),
+            outbox=SqliteOutbox(settings.store, clock, busy_limit_s=QUEUE_BUSY_LIMIT_S),
+        ),
         clock=clock,
         policy=RetentionPolicy(
             artefact_days=settings.keep_models_days,
@@ -200,7 +200,7 @@ def policies(settings: Settings, *, promote: bool = True) -> Policies:
         history_days=settings.history_days,
         max_rows=settings.max_rows,
         data=DataPolicy(
-            context_length=CONTEXT_LENGTH,
+            context_length=settings.line.context_length,
             target=settings.target,
             features=settings.features,
             split=settings.split_policy(),
@@ -253,65 +253,19 @@ def prober_of(settings: Settings) -> SubprocessMeasurements | None:
 
 def telemetry_of(settings: Settings) -> RedisTelemetry:
     """Return who reads what the engine said last; a rejection does not wait long for it."""
-    return RedisTelemetry(connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0))
+    client = connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0)
+    return RedisTelemetry(client, settings.line)
 
 
 def ladder_of(settings: Settings) -> Ladder:
     """Return the tuning after a rejection."""
     return Ladder(
+        family=settings.line.family,
         tuner=SubprocessTuner(asker_of(settings)),
         trials=settings.tune_trials,
         budget_s=settings.tune_budget_s,
         storage=settings.tuning_file,
     )
-
-
-def promotion_policy(settings: Settings) -> PromotionPolicy:
-    """Return the waits and bounds of a promotion."""
-    return PromotionPolicy(
-        active_timeout_s=settings.active_timeout_s,
-        stable_s=settings.stable_s,
-        min_free_bytes=settings.min_free_mb * 1_000_000,
-        health_url=settings.engine_health_url or None,
-        probe_url=settings.engine_probe_url or None,
-        journal_pattern=settings.engine_journal_pattern or None,
-        engine_loads=settings.engine_loads,
-        engine_may_be_down=settings.engine_control == "process",
-        mode=settings.promotion_mode,
-        promote_live=settings.promote_live,
-    )
-
-
-def engine_of(settings: Settings) -> Engine:
-    """Return the adapter for whatever runs the engine."""
-    return (
-        SystemdEngine(settings.engine_unit) if settings.engine_control == "systemd" else own_engine(settings)
-    )
-
-
-def own_engine(settings: Settings) -> ProcessEngine:
-    """Return the engine that is a process of ours."""
-    return ProcessEngine(
-        command=shlex.split(settings.engine_command),
-        env_file=settings.engine_env_file,
-        pid_file=settings.state_dir / "engine.pid",
-        log_file=settings.state_dir / "engine.log",
-        environment=inherited_environment(),
-    )
-
-
-def switch_of(settings: Settings, *, root: socket.socket | None = None) -> Switch:
-    """Return what switches models: root's helper for a unit, this process for a process of ours.
-
-    `root` is a connection to the helper that was made by root.
-    """
-    env_file = EnvFile(settings.engine_env_file)
-    if settings.engine_control == "process":
-        return DirectSwitch(
-            env_file, key=MODEL_KEY, engine=own_engine(settings), models_dir=settings.models_dir
-        )
-    ask_as_root = partial(ask, connection=root) if root else ask
-    return HelperSwitch(env_file, models_dir=settings.models_dir, ask_as_root=ask_as_root)
 
 
 def brake_of(settings: Settings, keys: Brake | None = None) -> Brake:

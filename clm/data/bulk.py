@@ -5,9 +5,11 @@ Nothing is decided here: rows of which anything is in doubt are left to `clm.dat
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from clm.data.columns import WHY_UNLABELLED, Gathering
 from clm.data.features import MAX_TEXT_BYTES, read_joined
@@ -54,59 +56,36 @@ class JoinedRows:
     """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Numbers:
+    """Ids, times and figures of R rows, none of them in doubt; an exit that is not there is UNREADABLE."""
+
+    id_R: Ints
+    figures_RF: Floats
+    decided_at_R: Ints
+    exit_R: Ints
+
+
 def read_joined_rows(joined: JoinedRows, gathering: Gathering, *, since: int | None = None) -> bool:
-    """Put all rows into `gathering` and return True; return False, nothing done, where one is in doubt."""
+    """Put all rows into `gathering` and return True; return False, with nothing done, if one is in doubt."""
     count = joined.count
-    texts: tuple[object, ...] = (
-        joined.ids, joined.symbols, joined.timestamps, joined.exit_times, joined.features
-    )  # fmt: skip
-    if not all(type(text) is bytes for text in texts) or len(joined.figures) != count * _FIGURES:
-        return False
-    ids_R = _whole_numbers(joined.ids, count)
-    figures_RF = _figures(joined)
-    if ids_R is None or figures_RF is None or (figures_RF[:, 0] != ids_R).any():
-        return False
-
-    decided_at_R = parse_joined(joined.timestamps, count)
-    exit_R = parse_joined(joined.exit_times, count)
-    if decided_at_R is None or exit_R is None or (decided_at_R == UNREADABLE).any():
-        return False
-    has_exit_R = exit_R != UNREADABLE
-    if (has_exit_R & (exit_R <= decided_at_R)).any():
-        return False
-
-    if not _features_alike(joined):
+    numbers = _numbers(joined)
+    if numbers is None or not _features_alike(joined):
         return False
     document = read_joined(joined.features, count, joined.least_names)
     if document is None:
         return False
     names, values_RC = document
-
     each = joined.symbols.split(b",")
     symbols = gathering.symbol_codes(each) if len(each) == count else None
     if symbols is None:
         return False
-
-    code_R = figures_RF[:, 4].astype(np.int64)
-    class_R = code_R >> 2 & 3
-    unlabelled_R = np.where(_HAS_OUTCOME[class_R], 0, _BAD_TARGET_CLASS)
-    unlabelled_R[~has_exit_R] = _BAD_EXIT_TIME
-    unlabelled_R[code_R < 16] = _OPEN
-    known_R = unlabelled_R == 0
-    entry_R, exit_price_R, pnl_R = figures_RF[:, 1:4].T
-    priced_R = known_R & np.isfinite(entry_R) & np.isfinite(exit_price_R) & (entry_R > 0) & (exit_price_R > 0)
-    with np.errstate(all="ignore"):  # what is not priced is divided too, and thrown away
-        market_return_R = np.where(priced_R, exit_price_R / entry_R - 1, np.nan)
+    decided_at_R = numbers.decided_at_R
     columns = {
-        "sample_id": ids_R,
+        "sample_id": numbers.id_R,
         "symbol": np.array(symbols, dtype=np.int64),
         "decided_at": decided_at_R,
-        "resolved_at": np.where(known_R, exit_R, UNRESOLVED),
-        "side": _SIDE[code_R & 3],
-        "outcome": np.where(known_R, _OUTCOME[class_R], np.int8(0)),
-        "unlabelled": unlabelled_R,
-        "pnl": np.where(known_R & np.isfinite(pnl_R), pnl_R, np.nan),
-        "market_return": market_return_R,
+        **_outcomes(numbers),
         "features": values_RC,
     }
     if since is not None and (decided_at_R < since).any():
@@ -115,6 +94,47 @@ def read_joined_rows(joined: JoinedRows, gathering: Gathering, *, since: int | N
         columns = {name: column[in_window_R] for name, column in columns.items()}
     gathering.add(names, columns, whole=True)
     return True
+
+
+def _numbers(joined: JoinedRows) -> _Numbers | None:
+    """Return what is no text; None if a row has an odd value, or ends before it was decided."""
+    count = joined.count
+    texts: tuple[object, ...] = (
+        joined.ids, joined.symbols, joined.timestamps, joined.exit_times, joined.features
+    )  # fmt: skip
+    if not all(type(text) is bytes for text in texts) or len(joined.figures) != count * _FIGURES:
+        return None
+    id_R, figures_RF = _whole_numbers(joined.ids, count), _figures(joined)
+    if id_R is None or figures_RF is None or (figures_RF[:, 0] != id_R).any():
+        return None
+    decided_at_R, exit_R = parse_joined(joined.timestamps, count), parse_joined(joined.exit_times, count)
+    if decided_at_R is None or exit_R is None or (decided_at_R == UNREADABLE).any():
+        return None
+    if ((exit_R != UNREADABLE) & (exit_R <= decided_at_R)).any():
+        return None
+    return _Numbers(id_R=id_R, figures_RF=figures_RF, decided_at_R=decided_at_R, exit_R=exit_R)
+
+
+def _outcomes(numbers: _Numbers) -> dict[str, NDArray[Any]]:
+    """Return the columns that say how each trade ended, and why it has no label if it has none."""
+    entry_R, exit_price_R, pnl_R = numbers.figures_RF[:, 1:4].T
+    code_R = numbers.figures_RF[:, 4].astype(np.int64)
+    class_R = code_R >> 2 & 3
+    unlabelled_R = np.where(_HAS_OUTCOME[class_R], 0, _BAD_TARGET_CLASS)
+    unlabelled_R[numbers.exit_R == UNREADABLE] = _BAD_EXIT_TIME
+    unlabelled_R[code_R < 16] = _OPEN
+    known_R = unlabelled_R == 0
+    priced_R = known_R & np.isfinite(entry_R) & np.isfinite(exit_price_R) & (entry_R > 0) & (exit_price_R > 0)
+    with np.errstate(all="ignore"):  # rows without prices are divided as well, and their result is dropped
+        market_return_R = np.where(priced_R, exit_price_R / entry_R - 1, np.nan)
+    return {
+        "resolved_at": np.where(known_R, numbers.exit_R, UNRESOLVED),
+        "side": _SIDE[code_R & 3],
+        "outcome": np.where(known_R, _OUTCOME[class_R], np.int8(0)),
+        "unlabelled": unlabelled_R,
+        "pnl": np.where(known_R & np.isfinite(pnl_R), pnl_R, np.nan),
+        "market_return": market_return_R,
+    }
 
 
 def _whole_numbers(joined: bytes, count: int) -> Ints | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from clm.data.candles.series import CandleReport, Candles
 from clm.data.candles.windows import candle_windows, sample_features
@@ -150,9 +151,7 @@ def _of_candles(table: SampleTable, labels: Labels, policy: DataPolicy, candles:
 def _fingerprint(table: SampleTable, made: _Made, label_N: Bytes8, split: Split, policy: DataPolicy) -> str:
     """Hash what the windows show, not where it lay: steps that no window holds do not count."""
     row_N, windows = made.row_N, made.windows
-    used_M = np.zeros(len(windows.steps_MC), dtype=np.bool_)
-    for step in range(policy.context_length):
-        used_M[windows.end_N - step] = True
+    used_M = _used(windows)
     place_M = np.cumsum(used_M) - 1
     codes, symbol_M = np.unique(made.symbol_M[used_M], return_inverse=True)
     told = orjson.dumps(
@@ -181,6 +180,14 @@ def _fingerprint(table: SampleTable, made: _Made, label_N: Bytes8, split: Split,
         digest.update(len(array).to_bytes(8, "little"))
         digest.update(np.ascontiguousarray(array, dtype=form).tobytes())
     return digest.hexdigest()
+
+
+def _used(windows: WindowSet) -> NDArray[np.bool_]:
+    """Return for each step whether a window holds it."""
+    used_M = np.zeros(len(windows.steps_MC), dtype=np.bool_)
+    for step in range(windows.context_length):
+        used_M[windows.end_N - step] = True
+    return used_M
 
 
 def _told_of_candles(

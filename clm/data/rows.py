@@ -59,20 +59,7 @@ def _read_row(
     row: RawRow, gathering: Gathering, since: int | None
 ) -> tuple[Layout, tuple[object, ...]] | Reject | None:
     """Return names and the values of FORMS, or the reason why there are none; None before `since`."""
-    (
-        sample_id,
-        symbol,
-        timestamp,
-        features,
-        feature_names,
-        side,
-        entry_price,
-        exit_price,
-        exit_time,
-        outcome_known,
-        realized_pnl,
-        target_class,
-    ) = row
+    sample_id, symbol, timestamp, features, feature_names, _, _, _, exit_time, _, _, _ = row
     decided_at = parse_micros(timestamp)
     if since is not None and decided_at is not None and decided_at < since:
         gathering.passed_over += 1
@@ -91,21 +78,22 @@ def _read_row(
     if isinstance(document, str):
         return Reject(sample_id, decided_at, document)
     names, values = document
+    return names, (sample_id, codes[0], decided_at, *_outcome(row, resolved_at), as_numbers(values))
 
+
+def _outcome(row: RawRow, resolved_at: int | None) -> tuple[object, ...]:
+    """Return how the trade of a row ended: FORMS from `resolved_at` to `market_return`."""
+    _, _, _, _, _, side, entry_price, exit_price, _, outcome_known, realized_pnl, target_class = row
     outcome = OUTCOMES.get(_text(target_class))
     unlabelled = _why_unlabelled(outcome_known, resolved_at, outcome)
     known = not unlabelled
-    return names, (
-        sample_id,
-        codes[0],
-        decided_at,
+    return (
         resolved_at if known else UNRESOLVED,
         SIDES.get(_text(side), 0),
         outcome if known else 0,
         WHY_UNLABELLED.index(unlabelled),
         number(realized_pnl) if known else nan,
         _market_return(number(entry_price), number(exit_price)) if known else nan,
-        as_numbers(values),
     )
 
 

@@ -25,6 +25,7 @@ STAKE = 100.0
 _LOYALTY = 0.9
 """Share of trades on the side that traders take at that hour."""
 _SYMBOLS = ("ADAUSDT", "BNBUSDT", "BTCUSDT", "ETHUSDT", "SOLUSDT")
+_FEATURE_NAMES_JSON = orjson.dumps(FEATURE_NAMES).decode()
 _STORED = "%Y-%m-%d %H:%M:%S.%f"
 
 
@@ -63,14 +64,28 @@ class SimulatedSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Trades:
-    """N trades, opened at the close of an hour."""
+class _Trade:
+    """One trade, opened at the close of an hour."""
 
-    hour_N: Ints
-    symbol_N: Ints
-    side_N: Bytes8
-    exit_price_N: Floats
-    hold_h_N: Ints
+    symbol: str
+    side: int
+    """+1 for BUY, -1 for SELL."""
+    decided_at: datetime
+    entry_price: float
+    exit_price: float
+    hold_h: int
+
+    @property
+    def exit_time(self) -> datetime:
+        return self.decided_at + timedelta(hours=self.hold_h)
+
+    @property
+    def gain(self) -> float:
+        return self.side * (self.exit_price / self.entry_price - 1)
+
+    @property
+    def pnl(self) -> float:
+        return round(STAKE * (self.gain - FEES), 2)
 
 
 def simulate(
@@ -95,31 +110,30 @@ def simulate(
     symbol_N = rng.integers(0, n_symbols, n_samples)
     loyal_N = rng.random(n_samples) < _LOYALTY
     side_N = market.stance_TS[hour_N, symbol_N] * np.where(loyal_N, 1, -1).astype(np.int8)
-    trades = _close(market, hour_N=hour_N, symbol_N=symbol_N, side_N=side_N)
+    exit_price_N, hold_h_N = _close(market, hour_N=hour_N, symbol_N=symbol_N, side_N=side_N)
     confidence_N = rng.uniform(0.55, 0.90, n_samples)
-    names = orjson.dumps(FEATURE_NAMES).decode()
     samples = []
-    for trade in range(n_samples):
-        hour, symbol = int(trades.hour_N[trade]), int(trades.symbol_N[trade])
-        decided_at = until.astimezone(UTC) - timedelta(hours=last_hour - hour)
-        samples.append(
-            _sample(
-                trades,
-                trade,
-                symbol=_symbol(symbol),
-                decided_at=decided_at,
-                until=until,
-                entry_price=float(market.close_TS[hour, symbol]),
-                confidence=round(float(confidence_N[trade]), 4),
-                features=orjson.dumps(features_TSC[hour, symbol].tolist()).decode(),
-                feature_names=names,
-            )
+    for number in range(n_samples):
+        hour, symbol = int(hour_N[number]), int(symbol_N[number])
+        trade = _Trade(
+            symbol=_symbol(symbol),
+            side=int(side_N[number]),
+            decided_at=until.astimezone(UTC) - timedelta(hours=last_hour - hour),
+            entry_price=float(market.close_TS[hour, symbol]),
+            exit_price=float(exit_price_N[number]),
+            hold_h=int(hold_h_N[number]),
         )
+        confidence = round(float(confidence_N[number]), 4)
+        features = orjson.dumps(features_TSC[hour, symbol].tolist()).decode()
+        samples.append(_sample(number + 1, trade, confidence, features, until))
     return samples
 
 
-def _close(market: Market, *, hour_N: Ints, symbol_N: Ints, side_N: Bytes8) -> _Trades:
-    """End each trade at the first barrier it meets; within one candle the stop is taken to come first."""
+def _close(market: Market, *, hour_N: Ints, symbol_N: Ints, side_N: Bytes8) -> tuple[Floats, Ints]:
+    """Return exit price and duration in hours of each trade.
+
+    A trade ends at the first barrier it meets; within one candle the stop is taken to come first.
+    """
     entry_N = market.close_TS[hour_N, symbol_N]
     target_N, stop_N = entry_N * (1 + side_N * TAKE_PROFIT), entry_N * (1 - side_N * STOP_LOSS)
     exit_N = market.close_TS[hour_N + HORIZON_H, symbol_N]
@@ -133,53 +147,37 @@ def _close(market: Market, *, hour_N: Ints, symbol_N: Ints, side_N: Bytes8) -> _
         exit_N = np.where(stopped_N, stop_N, np.where(reached_N, target_N, exit_N))
         hold_N = np.where(stopped_N | reached_N, step, hold_N)
         open_N &= ~(stopped_N | reached_N)
-    return _Trades(hour_N=hour_N, symbol_N=symbol_N, side_N=side_N, exit_price_N=exit_N, hold_h_N=hold_N)
+    return exit_N, hold_N
 
 
-def _sample(
-    trades: _Trades,
-    trade: int,
-    *,
-    symbol: str,
-    decided_at: datetime,
-    until: datetime,
-    entry_price: float,
-    confidence: float,
-    features: str,
-    feature_names: str,
-) -> SimulatedSample:
-    side = int(trades.side_N[trade])
-    action = "BUY" if side > 0 else "SELL"
-    exit_time = decided_at + timedelta(hours=int(trades.hold_h_N[trade]))
-    known = exit_time <= until
-    exit_price = float(trades.exit_price_N[trade])
-    gain = side * (exit_price / entry_price - 1)
-    pnl = round(STAKE * (gain - FEES), 2)
+def _sample(number: int, trade: _Trade, confidence: float, features: str, until: datetime) -> SimulatedSample:
+    """Return the row of a trade as the store holds it at `until`: without its outcome if it is still open."""
+    action, known = "BUY" if trade.side > 0 else "SELL", trade.exit_time <= until
     return SimulatedSample(
-        id=trade + 1,
-        symbol=symbol,
-        timestamp=decided_at,
+        id=number,
+        symbol=trade.symbol,
+        timestamp=trade.decided_at,
         run_id=None,
         predicted_action=action,
         prediction_score=confidence,
         prediction_confidence=confidence,
         model_version="simulator",
         features=features,
-        feature_names=feature_names,
+        feature_names=_FEATURE_NAMES_JSON,
         executed=True,
         execution_side=action,
-        entry_price=entry_price,
-        entry_quantity=STAKE / entry_price,
-        entry_time=decided_at,
+        entry_price=trade.entry_price,
+        entry_quantity=STAKE / trade.entry_price,
+        entry_time=trade.decided_at,
         outcome_known=known,
-        exit_price=exit_price if known else None,
-        exit_time=exit_time if known else None,
-        realized_pnl=pnl if known else None,
-        hold_duration_seconds=int(trades.hold_h_N[trade]) * 3600 if known else None,
-        target_label=gain if known else None,
-        target_class=_class_of(pnl) if known else None,
-        created_at=decided_at,
-        updated_at=exit_time if known else decided_at,
+        exit_price=trade.exit_price if known else None,
+        exit_time=trade.exit_time if known else None,
+        realized_pnl=trade.pnl if known else None,
+        hold_duration_seconds=trade.hold_h * 3600 if known else None,
+        target_label=trade.gain if known else None,
+        target_class=_class_of(trade.pnl) if known else None,
+        created_at=trade.decided_at,
+        updated_at=trade.exit_time if known else trade.decided_at,
     )
 
 

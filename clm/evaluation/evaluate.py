@@ -18,7 +18,7 @@ from clm.evaluation.bootstrap import (
 )
 from clm.evaluation.deflated_sharpe import deflated_sharpe
 from clm.evaluation.evaluation import Comparison, Evaluation, EvaluationPolicy, Interval, SliceResult
-from clm.evaluation.predictions import ScoredRows, TestRows
+from clm.evaluation.predictions import Answers, ScoredRows, TestRows
 from clm.evaluation.thresholds import study_thresholds
 from clm.evaluation.trading import net_return_rows, trade, traded_returns, traded_rows
 
@@ -78,21 +78,18 @@ def evaluate_one(name: str, rows: TestRows, p_win_N: Floats, policy: EvaluationP
 
 def compare(
     rows: TestRows,
+    answers: Answers,
     *,
-    p_candidate_N: Floats,
-    p_champion_N: Floats | None,
-    champion_absent_because: str,
-    p_logistic_N: Floats,
-    base_rate: float,
     policy: EvaluationPolicy,
     past: PastAttempts,
     validation: ScoredRows | None = None,
 ) -> Comparison:
     """Measure candidate, champion and both baselines on the same rows, and the paired differences.
 
-    `base_rate` is the training part's share of WIN; `validation` is what thresholds are chosen on. The
-    intervals that decide are as sure as `past` attempts make necessary.
+    Thresholds are chosen on `validation`. The intervals that decide are as sure as `past` attempts make
+    necessary.
     """
+    p_candidate_N, p_champion_N = answers.p_candidate_N, answers.p_champion_N
     attempt = next_attempt(past, policy.confidence)
     deciding = replace(policy, confidence=attempt.confidence)
     champion = None
@@ -104,9 +101,9 @@ def compare(
         p_candidate_N=p_candidate_N,
         candidate=evaluate_one("candidate", rows, p_candidate_N, policy),
         champion=champion,
-        champion_absent_because=champion_absent_because,
-        base_rate=evaluate_one("base_rate", rows, np.full(len(rows), base_rate), policy),
-        logistic=evaluate_one("logistic", rows, p_logistic_N, policy),
+        champion_absent_because=answers.champion_absent_because,
+        base_rate=evaluate_one("base_rate", rows, np.full(len(rows), answers.base_rate), policy),
+        logistic=evaluate_one("logistic", rows, answers.p_logistic_N, policy),
         auroc_interval=auroc_interval(rows, p_candidate_N, deciding),
         log_loss_minus_champion=_log_loss_difference(rows, p_candidate_N, p_champion_N, deciding),
         net_return_minus_champion=_net_return_difference(rows, p_candidate_N, p_champion_N, policy),

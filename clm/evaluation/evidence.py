@@ -9,7 +9,7 @@ from clm.domain.proof import ServingProof
 from clm.domain.sample import Floats
 from clm.evaluation.evaluate import compare, rows_of, rows_of_part
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
-from clm.evaluation.predictions import ScoredRows, TestRows
+from clm.evaluation.predictions import Answers, ScoredRows, TestRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +57,16 @@ def evidence_of(
 
 def comparison_of(evidence: Evidence) -> Comparison:
     """Measure; the same evidence gives the same figures to the last digit."""
-    comparison = compare(
-        evidence.rows,
+    answers = Answers(
         p_candidate_N=evidence.p_candidate_N,
         p_champion_N=evidence.p_champion_N,
         champion_absent_because=evidence.champion_absent_because,
         p_logistic_N=evidence.p_logistic_N,
         base_rate=evidence.base_rate,
+    )
+    comparison = compare(
+        evidence.rows,
+        answers,
         validation=evidence.validation,
         policy=evidence.policy,
         past=evidence.past,

@@ -53,6 +53,20 @@ class TestRows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What candidate, champion and both baselines answer to the same rows, as P(WIN)."""
+
+    p_candidate_N: Floats
+    p_champion_N: Floats | None
+    """None without a champion that can be asked."""
+    champion_absent_because: str
+    """Empty with a champion."""
+    p_logistic_N: Floats
+    base_rate: float
+    """Share of WIN in the training part, which is the answer of the other baseline to every row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredRows:
     """The candidate's answers to the rows of another part."""
 

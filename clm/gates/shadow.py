@@ -65,25 +65,26 @@ def _agreement(figures: ShadowFigures | None, policy: ShadowPolicy) -> GateVerdi
             reason=f"The model has {n} events in shadow beside the ensemble, {policy.min_events} are needed.",
             would_pass=wanted,
         )
-    told = (
-        f"The model agrees with the ensemble in {figures.agreement:.1%} of {figures.n_events} events "
-        f"and says BUY against SELL in {figures.hard_disagreement:.1%}"
-    )
-    mild = figures.hard_disagreement < policy.max_hard_disagreement
-    if mild and policy.min_agreement <= figures.agreement <= policy.max_agreement:
-        status, why = GateStatus.PASS, ""
-    elif mild and policy.max_agreement < figures.agreement <= policy.borderline_agreement:
-        status, why = GateStatus.DEFER, ", which is borderline: it may add nothing"
-    else:
-        status, why = GateStatus.FAIL, f"; wanted {bar}"
+    status, why = _judged_agreement(figures, policy, bar)
     return GateVerdict(
         name="agreement",
         status=status,
         observed=figures.agreement,
         threshold=policy.max_agreement if figures.agreement > policy.max_agreement else policy.min_agreement,
-        reason=f"{told}{why}.",
+        reason=f"The model agrees with the ensemble in {figures.agreement:.1%} of {figures.n_events} events "
+        f"and says BUY against SELL in {figures.hard_disagreement:.1%}{why}.",
         would_pass="" if status is GateStatus.PASS else wanted,
     )
+
+
+def _judged_agreement(figures: ShadowFigures, policy: ShadowPolicy, bar: str) -> tuple[GateStatus, str]:
+    """Return the status, and what to add to the reason for it."""
+    mild = figures.hard_disagreement < policy.max_hard_disagreement
+    if mild and policy.min_agreement <= figures.agreement <= policy.max_agreement:
+        return GateStatus.PASS, ""
+    if mild and policy.max_agreement < figures.agreement <= policy.borderline_agreement:
+        return GateStatus.DEFER, ", which is borderline: it may add nothing"
+    return GateStatus.FAIL, f"; wanted {bar}"
 
 
 def _outcome_calibration(figures: ShadowFigures | None, policy: ShadowPolicy) -> GateVerdict:
@@ -103,15 +104,8 @@ def _outcome_calibration(figures: ShadowFigures | None, policy: ShadowPolicy) ->
             f"{policy.min_buckets} are needed.",
             would_pass=wanted,
         )
-    rises = all(later.hit_rate > earlier.hit_rate for earlier, later in pairwise(filled))
     statistic = trend(filled)
-    surely = statistic >= policy.min_trend
-    if rises and surely:
-        status, why = GateStatus.PASS, ": it rises with confidence"
-    elif rises:
-        status, why = GateStatus.DEFER, ": it rises with confidence, but not beyond chance"
-    else:
-        status, why = GateStatus.FAIL, ": it does not rise with confidence"
+    status, why = _judged_trend(filled, surely=statistic >= policy.min_trend)
     return GateVerdict(
         name="outcome_calibration",
         status=status,
@@ -120,6 +114,15 @@ def _outcome_calibration(figures: ShadowFigures | None, policy: ShadowPolicy) ->
         reason=f"Hit rate by confidence {_in_words(filled)}{why} (trend {statistic:.2f}).",
         would_pass="" if status is GateStatus.PASS else wanted,
     )
+
+
+def _judged_trend(filled: tuple[Bucket, ...], *, surely: bool) -> tuple[GateStatus, str]:
+    """Return the status, and what to add to the reason for it."""
+    if not all(later.hit_rate > earlier.hit_rate for earlier, later in pairwise(filled)):
+        return GateStatus.FAIL, ": it does not rise with confidence"
+    if surely:
+        return GateStatus.PASS, ": it rises with confidence"
+    return GateStatus.DEFER, ": it rises with confidence, but not beyond chance"
 
 
 def _in_words(buckets: tuple[Bucket, ...]) -> str:

@@ -1,9 +1,10 @@
 """One symbol must not be harmed by what the others gain."""
 
 import math
+from collections.abc import Mapping
 
 from clm.evaluation.evaluate import MIN_SLICE_ROWS
-from clm.evaluation.evaluation import Comparison
+from clm.evaluation.evaluation import Comparison, Interval
 from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateStatus, GateVerdict
 
@@ -15,33 +16,40 @@ def worst_slice(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     missing = [symbol for symbol in policy.required_symbols if symbol not in judged]
     worst = min(known, key=lambda symbol: known[symbol].high, default=None)
     high = known[worst].high if worst else math.nan
-    wanted = f"An upper end of AUROC of at least 0.5 for every symbol with {MIN_SLICE_ROWS} test rows" + (
-        f", and so many rows of {', '.join(policy.required_symbols)}." if policy.required_symbols else "."
-    )
-    if worst is None:
-        told = f"No symbol has an interval of AUROC over at least {MIN_SLICE_ROWS} test rows"
-    else:
-        of = known[worst]
-        told = (
-            f"Lowest is {worst} with AUROC {of.value:.3f}, interval {of.low:.2f} to {of.high:.2f} at "
-            f"{of.confidence * 100:.4g} % for {len(judged)} symbols together"
-        )
+    lowest = _lowest(worst, known, len(judged))
     unknown = sorted(set(judged) - set(known))
     if missing or high < 0.5:
         status = GateStatus.FAIL
         why = f"{', '.join(missing)} must have {MIN_SLICE_ROWS} test rows and has not" if missing else ""
         harmed = f"{worst} is ranked the wrong way round" if high < 0.5 else ""
-        reason = f"{told}; {' and '.join(part for part in (why, harmed) if part)}."
+        reason = f"{lowest}; {' and '.join(part for part in (why, harmed) if part)}."
     elif worst is None or unknown:
         status = GateStatus.DEFER
-        reason = f"{told}; not known: {', '.join(unknown)}." if unknown else f"{told}."
+        reason = f"{lowest}; not known: {', '.join(unknown)}." if unknown else f"{lowest}."
     else:
-        status, reason = GateStatus.PASS, f"{told}: none is ranked the wrong way round."
+        status, reason = GateStatus.PASS, f"{lowest}: none is ranked the wrong way round."
     return GateVerdict(
         name="worst_slice",
         status=status,
         observed=None if worst is None else high,
         threshold=0.5,
         reason=reason,
-        would_pass="" if status is GateStatus.PASS else wanted,
+        would_pass="" if status is GateStatus.PASS else _wanted(policy),
     )
+
+
+def _lowest(worst: str | None, known: Mapping[str, Interval], judged: int) -> str:
+    """Return the symbol with the lowest upper end of AUROC, and its interval, in words."""
+    if worst is None:
+        return f"No symbol has an interval of AUROC over at least {MIN_SLICE_ROWS} test rows"
+    of = known[worst]
+    return (
+        f"Lowest is {worst} with AUROC {of.value:.3f}, interval {of.low:.2f} to {of.high:.2f} at "
+        f"{of.confidence * 100:.4g} % for {judged} symbols together"
+    )
+
+
+def _wanted(policy: GatePolicy) -> str:
+    required = policy.required_symbols
+    rows = f", and so many rows of {', '.join(required)}." if required else "."
+    return f"An upper end of AUROC of at least 0.5 for every symbol with {MIN_SLICE_ROWS} test rows{rows}"

@@ -25,7 +25,7 @@ class EngineObservation:
     """Changes with every start."""
     restarts: int
     model_path: str | None
-    """PATCHTST_MODEL_PATH of /proc/<pid>/environ; None where unreadable or unset."""
+    """The line's model key in /proc/<pid>/environ; None if it is unreadable or unset."""
     detail: str = ""
     runs_as_root: bool = False
     """Who writes the environment of such an engine is root."""

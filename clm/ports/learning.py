@@ -161,6 +161,38 @@ class RunStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunStart:
+    """A run that begins: what it trains, when, and at whose request."""
+
+    run_id: str
+    family: str
+    """Model family that is trained; a task that names a model has precedence."""
+    started_at: datetime
+    trigger_reason: str
+    task: Task | None = None
+    """None for a run without a task, such as `clm run`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """How a run ended, and what its row in the ledger keeps."""
+
+    run_id: str
+    status: RunStatus
+    completed_at: datetime
+    reason: str
+    judged: bool
+    """True if a candidate was judged on the test rows; False costs no attempt."""
+    decision: str | None = None
+    version: str | None = None
+    proof_path: Path | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """May hold symbol_count, sample_count, feature_count, metrics; kept with the run."""
+    evidence: Mapping[str, object] = field(default_factory=dict)
+    """Figures and hashes that the row in the ledger keeps for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """A row of clm_runs."""
 
@@ -181,39 +213,25 @@ class RunRecord:
 class Journal(Protocol):
     """The durable record of runs; each write commits the row and its events together."""
 
-    def start_run(
-        self,
-        run_id: str,
-        task: Task | None,
-        started_at: datetime,
-        trigger_reason: str,
-        events: Sequence[Event],
-    ) -> None: ...
+    def start_run(self, start: RunStart, events: Sequence[Event]) -> None:
+        """Insert a running run.
+
+        Raises:
+            DataError: RUN_EXISTS; the existing run is left as it is.
+        """
+        ...
+
     def record_model(
         self, artefact: Artefact, *, training_samples: int, seconds: float, validation_accuracy: float | None
     ) -> None:
         """Insert the candidate into ai_model_versions, not active."""
         ...
 
-    def finish_run(
-        self,
-        run_id: str,
-        *,
-        status: RunStatus,
-        completed_at: datetime,
-        decision: str | None,
-        version: str | None,
-        reason: str,
-        facts: Mapping[str, object],
-        proof_path: Path | None,
-        events: Sequence[Event],
-        judged: bool,
-        evidence: Mapping[str, object],
-    ) -> None:
-        """Close the run; `facts` may hold symbol_count, sample_count, feature_count, metrics.
+    def finish_run(self, end: RunEnd, events: Sequence[Event]) -> None:
+        """Close the run and write its row in the ledger, with its events.
 
-        Its row in the ledger is written with it: `judged` where a candidate was judged on test rows,
-        `evidence` the figures and hashes that the row keeps for ever.
+        Raises:
+            DataError: RUN_UNKNOWN.
         """
         ...
 

@@ -91,6 +91,27 @@ Controls = Mapping[Control, ControlSet]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionStart:
+    """What a promotion is about to do: which model, in place of which, and on whose behalf."""
+
+    run_id: str
+    version: str
+    candidate_path: Path
+    candidate_sha256: str
+    previous_path: Path | None
+    """None if the environment file named no model before."""
+    previous_sha256: str | None
+    env_sha256_before: str
+    kind: PromotionKind = PromotionKind.CYCLE
+    asked: str = ""
+    """Why it was begun; the person's words if a person asked for it."""
+    candidate_stays: bool = False
+    """True if the file was in its place before the promotion, so a rollback does not remove it."""
+    lineage_sha256: str | None = None
+    """Hash of data, code and settings that the model was made of; None if that is not recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionRecord:
     """A row of clm_promotions: what was meant, and how far it got."""
 
@@ -180,22 +201,7 @@ class PromotionLog(Protocol):
     """The durable record of promotions; each write commits state and events together."""
 
     def open_promotion(self) -> PromotionRecord | None: ...
-    def begin(
-        self,
-        *,
-        run_id: str,
-        version: str,
-        candidate_path: Path,
-        candidate_sha256: str,
-        previous_path: Path | None,
-        previous_sha256: str | None,
-        env_sha256_before: str,
-        kind: PromotionKind,
-        asked: str,
-        candidate_stays: bool,
-        lineage_sha256: str | None,
-        events: Callable[[int], Sequence[Event]],
-    ) -> PromotionRecord:
+    def begin(self, start: PromotionStart, events: Callable[[int], Sequence[Event]] = ...) -> PromotionRecord:
         """Insert a PREPARED row with the events that its id makes.
 
         Raises:

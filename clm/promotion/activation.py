@@ -9,7 +9,6 @@ from clm.promotion.env_file import EnvSnapshot, value_of, with_flag
 from clm.promotion.policy import Workplace
 from clm.promotion.preflight import baseline
 from clm.promotion.process import variable_of
-from clm.promotion.rewrite import SHADOW_KEY, is_shadow_only
 from clm.promotion.verification import Effect, verify
 
 
@@ -34,7 +33,7 @@ def go_live(work: Workplace, version: str) -> Activation:
     """
     before = work.env_file.read()
     path = _champion_path(work, before, version)
-    live = with_flag(before.data, SHADOW_KEY, flag=False)
+    live = with_flag(before.data, work.line.shadow_key, flag=False)
     work.switch.refuse_unusable()
     _, health = baseline(work, path)
     work.switch.go_live(path)
@@ -59,7 +58,7 @@ def go_live(work: Workplace, version: str) -> Activation:
 
 
 def _champion_path(work: Workplace, snapshot: EnvSnapshot, version: str) -> Path:
-    value = value_of(snapshot.data, work.key)
+    value = value_of(snapshot.data, work.line.model_key)
     if value is None or Path(value).stem != version:
         raise PromotionError(
             "NOT_CHAMPION",
@@ -74,9 +73,10 @@ def _restart(work: Workplace, path: Path, health: Grade) -> str:
     seen = verify(work, path, health=health)
     if seen.effect is not Effect.CONFIRMED or seen.pid is None:
         return seen.reason
-    value, why_not = variable_of(seen.pid, SHADOW_KEY)
-    if value is None or is_shadow_only({SHADOW_KEY: value}):
-        return f"pid {seen.pid} runs with {SHADOW_KEY}={value or why_not}: something overrides the file"
+    shadow_key = work.line.shadow_key
+    value, why_not = variable_of(seen.pid, shadow_key)
+    if value is None or work.line.is_shadow_only({shadow_key: value}):
+        return f"pid {seen.pid} runs with {shadow_key}={value or why_not}: something overrides the file"
     return ""
 
 

@@ -44,7 +44,7 @@ class Attempt:
 
     def env_value(self) -> str | None:
         """Return the path that the environment file names now."""
-        return value_of(self.work.env_file.read().data, self.work.key)
+        return value_of(self.work.env_file.read().data, self.work.line.model_key)
 
     def names_candidate(self) -> bool:
         """Return whether the environment file names the new model."""
@@ -131,7 +131,7 @@ class Attempt:
             env_sha256_before=record.env_sha256_before,
         )
         named = model_path or "no model"
-        self._changed(f"{self.work.env_file.path}: {self.work.key} names {named}", "pointed")
+        self._changed(f"{self.work.env_file.path}: {self.work.line.model_key} names {named}", "pointed")
 
     def restart(self) -> None:
         """Restart the engine on what the environment file says."""

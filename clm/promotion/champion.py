@@ -6,7 +6,6 @@ from clm.artefacts.files import sha256_of
 from clm.artefacts.manifest import Manifest
 from clm.clock import iso
 from clm.domain.architecture import ENGINE
-from clm.domain.ids import VERSION_PATTERN
 from clm.domain.job import ChampionRef
 from clm.errors import ArtefactError, PromotionError
 from clm.events import PerformanceAlert
@@ -62,7 +61,7 @@ def _named(work: Workplace) -> ChampionRef:
     path = previous_path(work, work.env_file.read())
     if path is None:
         raise PromotionError(
-            "CHAMPION_UNNAMED", f"{work.env_file.path} sets no {work.key}: there is none yet"
+            "CHAMPION_UNNAMED", f"{work.env_file.path} sets no {work.line.model_key}: there is none yet"
         )
     if not path.is_file():
         raise PromotionError("CHAMPION_MISSING", f"{work.env_file.path} names {path}, which does not exist")
@@ -80,7 +79,7 @@ def _named(work: Workplace) -> ChampionRef:
 
 
 def _manifest(work: Workplace, version: str, sha256: str) -> Manifest | None:
-    if not VERSION_PATTERN.fullmatch(version):
+    if not work.line.is_version(version):
         return None
     try:
         manifest = work.registry.get(version).manifest

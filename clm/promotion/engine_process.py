@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from clm.clock import SystemClock
@@ -24,26 +25,32 @@ _RESET_SIGNALS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """The command that is the engine, and its files."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    """Variables that it gets; those of the environment file have precedence."""
+    env_file: Path
+    pid_file: Path
+    """Names the running process by pid and start time."""
+    log_file: Path
+    """Gets what it prints."""
+
+
 class ProcessEngine:
     """Starts a command with the environment file's variables; the process outlives the one who started it."""
 
     def __init__(
         self,
-        command: Sequence[str],
+        program: Program,
         *,
-        env_file: Path,
-        pid_file: Path,
-        log_file: Path,
-        environment: Mapping[str, str],
-        key: str = "PATCHTST_MODEL_PATH",
+        key: str,
         stop_timeout_s: float = 10.0,
         clock: Clock | None = None,
     ) -> None:
-        self._command = tuple(command)
-        self._env_file = EnvFile(env_file)
-        self._pid_file = pid_file
-        self._log_file = log_file
-        self._environment = dict(environment)
+        self._program = program
         self._key = key
         self._stop_timeout_s = stop_timeout_s
         self._clock = clock or SystemClock()
@@ -52,9 +59,9 @@ class ProcessEngine:
         """Return whether the noted process lives, and which model its environment names."""
         noted = self._noted()
         if noted is None:
-            return _without_process(EngineStatus.INACTIVE, "", f"never started: no {self._pid_file}")
+            return _without_process(EngineStatus.INACTIVE, "", f"never started: no {self._program.pid_file}")
         if not _lives(noted):
-            detail = f"pid {noted.pid} has ended; its last words are in {self._log_file}"
+            detail = f"pid {noted.pid} has ended; its last words are in {self._program.log_file}"
             return _without_process(EngineStatus.FAILED, noted.name, detail)
         path, why_not = variable_of(noted.pid, self._key)
         return EngineObservation(
@@ -72,13 +79,13 @@ class ProcessEngine:
         Raises:
             PromotionError: ENGINE_RESTART_FAILED, ENV_MISSING, ENV_EMPTY, ENV_UNREADABLE, ENV_ENCODING.
         """
-        environment = {**self._environment, **parse(self._env_file.read().data)}
+        environment = {**self._program.environment, **parse(EnvFile(self._program.env_file).read().data)}
         self.stop()
         try:
             pid = self._spawn(environment)
         except OSError as exc:
             raise PromotionError(
-                "ENGINE_RESTART_FAILED", f"{self._command[0]} cannot be started: {exc.strerror}"
+                "ENGINE_RESTART_FAILED", f"{self._program.command[0]} cannot be started: {exc.strerror}"
             ) from exc
         self._wait_until_noted(pid)
 
@@ -98,27 +105,33 @@ class ProcessEngine:
 
     def _noted(self) -> ProcessIdentity | None:
         try:
-            pid, started = self._pid_file.read_text().split()
+            pid, started = self._program.pid_file.read_text().split()
             return ProcessIdentity(pid=int(pid), started=started)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as exc:
             raise PromotionError(
-                "ENGINE_UNREACHABLE", f"{self._pid_file} does not name a process ({exc}); remove it"
+                "ENGINE_UNREACHABLE", f"{self._program.pid_file} does not name a process ({exc}); remove it"
             ) from exc
 
     def _spawn(self, environment: Mapping[str, str]) -> int:
         # posix_spawn and not Popen: the process belongs to nobody here, and goes on when we end.
-        self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        self._pid_file.parent.mkdir(parents=True, exist_ok=True)
+        self._program.log_file.parent.mkdir(parents=True, exist_ok=True)
+        self._program.pid_file.parent.mkdir(parents=True, exist_ok=True)
         log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         return os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "clm.promotion.launch", str(self._pid_file), *self._command],
+            [
+                sys.executable,
+                "-m",
+                "clm.promotion.launch",
+                str(self._program.pid_file),
+                *self._program.command,
+            ],
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(self._log_file), log, 0o640),
+                (os.POSIX_SPAWN_OPEN, 1, str(self._program.log_file), log, 0o640),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
             setsid=True,
@@ -135,7 +148,8 @@ class ProcessEngine:
             reap(pid)
             if identity_of(pid) is None or self._clock.monotonic() > deadline:
                 raise PromotionError(
-                    "ENGINE_RESTART_FAILED", f"`{self._command[0]}` did not start; see {self._log_file}"
+                    "ENGINE_RESTART_FAILED",
+                    f"`{self._program.command[0]}` did not start; see {self._program.log_file}",
                 )
             self._clock.sleep(_POLL_S)
 

@@ -23,13 +23,7 @@ _STATUS = {
 class SystemdEngine:
     """Observes one unit through `systemctl`; root's helper restarts it."""
 
-    def __init__(
-        self,
-        unit: str,
-        *,
-        key: str = "PATCHTST_MODEL_PATH",
-        run: Run = run_program,
-    ) -> None:
+    def __init__(self, unit: str, *, key: str, run: Run = run_program) -> None:
         self._unit = unit
         self._key = key
         self._run = run

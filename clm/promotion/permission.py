@@ -7,17 +7,18 @@ from clm.errors import PromotionError
 from clm.ports import Control, Controls, PromotionKind, PromotionState, PromotionWish
 from clm.promotion.candidate import Candidate
 from clm.promotion.policy import Workplace
-from clm.promotion.rewrite import SHADOW_KEY
 
 _FAILURES = {PromotionState.ROLLED_BACK, PromotionState.ROLLBACK_FAILED}
 
 
-def withheld(*, mode: str, promote_live: bool, shadow_only: bool, controls: Controls) -> str | None:
+def withheld(
+    *, mode: str, promote_live: bool, shadow_only: bool, shadow_key: str, controls: Controls
+) -> str | None:
     """Return why a model that passed waits for a person, None where it may go in by itself."""
     if mode == "manual":
         return "the mode is manual"
     if not shadow_only and not promote_live:
-        return f"the engine is live ({SHADOW_KEY} is not true), so the mode counts as manual"
+        return f"the engine is live ({shadow_key} is not true), so the mode counts as manual"
     if pause := controls.get(Control.PAUSE):
         return f"paused since {pause.since}: {pause.reason}"
     if pin := controls.get(Control.PIN):

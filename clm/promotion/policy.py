@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from clm.domain.architecture import EngineLoads
+from clm.domain.line import Line
 from clm.ports import Clock, Engine, PromotionLog, Registry, Switch
 from clm.promotion.engine_health import Health
 from clm.promotion.engine_journal import JournalWitness
@@ -49,13 +50,24 @@ class PromotionPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedEngine:
+    """The engine that serves a line, the files from which it takes its model, and what changes them."""
+
+    line: Line
+    models_dir: Path
+    env_file: EnvFile
+    engine: Engine
+    switch: Switch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
     """The server as a promotion sees it."""
 
     registry: Registry
     models_dir: Path
     env_file: EnvFile
-    key: str
+    line: Line
     engine: Engine
     switch: Switch
     log: PromotionLog

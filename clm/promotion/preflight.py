@@ -73,23 +73,23 @@ def _refuse_unloadable(work: Workplace, candidate: Candidate) -> None:
 
 def previous_path(work: Workplace, snapshot: EnvSnapshot) -> Path | None:
     """Return the model that this environment file names."""
-    value = value_of(snapshot.data, work.key)
+    value = value_of(snapshot.data, work.line.model_key)
     return None if value is None else Path(value)
 
 
 def _refuse_irreversible(
     work: Workplace, snapshot: EnvSnapshot, candidate: Path, previous: Path | None
 ) -> None:
-    changed = with_value(snapshot.data, work.key, str(candidate))
+    changed = with_value(snapshot.data, work.line.model_key, str(candidate))
     if previous is None:
-        back = without_value(changed, work.key, snapshot.sha256)
+        back = without_value(changed, work.line.model_key, snapshot.sha256)
     else:
-        back = with_value(changed, work.key, str(previous))
+        back = with_value(changed, work.line.model_key, str(previous))
     if back != snapshot.data:
         raise PromotionError(
             "ENV_UNSAFE",
-            f"{work.env_file.path}: {work.key} is written so that a change could not be taken back "
-            "byte for byte; write it plain or in one pair of quotes",
+            f"{work.env_file.path}: {work.line.model_key} is written so that a change could not be taken "
+            "back byte for byte; write it plain or in one pair of quotes",
         )
 
 
@@ -99,7 +99,7 @@ def _verified_hash(work: Workplace, previous: Path) -> str:
         raise PromotionError(
             "CHAMPION_MISSING",
             f"{work.env_file.path} names {previous}, which does not exist: there would be no way back; "
-            f"restore it or correct {work.key}",
+            f"restore it or correct {work.line.model_key}",
         )
     found, known = sha256_of(previous), work.log.known_sha256(previous)
     if known is not None and found != known:

@@ -25,16 +25,15 @@ from clm.errors import ArtefactError, ClmError, Interrupted, PromotionBusy, Prom
 from clm.events import Event
 from clm.ports import (
     Clock,
-    Engine,
     PromotionKind,
     PromotionLog,
     PromotionOutcome,
     PromotionRecord,
+    PromotionStart,
     PromotionState,
     PromotionWish,
     Registry,
     Reign,
-    Switch,
     held_by,
 )
 from clm.promotion.activation import Activation, go_live
@@ -52,12 +51,11 @@ from clm.promotion.endings import (
 from clm.promotion.engine_health import HttpHealth
 from clm.promotion.engine_journal import JournalWitness
 from clm.promotion.engine_probe import HttpProbe
-from clm.promotion.env_file import EnvFile, parse
+from clm.promotion.env_file import parse
 from clm.promotion.forward import go_forward
 from clm.promotion.permission import refuse_unwanted, withheld
-from clm.promotion.policy import PromotionPolicy, Workplace
+from clm.promotion.policy import PromotionPolicy, ServedEngine, Workplace
 from clm.promotion.preflight import Preflight, preflight
-from clm.promotion.rewrite import is_shadow_only
 from clm.promotion.telling import started
 
 __all__ = ["EnvFilePromoter", "PromotionPolicy"]
@@ -73,15 +71,11 @@ class EnvFilePromoter:
     def __init__(
         self,
         *,
+        served: ServedEngine,
         registry: Registry,
-        models_dir: Path,
-        env_file: EnvFile,
-        engine: Engine,
-        switch: Switch,
         log: PromotionLog,
         clock: Clock,
         policy: PromotionPolicy,
-        key: str = "PATCHTST_MODEL_PATH",
         freeze: Callable[[], Freeze] = lambda: THAWED,
         checkpoint: Callable[[str], None] = lambda _point: None,
     ) -> None:
@@ -90,11 +84,11 @@ class EnvFilePromoter:
         health = HttpHealth(policy.health_url, clock=clock) if policy.health_url else None
         self._work = Workplace(
             registry=registry,
-            models_dir=Path(os.path.abspath(models_dir)),  # noqa: PTH100  no link is resolved: operators name paths
-            env_file=env_file,
-            key=key,
-            engine=engine,
-            switch=switch,
+            models_dir=Path(os.path.abspath(served.models_dir)),  # noqa: PTH100  operators name paths with links
+            env_file=served.env_file,
+            line=served.line,
+            engine=served.engine,
+            switch=served.switch,
             log=log,
             clock=clock,
             policy=policy,
@@ -114,11 +108,12 @@ class EnvFilePromoter:
             variables = parse(self._work.env_file.read().data)
         except PromotionError:
             return None  # no promotion begins without this file, and its preflight says why
-        policy = self._work.policy
+        policy, line = self._work.policy, self._work.line
         return withheld(
             mode=policy.mode,
             promote_live=policy.promote_live,
-            shadow_only=is_shadow_only(variables),
+            shadow_only=line.is_shadow_only(variables),
+            shadow_key=line.shadow_key,
             controls=self._work.log.controls(),
         )
 
@@ -215,7 +210,7 @@ class EnvFilePromoter:
                 )
             ]
 
-        record = self._work.log.begin(
+        prepared = PromotionStart(
             run_id=run_id,
             version=version,
             candidate_path=candidate.path,
@@ -227,8 +222,8 @@ class EnvFilePromoter:
             asked=asked,
             candidate_stays=start.candidate_stays,
             lineage_sha256=candidate.lineage_sha256,
-            events=started_as,
         )
+        record = self._work.log.begin(prepared, started_as)
         self._work.checkpoint("prepared")
         return Attempt(self._work, record)
 

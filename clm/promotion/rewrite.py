@@ -1,8 +1,9 @@
 """Changes of the environment file: the model that it names, and the shadow mode."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from clm.artefacts.files import sync_directory, translated
+from clm.domain.line import Line
 from clm.errors import PromotionError
 from clm.promotion.env_file import (
     EnvFile,
@@ -14,39 +15,34 @@ from clm.promotion.env_file import (
     without_value,
 )
 
-SHADOW_KEY = "PATCHTST_SHADOW_ONLY"
 
-
-def is_shadow_only(variables: Mapping[str, str]) -> bool:
-    """Return whether the engine only watches with its model; anything but a plain `true` means it votes."""
-    return variables.get(SHADOW_KEY, "").strip().lower() == "true"
-
-
-def go_live(env_file: EnvFile) -> None:
+def go_live(env_file: EnvFile, line: Line) -> None:
     """Switch the shadow mode off; no other byte changes.
 
     Raises:
         PromotionError: ALREADY_LIVE, and what `EnvFile` raises. ArtefactError: the file is whole, old or new.
     """
     snapshot = env_file.read()
-    if not is_shadow_only(parse(snapshot.data)):
-        raise PromotionError("ALREADY_LIVE", f"{env_file.path}: {SHADOW_KEY} is not true already")
-    env_file.replace(snapshot, with_flag(snapshot.data, SHADOW_KEY, flag=False))
+    if not line.is_shadow_only(parse(snapshot.data)):
+        raise PromotionError("ALREADY_LIVE", f"{env_file.path}: {line.shadow_key} is not true already")
+    env_file.replace(snapshot, with_flag(snapshot.data, line.shadow_key, flag=False))
 
 
-def back_to_shadow(env_file: EnvFile) -> None:
+def back_to_shadow(env_file: EnvFile, line: Line) -> None:
     """Switch the shadow mode on; byte for byte as it was where nothing else changed since.
 
     Raises:
         PromotionError, ArtefactError: as `go_live`.
     """
     snapshot = env_file.read()
-    if is_shadow_only(parse(snapshot.data)):
+    if line.is_shadow_only(parse(snapshot.data)):
         return
     kept = previous_of(snapshot.target)
     before = kept.read_bytes() if kept.is_file() and not kept.is_symlink() else b""
-    if not (is_shadow_only(parse(before)) and with_flag(before, SHADOW_KEY, flag=False) == snapshot.data):
-        before = with_flag(snapshot.data, SHADOW_KEY, flag=True)
+    if not (
+        line.is_shadow_only(parse(before)) and with_flag(before, line.shadow_key, flag=False) == snapshot.data
+    ):
+        before = with_flag(snapshot.data, line.shadow_key, flag=True)
     env_file.replace(snapshot, before)
 
 

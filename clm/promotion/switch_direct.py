@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clm.artefacts.files import Owner, create_durably, remove_durably, sweep_temporaries
+from clm.domain.line import Line
 from clm.errors import ArtefactError, PromotionError
 from clm.ports import OwnEngine
 from clm.promotion.env_file import EnvFile
@@ -18,13 +19,13 @@ class DirectSwitch:
         self,
         env_file: EnvFile,
         *,
-        key: str,
+        line: Line,
         engine: OwnEngine,
         models_dir: Path,
         checkpoint: Callable[[str], None] = lambda _point: None,
     ) -> None:
         self._env_file = env_file
-        self._key = key
+        self._line = line
         self._engine = engine
         self._models_dir = models_dir
         self._checkpoint = checkpoint
@@ -58,7 +59,7 @@ class DirectSwitch:
         """Rewrite the one value."""
         rewrite(
             self._env_file,
-            self._key,
+            self._line.model_key,
             expected=None if expected is None else str(expected),
             target=None if target is None else str(target),
             sha256_before=env_sha256_before,
@@ -74,11 +75,11 @@ class DirectSwitch:
 
     def go_live(self, model_path: Path) -> None:
         """Switch the shadow mode off."""
-        go_live(self._env_file)
+        go_live(self._env_file, self._line)
 
     def go_shadow(self, model_path: Path) -> None:
         """Switch the shadow mode on again."""
-        back_to_shadow(self._env_file)
+        back_to_shadow(self._env_file, self._line)
 
     def sweep(self) -> tuple[str, ...]:
         """Remove what killed writers left next to the environment file and the models."""

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from clm.domain.line import Line
 from clm.errors import PromotionError
 from clm.promotion.env_file import EnvFile
 from clm.promotion.switch_request import (
@@ -14,7 +15,6 @@ from clm.promotion.switch_request import (
     Answer,
     Request,
     decode_answer,
-    is_version,
     name_of,
 )
 
@@ -72,6 +72,7 @@ class HelperSwitch:
         self,
         env_file: EnvFile,
         *,
+        line: Line,
         models_dir: Path,
         ask: Ask = ask,
         ask_as_root: Ask = ask,
@@ -79,6 +80,7 @@ class HelperSwitch:
         checkpoint: Callable[[str], None] = lambda _point: None,
     ) -> None:
         self._env_file = env_file
+        self._line = line
         self._models_dir = models_dir
         self._ask = ask
         self._ask_as_root = ask_as_root
@@ -100,23 +102,23 @@ class HelperSwitch:
 
     def remove(self, path: Path) -> None:
         """Have a version removed."""
-        if not is_version(path.stem):
+        if not self._line.is_version(path.stem):
             raise PromotionError("SWITCH_REFUSED", f"{path} is not named as a version; remove it by hand")
         self._give(Request(action=Action.REMOVE, name=path.stem))
 
     def point(self, *, expected: Path | None, target: Path | None, env_sha256_before: str) -> None:
         """Have the one value rewritten; of a line that is to go the helper knows the former hash itself."""
         self._checkpoint("rewriting")
-        name = name_of(_text(target), self._models_dir)
+        name = self._name_of(target)
         self._give(Request(action=Action.POINT, name=name, expected=_text(expected)))
 
     def restart(self, model_path: Path | None) -> None:
         """Have the engine restarted."""
-        self._give(Request(action=Action.RESTART, name=name_of(_text(model_path), self._models_dir)))
+        self._give(Request(action=Action.RESTART, name=self._name_of(model_path)))
 
     def refuse_changed(self, model_path: Path) -> None:
         """Have the file compared with what it was before the restart."""
-        self._give(Request(action=Action.CONFIRM, name=name_of(str(model_path), self._models_dir)))
+        self._give(Request(action=Action.CONFIRM, name=self._name_of(model_path)))
 
     def go_live(self, model_path: Path) -> None:
         """Have the shadow mode switched off; the helper grants it to root only."""
@@ -137,7 +139,10 @@ class HelperSwitch:
         return left
 
     def _flag(self, action: Action, model_path: Path) -> Request:
-        return Request(action=action, name=name_of(str(model_path), self._models_dir))
+        return Request(action=action, name=self._name_of(model_path))
+
+    def _name_of(self, model_path: Path | None) -> str:
+        return name_of(_text(model_path), self._models_dir, self._line)
 
     def _give(self, request: Request, ask: Ask | None = None) -> None:
         answer = (ask or self._ask)(request)

@@ -2,7 +2,7 @@
 
 A request names a target and never a path. The helper resolves the name to a value of the environment file:
 
-    patchtst_v20260109_233444   a version in the models directory that the helper itself put there, or found
+    <family>_v20260109_233444   a version in the models directory that the helper itself put there, or found
                                 in the environment file
     other-3f1c0a9be277          another path that the helper found in the environment file, by its hash
     none                        no line, where the helper found none
@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from clm.domain.ids import VERSION_PATTERN
+from clm.domain.line import Line
 from clm.errors import PromotionError
 
 SOCKET = Path("/run/quantum-clm-switch.sock")
@@ -78,23 +78,18 @@ class Answer:
         return json.dumps({"code": self.code, "message": self.message[:2000]}).encode() + b"\n"
 
 
-def name_of(path: str | None, models_dir: Path) -> str:
+def name_of(path: str | None, models_dir: Path, line: Line) -> str:
     """Return the name that stands for a value of the environment file."""
     if path is None:
         return NO_MODEL
     stem = Path(path).stem
-    if is_version(stem) and path == str(models_dir / f"{stem}.pth"):
+    if line.is_version(stem) and path == str(models_dir / f"{stem}.pth"):
         return stem
     return f"other-{hashlib.sha256(path.encode()).hexdigest()[:12]}"
 
 
-def is_version(name: str) -> bool:
-    """Return whether this is the name of a model version."""
-    return VERSION_PATTERN.fullmatch(name) is not None
-
-
-def decode_request(data: bytes) -> Request:
-    """Read a request that anyone may have written.
+def decode_request(data: bytes, line: Line) -> Request:
+    """Read a request about a model of this line; anyone may have written it.
 
     Raises:
         PromotionError: SWITCH_REQUEST for anything but exactly the fields of a request.
@@ -105,9 +100,9 @@ def decode_request(data: bytes) -> Request:
     except ValueError as exc:
         raise _malformed("its action is unknown") from exc
     name, sha256 = str(plain["name"]), str(plain["sha256"])
-    if not (is_version(name) or _OTHER.fullmatch(name) or name == NO_MODEL):
+    if not (line.is_version(name) or _OTHER.fullmatch(name) or name == NO_MODEL):
         raise _malformed("its target has no valid name")
-    if action in {Action.INSTALL, Action.REMOVE} and not is_version(name):
+    if action in {Action.INSTALL, Action.REMOVE} and not line.is_version(name):
         raise _malformed("its target is no version")
     if not _SHA256.fullmatch(sha256) if action is Action.INSTALL else sha256:
         raise _malformed("its sha256 is not 64 hexadecimal digits, or does not belong there")

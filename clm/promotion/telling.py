@@ -82,7 +82,7 @@ def _promoted(work: Workplace, record: PromotionRecord) -> ModelPromoted:
     artefact = _artefact(work, record)
     metrics = artefact.manifest.metrics if artefact else {}
     return ModelPromoted(
-        model_name="patchtst",
+        model_name=work.line.family,
         old_version=_previous_version(record),
         new_version=record.version,
         accuracy=metrics.get("accuracy", math.nan),

@@ -32,7 +32,7 @@ from clm.report.sections import (
     splits_section,
     training_section,
 )
-from clm.report.summary import summarise
+from clm.report.summary import summarise, summarise_undecided
 
 __all__ = [
     "ProofPack",
@@ -87,14 +87,14 @@ class ProofPack:
 
 def summary_sentence(pack: ProofPack) -> str:
     """Return the run in one sentence: what was decided, on what evidence, and what becomes of the engine."""
+    if pack.decision is None:
+        return summarise_undecided(pack.status, pack.error)
     return summarise(
         decision=pack.decision,
         version=pack.artefact.manifest.version if pack.artefact else None,
         comparison=pack.comparison,
         verdicts=pack.verdicts,
         promotion=pack.promotion,
-        status=pack.status,
-        error=pack.error,
         cause=pack.diagnosis.cause if pack.diagnosis else None,
     )
 

@@ -11,20 +11,21 @@ from clm.gates.verdict import GateStatus, GateVerdict
 from clm.ports import PromotionOutcome, PromotionState
 
 
+def summarise_undecided(status: str, error: str | None) -> str:
+    """Return the state of a run that came to no decision, and the error that ended it."""
+    return f"{status.upper()}: {error or 'no decision yet'}"
+
+
 def summarise(
     *,
-    decision: Decision | None,
+    decision: Decision,
     version: str | None,
     comparison: Comparison | None,
     verdicts: Sequence[GateVerdict],
     promotion: PromotionOutcome | None,
-    status: str,
-    error: str | None,
     cause: ProbeAnswer | None = None,
 ) -> str:
     """Return what was decided, on what evidence, and what becomes of the engine."""
-    if decision is None:
-        return f"{status.upper()}: {error or 'no decision yet'}"
     if decision.kind in (DecisionKind.REFUSED, DecisionKind.SKIPPED):
         return f"{decision.kind.value} before training: {decision.reasons[0]}"
     head = f"{decision.kind.value} {version or 'the candidate'}"

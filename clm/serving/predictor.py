@@ -208,15 +208,7 @@ def _open(path: Path, artefacts: Path, max_age_s: float, *, before: _Served | No
     inside = path.name == MODEL_NAME
     registry = DirectoryRegistry(path.absolute().parent.parent if inside else artefacts)
     manifest = registry.manifest(path.absolute().parent.name if inside else path.stem)
-    with translated(f"cannot read {path}"):
-        data = path.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != manifest.sha256:  # before anything of the file is unpickled
-        raise ArtefactError(
-            "ARTEFACT_TORN",
-            f"{path} has {len(data)} bytes of sha256 {found}, its manifest says {manifest.size_bytes} of "
-            f"{manifest.sha256}; restore it or train again",
-        )
+    data = _whole(path, manifest)
     inputs = manifest.inputs
     if inputs is None:
         raise ArtefactError(
@@ -237,6 +229,24 @@ def _open(path: Path, artefacts: Path, max_age_s: float, *, before: _Served | No
         rows=rows,
         candles=candles,
     )
+
+
+def _whole(path: Path, manifest: Manifest) -> bytes:
+    """Return the bytes of a model file after comparing their hash; nothing of them is unpickled before.
+
+    Raises:
+        ArtefactError: ARTEFACT_TORN; IO_ERROR and others for a file that cannot be read.
+    """
+    with translated(f"cannot read {path}"):
+        data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != manifest.sha256:
+        raise ArtefactError(
+            "ARTEFACT_TORN",
+            f"{path} has {len(data)} bytes of sha256 {found}, its manifest says {manifest.size_bytes} of "
+            f"{manifest.sha256}; restore it or train again",
+        )
+    return data
 
 
 def _books(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from clm.data.splits import SplitPolicy
 from clm.domain.job import TrainingSpec
+from clm.domain.line import DEFAULT_LINE, Line
 from clm.evaluation.evaluation import EvaluationPolicy
 from clm.gates.policy import GatePolicy
 from clm.settings.fields import Fields
@@ -12,6 +13,11 @@ from clm.settings.fields import Fields
 
 class Settings(Fields):
     """All settings of quantum-clm, and what follows from them."""
+
+    @property
+    def line(self) -> Line:
+        """The model line that this daemon serves."""
+        return DEFAULT_LINE
 
     @property
     def runs_dir(self) -> Path:

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from clm.data.candles.catalogue import FEATURE_NAMES
 from clm.data.candles.windows import PREFIX as PREFIX_OF_CANDLES
 from clm.domain.architecture import ENGINE, KNOWN
+from clm.domain.line import DEFAULT_LINE
 from clm.settings.cron import crontab
 
 PREFIX = "CLM_"
@@ -191,7 +192,7 @@ class Fields(BaseSettings):
     """Let `auto` also replace the model of a live engine (PATCHTST_SHADOW_ONLY not true)."""
     engine_control: Literal["systemd", "process"] = "systemd"
     """What runs the engine: a systemd unit, switched by root's helper, or a process of ours (development)."""
-    engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = "quantum-ai-engine.service"
+    engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = DEFAULT_LINE.engine_unit
     """Unit that serves the model."""
     engine_loads: Literal["existing", "serving"] = "existing"
     """What the engine loads: `existing`, the architecture `engine`; `serving`, whatever a manifest names."""

@@ -17,18 +17,17 @@ from clm.clock import iso
 from clm.decision import Decision, DecisionKind
 from clm.diagnosis import Diagnosis
 from clm.domain.ids import run_id
+from clm.domain.line import Line
 from clm.domain.task import Task
 from clm.errors import ArtefactError, ClmError, Interrupted
 from clm.events import Event, RetrainingCompleted, RetrainingFailed, RetrainingStarted
-from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunStatus
+from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunEnd, RunStart, RunStatus
 from clm.questions.train import DATA, WEIGHTS
 from clm.report.attempt import attempt_evidence
 from clm.report.proof_pack import ProofPack, as_json, as_markdown, found
 from clm.steps.results import Data, Ending, Record, Results
 
 log = structlog.get_logger()
-
-MODEL = "patchtst"
 
 _STATUS = {
     DecisionKind.PROMOTE: "promoted",
@@ -55,8 +54,9 @@ class RunInProgress:
     """One run: opened durably, filled with the records of its steps, closed once."""
 
     def __init__(
-        self, task: Task | None, reason: str, *, clock: Clock, journal: Journal, runs_dir: Path
+        self, task: Task | None, reason: str, *, line: Line, clock: Clock, journal: Journal, runs_dir: Path
     ) -> None:
+        self._family = line.family
         self._clock = clock
         self._journal = journal
         self.started_at = clock.now()
@@ -69,9 +69,16 @@ class RunInProgress:
         self._results = Results()
         self._error: str | None = None
         started = RetrainingStarted(
-            model=MODEL, timestamp=iso(self.started_at), job_id=self.run_id, trigger_reason=reason
+            model=self._family, timestamp=iso(self.started_at), job_id=self.run_id, trigger_reason=reason
         )
-        journal.start_run(self.run_id, task, self.started_at, reason, [started])
+        start = RunStart(
+            run_id=self.run_id,
+            family=self._family,
+            started_at=self.started_at,
+            trigger_reason=reason,
+            task=task,
+        )
+        journal.start_run(start, [started])
         self.standing = journal.standing()
         """The ledger when the run began; no other process appends to it during the run."""
         self._pack = ProofPack(
@@ -99,7 +106,7 @@ class RunInProgress:
         now = self._clock.now()
         reason = promotion.reason if promotion and promotion.reason else decision.reasons[0]
         event = RetrainingCompleted(
-            model=MODEL,
+            model=self._family,
             timestamp=iso(now),
             job_id=self.run_id,
             model_path=str(artefact.model_path) if artefact else "",
@@ -134,7 +141,7 @@ class RunInProgress:
         code = error.code if isinstance(error, ClmError) else "BUG"
         status = RunStatus.INTERRUPTED if isinstance(error, Interrupted) else RunStatus.FAILED
         event = RetrainingFailed(
-            model=MODEL, timestamp=iso(now), job_id=self.run_id, error=str(error), code=code
+            model=self._family, timestamp=iso(now), job_id=self.run_id, error=str(error), code=code
         )
         self._error = f"{type(error).__name__} {error}"
         self._finish(status, now, str(error), None, None, event)
@@ -151,8 +158,8 @@ class RunInProgress:
         self._seconds["total"] = self._clock.monotonic() - self._began
         self._pack = self._assembled(status, now)
         proof = self._write_proof()
-        self._journal.finish_run(
-            self.run_id,
+        end = RunEnd(
+            run_id=self.run_id,
             status=status,
             completed_at=now,
             decision=decision,
@@ -160,7 +167,6 @@ class RunInProgress:
             reason=reason,
             facts=_facts(self._pack),
             proof_path=proof[0] if proof else None,
-            events=[event],
             judged=bool(self._pack.verdicts),
             evidence={
                 "proof_sha256": proof[1] if proof else None,
@@ -168,6 +174,7 @@ class RunInProgress:
                 **attempt_evidence(self._pack.dataset, self._pack.training, self._pack.comparison),
             },
         )
+        self._journal.finish_run(end, [event])
         self._remove_copies()
 
     def _assembled(self, status: RunStatus, completed_at: datetime) -> ProofPack:

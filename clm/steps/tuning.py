@@ -127,7 +127,9 @@ def _tuning_job(
     return TuningJob(
         run_id=job.run_id,
         directory=_directory_of(job),
-        study=_study(job.spec, knobs, {name: of.fingerprint for name, (_, of) in datasets.items()}),
+        study=_study(
+            ladder.family, job.spec, knobs, {name: of.fingerprint for name, (_, of) in datasets.items()}
+        ),
         storage=ladder.storage,
         spec=job.spec,
         knobs=knobs,
@@ -221,9 +223,9 @@ def _written(job: TrainingJob, directory: Path, datasets: Datasets) -> dict[str,
     return places
 
 
-def _study(spec: TrainingSpec, knobs: tuple[str, ...], fingerprints: dict[str, str]) -> str:
+def _study(family: str, spec: TrainingSpec, knobs: tuple[str, ...], fingerprints: dict[str, str]) -> str:
     inputs = orjson.dumps([asdict(spec), knobs, fingerprints], option=orjson.OPT_SORT_KEYS)
-    return f"patchtst-{hashlib.sha256(inputs).hexdigest()[:24]}"
+    return f"{family}-{hashlib.sha256(inputs).hexdigest()[:24]}"
 
 
 def _best(trials: tuple[Trial, ...], *, rejected_at: float) -> Trial | None:

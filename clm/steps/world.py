@@ -10,6 +10,7 @@ from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
 from clm.diagnosis import ProbePolicy
 from clm.domain.job import EpochReport, TrainingSpec
+from clm.domain.line import Line
 from clm.domain.task import Task
 from clm.errors import Interrupted
 from clm.evaluation.evaluation import EvaluationPolicy
@@ -77,12 +78,15 @@ class Ladder:
     trials: int = 0
     budget_s: float = 0.0
     storage: Path = Path()
+    family: str = ""
+    """Model family; the name of each study starts with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """The adapters a cycle works with."""
+    """The model line a cycle works for, and the adapters it works with."""
 
+    line: Line
     clock: Clock
     source: SampleSource
     trainer: Trainer

@@ -1,12 +1,14 @@
-"""Questions about clm_promotions within a transaction of the caller."""
+"""Reads and writes of clm_promotions within a transaction of the caller."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, insert, select, update
 from sqlalchemy.engine import Connection
 
-from clm.ports import PromotionKind, PromotionRecord, PromotionState, Reign
+from clm.clock import iso
+from clm.ports import PromotionKind, PromotionRecord, PromotionStart, PromotionState, Reign
 from clm.store.tables import promotions
 
 _REACHED = (
@@ -42,6 +44,55 @@ def record_of(row: Row[Any]) -> PromotionRecord:
         reason=row.reason,
         updated_at=row.updated_at,
     )
+
+
+def insert_promotion(
+    connection: Connection, start: PromotionStart, state: PromotionState, now: datetime, *, reason: str = ""
+) -> Row[Any]:
+    """Insert a promotion in this state and return its row."""
+    values = {
+        "run_id": start.run_id,
+        "version": start.version,
+        "candidate_path": str(start.candidate_path),
+        "candidate_sha256": start.candidate_sha256,
+        "previous_path": str(start.previous_path) if start.previous_path else None,
+        "previous_sha256": start.previous_sha256,
+        "env_sha256_before": start.env_sha256_before,
+        "kind": start.kind.value,
+        "asked": start.asked,
+        "candidate_stays": int(start.candidate_stays),
+        "lineage_sha256": start.lineage_sha256,
+        "state": state.value,
+        "is_open": 1 if state.is_open else None,
+        "attempts": 0,
+        "store_count": 1,
+        "reason": reason,
+        "created_at": iso(now),
+        "updated_at": iso(now),
+    }
+    return connection.execute(insert(promotions).values(values).returning(promotions)).one()
+
+
+def update_promotion(
+    connection: Connection,
+    promotion_id: int,
+    state: PromotionState,
+    now: datetime,
+    *,
+    reason: str,
+    attempts: int | None,
+) -> Row[Any]:
+    """Write the next state of a promotion; an empty reason and attempts of None leave what is recorded."""
+    changes: dict[str, object] = {
+        "state": state.value,
+        "is_open": 1 if state.is_open else None,
+        "updated_at": iso(now),
+        "store_count": promotions.c.store_count + 1,
+    }
+    changes |= {"reason": reason} if reason else {}
+    changes |= {} if attempts is None else {"attempts": attempts}
+    changed = update(promotions).where(promotions.c.id == promotion_id).values(changes)
+    return connection.execute(changed.returning(promotions)).one()
 
 
 def known_sha256(connection: Connection, path: Path) -> str | None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, select, update
+from sqlalchemy.engine import Connection
 
-from clm.clock import iso
 from clm.domain.ledger import CROWNED, LedgerEntry, LedgerKind, LedgerRow
 from clm.errors import PromotionBusy, PromotionError
 from clm.events import Event, ModelPromoted
@@ -17,6 +18,7 @@ from clm.ports import (
     Controls,
     PromotionKind,
     PromotionRecord,
+    PromotionStart,
     PromotionState,
     Reign,
 )
@@ -24,7 +26,15 @@ from clm.store.controls import read_controls, set_control
 from clm.store.ledger import append
 from clm.store.model_rows import activate_model, adopt_model, wrongly_active
 from clm.store.outbox import insert_events
-from clm.store.promotion_rows import endings, known_sha256, newest_of_lineage, record_of, reigns
+from clm.store.promotion_rows import (
+    endings,
+    insert_promotion,
+    known_sha256,
+    newest_of_lineage,
+    record_of,
+    reigns,
+    update_promotion,
+)
 from clm.store.run_rows import correlation_of
 from clm.store.schema import has_table
 from clm.store.tables import promotions
@@ -47,20 +57,7 @@ class SqlitePromotionLog:
         return record_of(row) if row else None
 
     def begin(
-        self,
-        *,
-        run_id: str,
-        version: str,
-        candidate_path: Path,
-        candidate_sha256: str,
-        previous_path: Path | None,
-        previous_sha256: str | None,
-        env_sha256_before: str,
-        kind: PromotionKind = PromotionKind.CYCLE,
-        asked: str = "",
-        candidate_stays: bool = False,
-        lineage_sha256: str | None = None,
-        events: Callable[[int], Sequence[Event]] = lambda _id: (),
+        self, start: PromotionStart, events: Callable[[int], Sequence[Event]] = lambda _id: ()
     ) -> PromotionRecord:
         """Insert a PREPARED row with the events that its id makes.
 
@@ -69,45 +66,15 @@ class SqlitePromotionLog:
         """
         now = self._clock.now()
         with self._store.writing() as connection:
-            # Under the write lock nobody can come between this look and the insert; the unique index
-            # stands behind it.
+            # The write lock keeps others out between this look and the insert; the unique index backs it up.
             other = connection.execute(select(promotions).where(promotions.c.is_open == 1)).first()
             if other:
                 raise PromotionBusy(
                     "PROMOTION_BUSY",
-                    f"promotion {other.id} of {other.version} is {other.state}; {version} has to wait",
+                    f"promotion {other.id} of {other.version} is {other.state}; {start.version} has to wait",
                 )
-            row = connection.execute(
-                insert(promotions)
-                .values(
-                    run_id=run_id,
-                    version=version,
-                    candidate_path=str(candidate_path),
-                    candidate_sha256=candidate_sha256,
-                    previous_path=str(previous_path) if previous_path else None,
-                    previous_sha256=previous_sha256,
-                    env_sha256_before=env_sha256_before,
-                    kind=kind.value,
-                    asked=asked,
-                    candidate_stays=int(candidate_stays),
-                    lineage_sha256=lineage_sha256,
-                    state=PromotionState.PREPARED.value,
-                    is_open=1,
-                    attempts=0,
-                    store_count=1,
-                    reason="",
-                    created_at=iso(now),
-                    updated_at=iso(now),
-                )
-                .returning(promotions)
-            ).one()
-            insert_events(
-                connection,
-                events(row.id),
-                trace_id=run_id,
-                correlation_id=correlation_of(connection, run_id),
-                now=now,
-            )
+            row = insert_promotion(connection, start, PromotionState.PREPARED, now)
+            self._add_events(connection, events(row.id), start.run_id, now)
         return record_of(row)
 
     def advance(
@@ -129,40 +96,18 @@ class SqlitePromotionLog:
             PromotionError: PROMOTION_CLOSED, it is at its end already; PROMOTION_UNKNOWN.
         """
         now = self._clock.now()
-        changes: dict[str, object] = {"state": state.value, "is_open": 1 if state.is_open else None}
-        changes |= {"updated_at": iso(now), "store_count": promotions.c.store_count + 1}
-        changes |= {"reason": reason} if reason else {}
-        changes |= {} if attempts is None else {"attempts": attempts}
         with self._store.writing() as connection:
             before = connection.execute(select(promotions).where(promotions.c.id == promotion_id)).first()
             self._demand_open(promotion_id, before)
-            row = connection.execute(
-                update(promotions)
-                .where(promotions.c.id == promotion_id)
-                .values(changes)
-                .returning(promotions)
-            ).one()
+            row = update_promotion(connection, promotion_id, state, now, reason=reason, attempts=attempts)
             if state is PromotionState.COMMITTED:
-                activate_model(
-                    connection,
-                    version=row.version,
-                    path=row.candidate_path,
-                    sha256=row.candidate_sha256,
-                    run_id=row.run_id,
-                    now=now,
-                )
+                self._activate(connection, row, now)
             if not state.is_open:
-                told = append(connection, _ended(row), now)
-                events = [_with_head(event, told) for event in events]
+                entry = append(connection, _ended(row), now)
+                events = [_with_head(event, entry) for event in events]
             if hold:
                 set_control(connection, Control.HOLD, value="", reason=hold, now=now)
-            insert_events(
-                connection,
-                events,
-                trace_id=row.run_id,
-                correlation_id=correlation_of(connection, row.run_id),
-                now=now,
-            )
+            self._add_events(connection, events, row.run_id, now)
         return record_of(row)
 
     def give_back(self, before: PromotionRecord) -> None:
@@ -197,29 +142,19 @@ class SqlitePromotionLog:
         activate = activate_model if known else adopt_model
         with self._store.writing() as connection:
             before = reigns(connection)
-            row = connection.execute(
-                insert(promotions)
-                .values(
-                    run_id="adopted",
-                    version=version,
-                    candidate_path=str(path),
-                    candidate_sha256=sha256,
-                    previous_path=str(before[0].path) if before else None,
-                    previous_sha256=before[0].sha256 if before else None,
-                    env_sha256_before=env_sha256,
-                    kind=kind.value,
-                    asked=reason,
-                    candidate_stays=1,
-                    state=PromotionState.COMMITTED.value,
-                    is_open=None,
-                    attempts=0,
-                    store_count=1,
-                    reason=reason,
-                    created_at=iso(now),
-                    updated_at=iso(now),
-                )
-                .returning(promotions)
-            ).one()
+            start = PromotionStart(
+                run_id="adopted",
+                version=version,
+                candidate_path=path,
+                candidate_sha256=sha256,
+                previous_path=before[0].path if before else None,
+                previous_sha256=before[0].sha256 if before else None,
+                env_sha256_before=env_sha256,
+                kind=kind,
+                asked=reason,
+                candidate_stays=True,
+            )
+            row = insert_promotion(connection, start, PromotionState.COMMITTED, now, reason=reason)
             append(connection, _ended(row), now)
             activate(connection, version=version, path=str(path), sha256=sha256, run_id="adopted", now=now)
             insert_events(connection, events, trace_id="adopted", correlation_id="adopted", now=now)
@@ -268,6 +203,22 @@ class SqlitePromotionLog:
         """Return what is in force now."""
         with self._store.reading() as connection:
             return read_controls(connection)
+
+    @staticmethod
+    def _activate(connection: Connection, row: Row[Any], now: datetime) -> None:
+        activate_model(
+            connection,
+            version=row.version,
+            path=row.candidate_path,
+            sha256=row.candidate_sha256,
+            run_id=row.run_id,
+            now=now,
+        )
+
+    @staticmethod
+    def _add_events(connection: Connection, events: Sequence[Event], run_id: str, now: datetime) -> None:
+        correlation_id = correlation_of(connection, run_id)
+        insert_events(connection, events, trace_id=run_id, correlation_id=correlation_id, now=now)
 
     def _demand_open(self, promotion_id: int, row: Row[Any] | None) -> None:
         if row is None:

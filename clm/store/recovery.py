@@ -1,6 +1,8 @@
 """What a crash left running, put in order at the next start."""
 
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, exists, select
@@ -8,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from clm.clock import iso
 from clm.events import Event, RetrainingCompleted, RetrainingFailed
-from clm.ports import PromotionState, RunStatus
+from clm.ports import PromotionState, RunEnd, RunStatus
 from clm.store.outbox import insert_events
 from clm.store.run_rows import close_run
 from clm.store.tables import promotions, runs, tasks
@@ -47,7 +49,7 @@ def _interrupt(connection: Connection, run: Row[Any], now: datetime) -> None:
     failed = RetrainingFailed(
         model=run.model, timestamp=iso(now), job_id=run.run_id, error=CUT_OFF, code="INTERRUPTED"
     )
-    _close(connection, run, now, status=RunStatus.INTERRUPTED, reason=f"INTERRUPTED: {CUT_OFF}", event=failed)
+    _close(connection, run, _end(run, now, RunStatus.INTERRUPTED, f"INTERRUPTED: {CUT_OFF}"), failed)
 
 
 def _complete(connection: Connection, run: Row[Any], now: datetime) -> None:
@@ -65,43 +67,32 @@ def _complete(connection: Connection, run: Row[Any], now: datetime) -> None:
         status="promoted",
         reason=PROMOTED,
     )
-    _close(
-        connection,
-        run,
-        now,
-        status=RunStatus.COMPLETED,
-        reason=PROMOTED,
-        event=completed,
-        decision="PROMOTE",
-        version=version,
-    )
+    end = replace(_end(run, now, RunStatus.COMPLETED, PROMOTED), decision="PROMOTE", version=version)
+    _close(connection, run, end, completed)
     if run.task_id is not None:
         set_status(connection, run.task_id, now, status=COMPLETED, outcome="PROMOTE")
 
 
-def _close(
-    connection: Connection,
-    run: Row[Any],
-    now: datetime,
-    *,
-    status: RunStatus,
-    reason: str,
-    event: Event,
-    decision: str | None = None,
-    version: str | None = None,
-) -> None:
-    close_run(
-        connection,
-        run.run_id,
+def _end(run: Row[Any], now: datetime, status: RunStatus, reason: str) -> RunEnd:
+    return RunEnd(
+        run_id=run.run_id,
         status=status,
         completed_at=now,
-        decision=decision or run.decision,
-        version=version or run.version,
+        decision=run.decision,
+        version=run.version,
         reason=reason,
-        facts={},
-        proof_path=run.proof_path,
-        # Nobody knows how far it came: a crash must not be a way to look at the test rows for nothing.
+        proof_path=Path(run.proof_path) if run.proof_path else None,
+        # It may have come as far as the test rows: a crash must not make a look at them free of charge.
         judged=True,
-        evidence={},
     )
-    insert_events(connection, [event], trace_id=run.run_id, correlation_id=run.correlation_id, now=now)
+
+
+def _close(connection: Connection, run: Row[Any], end: RunEnd, event: Event) -> None:
+    close_run(connection, end)
+    insert_events(
+        connection,
+        [event],
+        trace_id=run.run_id,
+        correlation_id=run.correlation_id,
+        now=end.completed_at,
+    )

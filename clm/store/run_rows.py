@@ -1,99 +1,86 @@
 """Rows of clm_runs within a transaction of the caller, and their mirror in model_training_runs."""
 
-from collections.abc import Mapping
-from datetime import datetime
-
 from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
 
 from clm.clock import iso
 from clm.domain.ledger import LedgerEntry, LedgerKind
 from clm.domain.task import Task
-from clm.ports import RunStatus
+from clm.ports import RunEnd, RunStart, RunStatus
 from clm.store.json_text import to_text
 from clm.store.ledger import append
 from clm.store.neighbours import mirror_change, mirror_new_named, model_training_runs, neighbour_text
 from clm.store.tables import runs
 
-MODEL = "patchtst"
-"""What a run without a task trains."""
 
-
-def open_run(
-    connection: Connection, run_id: str, task: Task | None, started_at: datetime, trigger_reason: str
-) -> None:
+def open_run(connection: Connection, start: RunStart) -> None:
     """Insert a running run; its id must be new."""
-    mirrored = {"version": run_id, "status": "running", "started_at": neighbour_text(started_at)}
+    task, began = start.task, neighbour_text(start.started_at)
+    mirrored = {"version": start.run_id, "status": "running", "started_at": began}
     connection.execute(
         insert(runs).values(
-            run_id=run_id,
+            run_id=start.run_id,
             task_id=task.task_id if task else None,
-            correlation_id=_correlation_id(run_id, task),
-            model=task.trigger.model if task else MODEL,
+            correlation_id=_correlation_id(start.run_id, task),
+            model=task.trigger.model if task else start.family,
             status=RunStatus.RUNNING.value,
             reason="",
-            trigger_reason=trigger_reason,
-            started_at=iso(started_at),
+            trigger_reason=start.trigger_reason,
+            started_at=iso(start.started_at),
             facts="{}",
             neighbour_id=mirror_new_named(connection, model_training_runs, "version", mirrored),
         )
     )
 
 
-def close_run(
-    connection: Connection,
-    run_id: str,
-    *,
-    status: RunStatus,
-    completed_at: datetime,
-    decision: str | None,
-    version: str | None,
-    reason: str,
-    facts: Mapping[str, object],
-    proof_path: str | None,
-    judged: bool,
-    evidence: Mapping[str, object],
-) -> bool:
-    """Write how a run ended, and its row in the ledger; return whether there is such a run."""
-    result = connection.execute(
+def close_run(connection: Connection, end: RunEnd) -> bool:
+    """Write how a run ended, and its row in the ledger; return False if there is no such run."""
+    row = connection.execute(
         update(runs)
-        .where(runs.c.run_id == run_id)
+        .where(runs.c.run_id == end.run_id)
         .values(
-            status=status.value,
-            decision=decision,
-            version=version,
-            reason=reason,
-            completed_at=iso(completed_at),
-            proof_path=proof_path,
-            facts=to_text(facts),
+            status=end.status.value,
+            decision=end.decision,
+            version=end.version,
+            reason=end.reason,
+            completed_at=iso(end.completed_at),
+            proof_path=str(end.proof_path) if end.proof_path else None,
+            facts=to_text(end.facts),
         )
         .returning(runs.c.neighbour_id)
     ).first()
-    if result is None:
+    if row is None:
         return False
-    attempt = LedgerEntry(
-        kind=LedgerKind.RUN,
-        subject=run_id,
-        run_id=run_id,
-        version=version,
-        outcome=decision or status.value.upper(),
-        judged=judged,
-        reason=reason,
-        facts=evidence,
-    )
-    append(connection, attempt, completed_at)
-    # The neighbours know running, completed and failed; `notes` says which failure it was.
-    told = status if status in (RunStatus.RUNNING, RunStatus.COMPLETED) else RunStatus.FAILED
-    mirrored: dict[str, object] = {
-        "status": told.value,
-        "completed_at": neighbour_text(completed_at),
-        "metrics": to_text(facts.get("metrics", {})),
-        "notes": f"{decision}: {reason}" if decision else reason,
-    }
-    # Facts that are not there stay as they are, NULL: unknown is not zero.
-    mirrored |= {name: facts[name] for name in _FACT_COLUMNS if facts.get(name) is not None}
-    mirror_change(connection, model_training_runs, result.neighbour_id, mirrored)
+    append(connection, _ledger_entry(end), end.completed_at)
+    mirror_change(connection, model_training_runs, row.neighbour_id, _mirrored(end))
     return True
+
+
+def _ledger_entry(end: RunEnd) -> LedgerEntry:
+    return LedgerEntry(
+        kind=LedgerKind.RUN,
+        subject=end.run_id,
+        run_id=end.run_id,
+        version=end.version,
+        outcome=end.decision or end.status.value.upper(),
+        judged=end.judged,
+        reason=end.reason,
+        facts=end.evidence,
+    )
+
+
+def _mirrored(end: RunEnd) -> dict[str, object]:
+    """Return the columns of the neighbours' table; they know running, completed and failed only."""
+    status = end.status if end.status in (RunStatus.RUNNING, RunStatus.COMPLETED) else RunStatus.FAILED
+    # Facts that are not there stay as they are, NULL: unknown is not zero.
+    known = {name: end.facts[name] for name in _FACT_COLUMNS if end.facts.get(name) is not None}
+    return {
+        "status": status.value,
+        "completed_at": neighbour_text(end.completed_at),
+        "metrics": to_text(end.facts.get("metrics", {})),
+        "notes": f"{end.decision}: {end.reason}" if end.decision else end.reason,
+        **known,
+    }
 
 
 _FACT_COLUMNS = ("dataset_path", "symbol_count", "sample_count", "feature_count", "model_path")

@@ -1,6 +1,6 @@
 """The journal of runs and models; each write commits the row, its mirror and its events together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ from clm.artefacts.manifest import Artefact
 from clm.decision import DecisionKind
 from clm.domain.chain import Break, Head, breaks, gone, not_accepted, unrecorded
 from clm.domain.ledger import LedgerEntry, LedgerKind, LedgerRow, LedgerStanding, standing_of
-from clm.domain.task import Task
 from clm.domain.waiting import Waiting, WaitingModel, WaitsFor
 from clm.errors import DataError
 from clm.events import Event
-from clm.ports import Clock, RunRecord, RunStatus
+from clm.ports import Clock, RunEnd, RunRecord, RunStart, RunStatus
 from clm.store.json_text import from_text, to_text
 from clm.store.ledger import all_rows, append, closed_runs, row_of
 from clm.store.model_rows import add_model, model_is_known
@@ -34,26 +33,19 @@ class SqliteJournal:
         self._store = Store(path, clock, busy_limit_s=busy_limit_s)
         self._clock = clock
 
-    def start_run(
-        self,
-        run_id: str,
-        task: Task | None,
-        started_at: datetime,
-        trigger_reason: str,
-        events: Sequence[Event],
-    ) -> None:
+    def start_run(self, start: RunStart, events: Sequence[Event]) -> None:
         """Insert a running run.
 
         Raises:
-            DataError: RUN_EXISTS; the run there is left as it is.
+            DataError: RUN_EXISTS; the existing run is left as it is.
         """
         with self._store.writing() as connection:
-            if connection.execute(select(runs.c.run_id).where(runs.c.run_id == run_id)).first():
+            if connection.execute(select(runs.c.run_id).where(runs.c.run_id == start.run_id)).first():
                 raise DataError(
-                    "RUN_EXISTS", f"run {run_id} is in {self._store.path} already; take another id"
+                    "RUN_EXISTS", f"run {start.run_id} is in {self._store.path} already; take another id"
                 )
-            open_run(connection, run_id, task, started_at, trigger_reason)
-            self._tell(connection, run_id, events)
+            open_run(connection, start)
+            self._tell(connection, start.run_id, events)
 
     def record_model(
         self, artefact: Artefact, *, training_samples: int, seconds: float, validation_accuracy: float | None
@@ -78,43 +70,18 @@ class SqliteJournal:
                 now=self._clock.now(),
             )
 
-    def finish_run(
-        self,
-        run_id: str,
-        *,
-        status: RunStatus,
-        completed_at: datetime,
-        decision: str | None,
-        version: str | None,
-        reason: str,
-        facts: Mapping[str, object],
-        proof_path: Path | None,
-        events: Sequence[Event],
-        judged: bool,
-        evidence: Mapping[str, object],
-    ) -> None:
-        """Close the run and append its row to the ledger; `facts` are kept, the neighbours' are mirrored.
+    def finish_run(self, end: RunEnd, events: Sequence[Event]) -> None:
+        """Close the run and append its row to the ledger; the neighbours' tables are filled as well.
 
         Raises:
             DataError: RUN_UNKNOWN.
         """
         with self._store.writing() as connection:
-            closed = close_run(
-                connection,
-                run_id,
-                status=status,
-                completed_at=completed_at,
-                decision=decision,
-                version=version,
-                reason=reason,
-                facts=facts,
-                proof_path=str(proof_path) if proof_path else None,
-                judged=judged,
-                evidence=evidence,
-            )
-            if not closed:
-                raise DataError("RUN_UNKNOWN", f"run {run_id} is not in {self._store.path}; was it restored?")
-            self._tell(connection, run_id, events)
+            if not close_run(connection, end):
+                raise DataError(
+                    "RUN_UNKNOWN", f"run {end.run_id} is not in {self._store.path}; was it restored?"
+                )
+            self._tell(connection, end.run_id, events)
 
     def record(self, entry: LedgerEntry) -> None:
         """Append a row to the ledger; what has its row already keeps that one."""

@@ -23,14 +23,7 @@ def add_or_join(connection: Connection, trigger: Trigger, now: datetime, *, coun
     A running task does not stand for it: the trigger may ask for rows that its run no longer sees.
     """
     if (waiting := _pending(connection, trigger.dedupe_key)) is not None:
-        connection.execute(
-            update(tasks)
-            .where(tasks.c.id == waiting)
-            .values(triggers=tasks.c.triggers + count, updated_at=iso(now))
-        )
-        if trigger.by_a_person:
-            asked = {name: getattr(trigger, name) for name in ("reason", "requested_by", "source")}
-            connection.execute(update(tasks).where(tasks.c.id == waiting).values(asked))
+        _join(connection, waiting, trigger, now, count)
         return waiting
     details = {str(key): str(value) for key, value in trigger.details.items()}
     result = connection.execute(
@@ -53,6 +46,14 @@ def add_or_join(connection: Connection, trigger: Trigger, now: datetime, *, coun
         .returning(tasks.c.id)
     )
     return int(result.scalar_one())
+
+
+def _join(connection: Connection, task_id: int, trigger: Trigger, now: datetime, count: int) -> None:
+    task = update(tasks).where(tasks.c.id == task_id)
+    connection.execute(task.values(triggers=tasks.c.triggers + count, updated_at=iso(now)))
+    if trigger.by_a_person:
+        asked = {name: getattr(trigger, name) for name in ("reason", "requested_by", "source")}
+        connection.execute(task.values(asked))
 
 
 def set_status(

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from clm.domain.line import DEFAULT_LINE
 from clm.errors import ClmError, PromotionError
 from clm.promotion.switch_request import MAX_BYTES, Answer, decode_request
 from clm.switch.helper import Helper
@@ -26,7 +27,7 @@ def answer_once() -> int:
         try:
             line = read_line(connection)  # first: a close with unread input would discard the answer
             uid = asking_user(connection)
-            request = decode_request(line)
+            request = decode_request(line, DEFAULT_LINE)
             what = f"{request.action} {request.name}"
             answer = _helper(uid).serve(request)
         except ClmError as error:

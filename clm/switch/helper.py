@@ -14,7 +14,7 @@ from clm.promotion.rewrite import back_to_shadow, go_live, rewrite
 from clm.promotion.switch_request import Action, Answer, Request, name_of
 from clm.promotion.systemctl import RESTART_TIMEOUT_S
 from clm.switch import models
-from clm.switch.site import KEY, Site
+from clm.switch.site import Site
 from clm.switch.trust import weakness
 
 LOCK_WAIT_S = RESTART_TIMEOUT_S + 10.0
@@ -79,7 +79,7 @@ class Helper:
         self.site.env_file.sweep()
         models.sweep(self.site)
         snapshot = self.site.env_file.read()
-        value_of(snapshot.data, KEY)
+        value_of(snapshot.data, self.site.line.model_key)
         self.site.env_file.refuse_unreplaceable(snapshot)
 
     def _refuse_unsafe(self) -> None:
@@ -101,12 +101,12 @@ class Helper:
         self.checkpoint("helper_verified")
         self.site.env_file.sweep()
         snapshot = self.site.env_file.read()
-        found = value_of(snapshot.data, KEY)
+        found = value_of(snapshot.data, self.site.line.model_key)
         if found != target.value:
             models.remember(self.site, found, snapshot.sha256)
         rewrite(
             self.site.env_file,
-            KEY,
+            self.site.line.model_key,
             expected=request.expected,
             target=target.value,
             sha256_before=target.env_sha256,
@@ -141,8 +141,8 @@ class Helper:
         Raises:
             PromotionError: ENV_CHANGED.
         """
-        named = value_of(self.site.env_file.read().data, KEY)
-        if name_of(named, self.site.models_dir) != request.name:
+        named = value_of(self.site.env_file.read().data, self.site.line.model_key)
+        if name_of(named, self.site.models_dir, self.site.line) != request.name:
             raise PromotionError(
                 "ENV_CHANGED",
                 f"{self.site.env_file.path} names {named or 'no model'} and not {request.name}",
@@ -151,7 +151,7 @@ class Helper:
 
     def _remove(self, request: Request) -> None:
         named, path = (
-            value_of(self.site.env_file.read().data, KEY),
+            value_of(self.site.env_file.read().data, self.site.line.model_key),
             self.site.models_dir / f"{request.name}.pth",
         )
         is_served = (
@@ -166,12 +166,12 @@ class Helper:
         note = models.named_now(self.site, self._named(request))
         if note.is_verifiable(self.site):
             models.fingerprint(self.site, note)
-        go_live(self.site.env_file)
+        go_live(self.site.env_file, self.site.line)
 
     def _go_shadow(self, request: Request) -> None:
         self._refuse_unsafe()
         self._named(request)
-        back_to_shadow(self.site.env_file)
+        back_to_shadow(self.site.env_file, self.site.line)
 
 
 _ACTIONS: dict[Action, Callable[[Helper, Request], None]] = {

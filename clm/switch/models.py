@@ -143,7 +143,7 @@ def named_now(site: Site, value: str | None) -> Note:
     Raises:
         PromotionError: SWITCH_REFUSED for a note that cannot be read.
     """
-    known = _note(site, name_of(value, site.models_dir))
+    known = _note(site, name_of(value, site.models_dir, site.line))
     if known is not None:
         return known
     return Note(value=value, sha256=_hash_now(site, value) or "", env_sha256="")
@@ -157,7 +157,7 @@ def remember(site: Site, value: str | None, env_sha256: str) -> None:
     Raises:
         PromotionError: SWITCH_REFUSED for a file in the models directory that cannot be read.
     """
-    name = name_of(value, site.models_dir)
+    name = name_of(value, site.models_dir, site.line)
     known = _note(site, name)
     if known is not None and known.is_installed:
         return
@@ -188,7 +188,7 @@ def sweep(site: Site) -> None:
     """Remove temporary files that a killed helper left in the models directory."""
     with opened_models(site) as models:
         for name in os.listdir(models):  # noqa: PTH208  a descriptor, not a path
-            if name.startswith(".patchtst_v") and ".clm-" in name and name.endswith(".tmp"):
+            if name.startswith(f".{site.line.family}_v") and ".clm-" in name and name.endswith(".tmp"):
                 with contextlib.suppress(IsADirectoryError):  # not the helper's
                     os.unlink(name, dir_fd=models)
 
@@ -304,4 +304,4 @@ def _note(site: Site, name: str) -> Note | None:
         note = Note(value=plain["value"], sha256=str(plain["sha256"]), env_sha256=str(plain["env_sha256"]))
     except (ValueError, KeyError, TypeError) as exc:
         raise PromotionError("SWITCH_REFUSED", f"{path} cannot be read; remove it") from exc
-    return note if name_of(note.value, site.models_dir) == name else None
+    return note if name_of(note.value, site.models_dir, site.line) == name else None

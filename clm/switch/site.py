@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from clm.domain.line import DEFAULT_LINE, Line
 from clm.errors import ConfigError
 from clm.promotion.env_file import EnvFile
 
-KEY = "PATCHTST_MODEL_PATH"
 DEFAULTS: Mapping[str, str] = {
     "CLM_ENGINE_ENV_FILE": "/etc/quantum/ai-engine.env",
     "CLM_MODELS_DIR": "/opt/quantum/ai_engine/models",
     "CLM_STATE_DIR": "/var/lib/quantum-clm",
-    "CLM_ENGINE_UNIT": "quantum-ai-engine.service",
+    "CLM_ENGINE_UNIT": DEFAULT_LINE.engine_unit,
     "CLM_MAX_FILE_MB": "50.0",
 }
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]*\.service")
@@ -23,6 +23,7 @@ _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]*\.service")
 class Site:
     """The server as the helper sees it."""
 
+    line: Line
     env_file: EnvFile
     models_dir: Path
     artefacts_dir: Path
@@ -57,6 +58,7 @@ def site_of(environment: Mapping[str, str], own_dir: Path) -> Site:
             "CONFIG_INVALID", f"CLM_MAX_FILE_MB={values['CLM_MAX_FILE_MB']!r} must be 0 to 10000"
         )
     return Site(
+        line=DEFAULT_LINE,
         env_file=EnvFile(Path(values["CLM_ENGINE_ENV_FILE"]), locks=False),
         models_dir=Path(values["CLM_MODELS_DIR"]),
         artefacts_dir=Path(values["CLM_STATE_DIR"]) / "artefacts",

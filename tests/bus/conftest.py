@@ -12,8 +12,9 @@ import pytest
 import redis
 
 from clm.bus.client import connect
-from clm.bus.inbox import TriggerConsumer
+from clm.bus.inbox import Subscription, TriggerConsumer
 from clm.clock import SystemClock
+from clm.domain.line import DEFAULT_LINE
 from tests.memory_store import MemoryOutbox, MemoryQueue
 
 BINARY = shutil.which("redis-server")
@@ -149,8 +150,9 @@ def clock() -> ToldClock:
 @pytest.fixture
 def make_consumer(queue: MemoryQueue) -> Callable[..., TriggerConsumer]:
     def make(client: redis.Redis, **options: object) -> TriggerConsumer:
-        settings: dict[str, object] = {"consumer": "clm@0123abcd", "block_ms": 50, **options}
-        clock = settings.pop("clock", SystemClock())
-        return TriggerConsumer(client, settings.pop("queue", queue), clock, **settings)  # type: ignore[arg-type]
+        clock = options.pop("clock", SystemClock())
+        store = options.pop("queue", queue)
+        named: dict[str, object] = {"consumer": "clm@0123abcd", "family": DEFAULT_LINE.family, "block_ms": 50}
+        return TriggerConsumer(client, store, clock, Subscription(**{**named, **options}))  # type: ignore[arg-type]
 
     return make

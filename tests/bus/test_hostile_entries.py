@@ -95,8 +95,10 @@ def test_c4_c16_no_value_of_any_field_stops_the_consumer_or_loses_an_entry(
 
 
 def states_in(store: Path) -> list[str]:
+    """Return the states of the inbox in the order of the stream: as text, entry 10 would precede entry 2."""
     with closing(sqlite3.connect(store)) as connection:
-        return [state for (state,) in connection.execute("SELECT state FROM clm_inbox ORDER BY entry_id")]
+        found = connection.execute("SELECT entry_id, state FROM clm_inbox").fetchall()
+    return [state for _, state in sorted(found, key=lambda row: [int(part) for part in row[0].split("-")])]
 
 
 def test_c4_a_running_daemon_outlives_hostile_entries(server, plain, tmp_path: Path):

@@ -354,10 +354,10 @@ def test_c4_an_entry_whose_reading_raises_is_buried_alone(
     """A bug in the reader ends neither the thread nor the batch; the dead letter names the exception."""
     read = entries.read_trigger
 
-    def broken(stream, fields):
+    def broken(stream, fields, family):
         if fields.get(b"reason") == b"bad":
             raise error
-        return read(stream, fields)
+        return read(stream, fields, family)
 
     monkeypatch.setattr(entries, "read_trigger", broken)
     for reason in ("good", "bad", "good"):

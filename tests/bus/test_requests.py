@@ -16,6 +16,7 @@ from clm.bus.requests import (
     read_trigger,
 )
 from clm.bus.streams import MANUAL_RETRAIN, MODEL_RETRAIN
+from clm.domain.line import DEFAULT_LINE
 from clm.domain.task import Trigger
 
 OLD_PRODUCER = {
@@ -29,6 +30,10 @@ OLD_PRODUCER = {
     b"timestamp": b"2026-01-10T02:13:44.123456",
     b"source": b"retrain_manager",
 }
+
+
+def read(stream: str, fields: dict[bytes, bytes]) -> Trigger | NotOurs | Rejected:
+    return read_trigger(stream, fields, DEFAULT_LINE.family)
 
 
 def encoded(fields: dict[str, object]) -> bytes:
@@ -55,7 +60,7 @@ def test_the_same_request_reads_the_same_in_every_wire_form(form):
     fields = FORMS[form](
         {"model_type": "patchtst", "reason": "drift seen", "requested_by": "anna", "priority": 5}
     )
-    trigger = read_trigger(MANUAL_RETRAIN, fields)
+    trigger = read(MANUAL_RETRAIN, fields)
     assert isinstance(trigger, Trigger)
     assert (trigger.model, trigger.reason, trigger.requested_by) == ("patchtst", "drift seen", "anna")
     assert trigger.source == f"redis:{MANUAL_RETRAIN}"
@@ -65,7 +70,7 @@ def test_the_same_request_reads_the_same_in_every_wire_form(form):
 
 def test_what_the_envelope_says_stands_behind_what_the_request_says():
     """The trace must reach the run's record; the request's own timestamp must not be hidden."""
-    trigger = read_trigger(MODEL_RETRAIN, FORMS["envelope"]({"model": "patchtst", "timestamp": 1767222000.5}))
+    trigger = read(MODEL_RETRAIN, FORMS["envelope"]({"model": "patchtst", "timestamp": 1767222000.5}))
     assert isinstance(trigger, Trigger)
     assert trigger.details["trace_id"] == "t-1"
     assert trigger.details["timestamp"] == "1767222000.5"
@@ -74,7 +79,7 @@ def test_what_the_envelope_says_stands_behind_what_the_request_says():
 
 def test_c15_the_old_producer_is_understood_and_its_extra_fields_are_kept():
     """Its hyperparameters are kept for people; a training takes its own from the settings."""
-    trigger = read_trigger(MODEL_RETRAIN, {**OLD_PRODUCER, b"color": b"blue"})
+    trigger = read(MODEL_RETRAIN, {**OLD_PRODUCER, b"color": b"blue"})
     assert isinstance(trigger, Trigger)
     assert trigger.requested_by == "retrain_manager"
     assert trigger.reason == f"requested on {MODEL_RETRAIN}"
@@ -88,7 +93,7 @@ def test_c15_the_old_producer_is_understood_and_its_extra_fields_are_kept():
 )
 def test_c15_an_empty_number_is_an_absent_one(name, empty):
     """str(None) is what old producers send for what they do not set."""
-    assert isinstance(read_trigger(MODEL_RETRAIN, {**OLD_PRODUCER, name: empty}), Trigger)
+    assert isinstance(read(MODEL_RETRAIN, {**OLD_PRODUCER, name: empty}), Trigger)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +109,7 @@ def test_c15_an_empty_number_is_an_absent_one(name, empty):
 )
 def test_c15_bounds_are_kept(fields, part):
     """A stranger must not fill the store through us."""
-    answer = read_trigger(MODEL_RETRAIN, fields)
+    answer = read(MODEL_RETRAIN, fields)
     assert isinstance(answer, Rejected)
     assert part in answer.reason
 
@@ -113,7 +118,7 @@ def test_c15_an_entry_at_its_bounds_is_read():
     """A bound that is off by one rejects what is allowed."""
     fields = {b"model": b"patchtst", **{f"f{n}".encode(): b"1" for n in range(MAX_FIELDS - 1)}}
     fields[b"f0"] = b"a" * 1024
-    assert isinstance(read_trigger(MODEL_RETRAIN, fields), Trigger)
+    assert isinstance(read(MODEL_RETRAIN, fields), Trigger)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +148,7 @@ def test_c15_an_entry_at_its_bounds_is_read():
 )
 def test_c4_what_can_never_be_a_trigger_is_rejected_with_a_reason(fields):
     """Deterministic failures gain nothing by a retry."""
-    answer = read_trigger(MODEL_RETRAIN, fields)
+    answer = read(MODEL_RETRAIN, fields)
     assert isinstance(answer, Rejected)
     assert answer.reason
     assert answer.reason.isprintable()
@@ -152,7 +157,7 @@ def test_c4_what_can_never_be_a_trigger_is_rejected_with_a_reason(fields):
 @pytest.mark.parametrize("name", ["xgboost", "LightGBM", "nhits", "patchtst_v2", "all"])
 def test_a_request_for_another_model_is_not_ours_and_no_poison(name):
     """The stream is shared by all models; dead letters are for what a person has to look at."""
-    answer = read_trigger(MODEL_RETRAIN, {b"model": name.encode(), b"learning_rate": b"whatever"})
+    answer = read(MODEL_RETRAIN, {b"model": name.encode(), b"learning_rate": b"whatever"})
     assert isinstance(answer, NotOurs)
     assert name.lower() in answer.reason
 
@@ -160,7 +165,7 @@ def test_a_request_for_another_model_is_not_ours_and_no_poison(name):
 @pytest.mark.parametrize("name", ["patchtst", "PatchTST", " PATCHTST "])
 def test_the_model_is_an_enum_whatever_its_spelling(name):
     """The dedupe key must not depend on capitals."""
-    trigger = read_trigger(MODEL_RETRAIN, {b"model": name.encode()})
+    trigger = read(MODEL_RETRAIN, {b"model": name.encode()})
     assert isinstance(trigger, Trigger)
     assert trigger.model == "patchtst"
 
@@ -188,7 +193,7 @@ def test_c16_nothing_a_stranger_writes_forges_a_line_or_a_model(reason, name, va
     for key, text in (("reason", reason), (name, value)):
         if key not in {"model", "model_type", "payload", "data"}:
             fields[key.encode()] = text.encode()
-    answer = read_trigger(MODEL_RETRAIN, fields)
+    answer = read(MODEL_RETRAIN, fields)
     if isinstance(answer, Trigger):
         shown = [answer.model, answer.reason, answer.requested_by, answer.source]
         shown += [*answer.details, *answer.details.values()]
@@ -202,7 +207,7 @@ def test_c16_nothing_a_stranger_writes_forges_a_line_or_a_model(reason, name, va
 @given(st.dictionaries(st.binary(max_size=40), st.binary(max_size=200), max_size=40))
 def test_c16_no_bytes_whatever_make_the_reader_raise(fields):
     """An exception here would stop the consumer on the same entry for ever."""
-    assert isinstance(read_trigger(MODEL_RETRAIN, fields), Trigger | NotOurs | Rejected)
+    assert isinstance(read(MODEL_RETRAIN, fields), Trigger | NotOurs | Rejected)
     assert len(payload_sha256(fields)) == 64
 
 
@@ -224,9 +229,7 @@ def test_c16_no_json_whatever_makes_the_reader_raise(request, other):
     """The envelope's payload is as strange as flat fields are."""
     for text in (json.dumps(request), json.dumps({**request, "model": "patchtst"}), json.dumps(other)):
         for container in (b"payload", b"data"):
-            assert isinstance(
-                read_trigger(MODEL_RETRAIN, {container: text.encode()}), Trigger | NotOurs | Rejected
-            )
+            assert isinstance(read(MODEL_RETRAIN, {container: text.encode()}), Trigger | NotOurs | Rejected)
 
 
 @given(

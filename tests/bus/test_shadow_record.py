@@ -15,7 +15,7 @@ from clm.store.create import create_store, insert_samples
 from clm.store.migrate import migrate
 from clm.store.promotions import SqlitePromotionLog
 from clm.store.service import serving_since
-from tests.builders import NOW
+from tests.builders import NOW, promotion_start
 from tests.cli.test_verbs import clm
 
 VERSION = "patchtst_v20260109_233444"
@@ -103,15 +103,7 @@ def test_a_model_serves_since_its_promotion_was_completed(store):
     log, other = SqlitePromotionLog(store, clock), "patchtst_v20260110_000000"
     began = datetime.now(UTC)
     for version in (VERSION, other):
-        opened = log.begin(
-            run_id="p07_x",
-            version=version,
-            candidate_path=Path(f"/models/{version}.pth"),
-            candidate_sha256="a" * 64,
-            previous_path=None,
-            previous_sha256=None,
-            env_sha256_before="b" * 64,
-        )
+        opened = log.begin(promotion_start(Path(f"/models/{version}.pth"), "a" * 64))
         log.advance(opened.promotion_id, PromotionState.COMMITTED)
         assert began <= serving_since(store, version, clock) <= datetime.now(UTC)
     assert serving_since(store, VERSION, clock) is None

@@ -13,6 +13,7 @@ from clm.bus.telemetry import (
     read_telemetry,
     telemetry_of,
 )
+from clm.domain.line import DEFAULT_LINE
 from clm.errors import BusUnavailable
 from clm.evaluation.shadow import measure, record_of
 from tests.bus.hostile import VALUES
@@ -44,7 +45,7 @@ def test_every_wire_form_is_read(client, plain):
     flat = intent(model_breakdown=json.dumps(intent()["model_breakdown"]))
     plain.xadd(INTENT_STREAM, flat)
     plain.xadd(CLOSED_STREAM, {"payload": json.dumps({**CLOSED, "timestamp": "2025-12-29 10:20:00"})})
-    told = read_telemetry(client, VERSION, serving_since=None)
+    told = read_telemetry(client, VERSION, line=DEFAULT_LINE, serving_since=None)
     assert len(told.intents) == 3
     assert len(set(told.intents)) == 1
     said = told.intents[0]
@@ -62,14 +63,14 @@ def test_long_streams_are_read_in_pages(client, plain):
         for _ in range(2500):
             pipe.xadd(INTENT_STREAM, {"payload": json.dumps(intent())})
         pipe.execute()
-    assert len(read_telemetry(client, VERSION, serving_since=None).intents) == 2500
+    assert len(read_telemetry(client, VERSION, line=DEFAULT_LINE, serving_since=None).intents) == 2500
 
 
 def test_nothing_is_written(client, plain):
     """The streams belong to the trading system; nobody's group or length changes."""
     plain.xadd(INTENT_STREAM, {"payload": json.dumps(intent())})
     before = (plain.xlen(INTENT_STREAM), plain.xinfo_groups(INTENT_STREAM), sorted(plain.keys("*")))
-    read_telemetry(client, VERSION, serving_since=None)
+    read_telemetry(client, VERSION, line=DEFAULT_LINE, serving_since=None)
     assert (plain.xlen(INTENT_STREAM), plain.xinfo_groups(INTENT_STREAM), sorted(plain.keys("*"))) == before
 
 
@@ -77,7 +78,7 @@ def test_a_redis_that_is_away_is_said(server, client):
     """An empty record would read as no evidence."""
     server.kill()
     with pytest.raises(BusUnavailable):
-        read_telemetry(client, VERSION, serving_since=None)
+        read_telemetry(client, VERSION, line=DEFAULT_LINE, serving_since=None)
 
 
 def fields(event: object) -> dict[bytes, bytes]:
@@ -115,7 +116,7 @@ def breakdown(**changes: object) -> dict[str, object]:
 )
 def test_what_cannot_be_used_is_counted_by_reason(event, reason):
     """A record that silently shrank would be believed."""
-    told = telemetry_of([(AT, fields(event))], [], VERSION, serving_since=None)
+    told = telemetry_of([(AT, fields(event))], [], VERSION, line=DEFAULT_LINE, serving_since=None)
     assert told.intents == ()
     assert told.left_out == {f"trade.intent: {reason}": 1}
 
@@ -124,7 +125,8 @@ def test_an_event_that_names_no_version_belongs_to_the_model_that_served_then():
     """The engine says "PatchTST" where it was not told a version."""
     event = fields(breakdown(model="PatchTST") | {"timestamp": AT // 1_000_000})
     before, after = (
-        telemetry_of([(AT, event)], [], VERSION, serving_since=since).intents for since in (AT + 1, AT)
+        telemetry_of([(AT, event)], [], VERSION, line=DEFAULT_LINE, serving_since=since).intents
+        for since in (AT + 1, AT)
     )
     assert (len(before), len(after)) == (0, 1)
 
@@ -139,7 +141,9 @@ def test_an_event_that_names_no_version_belongs_to_the_model_that_served_then():
 )
 def test_the_markets_return_comes_from_prices_else_from_the_profit_and_its_side(closed, moved):
     """A SELL that won says that the market fell."""
-    (became,) = telemetry_of([], [(AT, fields(closed))], VERSION, serving_since=None).outcomes
+    (became,) = telemetry_of(
+        [], [(AT, fields(closed))], VERSION, line=DEFAULT_LINE, serving_since=None
+    ).outcomes
     assert became.market_return == pytest.approx(moved)
     assert (became.opened_at, became.closed_at) == (None, AT)
 
@@ -149,7 +153,7 @@ def test_the_markets_return_comes_from_prices_else_from_the_profit_and_its_side(
 )
 def test_a_closed_trade_without_symbol_or_price_is_left_out(closed):
     """Unknown is not zero."""
-    told = telemetry_of([], [(AT, fields(closed))], VERSION, serving_since=None)
+    told = telemetry_of([], [(AT, fields(closed))], VERSION, line=DEFAULT_LINE, serving_since=None)
     assert told.outcomes == ()
     assert sum(told.left_out.values()) == 1
 
@@ -160,7 +164,7 @@ def test_what_serves_is_told_by_its_latest_answers_whichever_version_gave_them(c
         ours = {"action": "BUY" if number % 5 else "HOLD", "confidence": 0.5 + number / 1000}
         plain.xadd(INTENT_STREAM, {"payload": json.dumps(intent(model_breakdown={"PatchTST": ours}))})
     plain.xadd(INTENT_STREAM, {"payload": "{torn"})
-    told = RedisTelemetry(client).live_predictions()
+    told = RedisTelemetry(client, DEFAULT_LINE).live_predictions()
     assert told.absent_because == ""
     assert len(told.answers) == LATEST
     assert told.answers[:4] == (0.749, 0.748, 0.747, 0.746)
@@ -168,8 +172,8 @@ def test_what_serves_is_told_by_its_latest_answers_whichever_version_gave_them(c
 
 def test_an_engine_that_tells_nothing_is_unknown_and_never_constant(client, plain):
     """No answer is no answer; a Redis that is away is said."""
-    assert "holds no answer" in RedisTelemetry(client).live_predictions().absent_because
-    away = RedisTelemetry(connect("unix:///nowhere/redis.sock")).live_predictions()
+    assert "holds no answer" in RedisTelemetry(client, DEFAULT_LINE).live_predictions().absent_because
+    away = RedisTelemetry(connect("unix:///nowhere/redis.sock"), DEFAULT_LINE).live_predictions()
     assert away.answers == ()
     assert "cannot be reached" in away.absent_because
 
@@ -191,12 +195,16 @@ HOSTILE_MOMENTS = (
 def test_a_moment_that_no_calendar_holds_is_left_out(moment):
     """One hostile timestamp must not end `clm gates` for the 10,000 others."""
     good, bad = fields(intent()), fields(intent(timestamp=moment))
-    told = telemetry_of([(AT, good), (AT, bad), (AT, good)], [], VERSION, serving_since=None)
+    told = telemetry_of(
+        [(AT, good), (AT, bad), (AT, good)], [], VERSION, line=DEFAULT_LINE, serving_since=None
+    )
     assert told.left_out == ({"trade.intent: no moment that can be read": 1} if moment else {})
     closed = [
         fields({**CLOSED, name: moment}) for name in ("timestamp", "exit_time", "entry_time", "opened_at")
     ]
-    became = telemetry_of([], [(AT, one) for one in [*closed, fields(CLOSED)]], VERSION, serving_since=None)
+    became = telemetry_of(
+        [], [(AT, one) for one in [*closed, fields(CLOSED)]], VERSION, line=DEFAULT_LINE, serving_since=None
+    )
     record = record_of(VERSION, told.intents, (*told.outcomes, *became.outcomes), told.left_out)
     assert measure(record).n_events == len(told.intents)
     assert sum(became.left_out.values()) == (len(closed) if moment else 0)
@@ -220,7 +228,7 @@ def test_no_value_of_any_field_ends_the_reading(name):
     ours = json.dumps(intent()).encode().replace(b'"SELL"', b"%s").replace(b"0.71", b"%s")
     entries += [(AT, {b"payload": ours % (b'"SELL"', value)}) for value in VALUES]
     entries += [(AT, {b"payload": ours % (value, b"0.5")}) for value in VALUES]
-    told = telemetry_of(entries, entries, VERSION, serving_since=0)
+    told = telemetry_of(entries, entries, VERSION, line=DEFAULT_LINE, serving_since=0)
     assert len(told.intents) + len(told.outcomes) + sum(told.left_out.values()) == 2 * len(entries)
     measure(record_of(VERSION, told.intents, told.outcomes, told.left_out))
     assert not [reason for reason in told.left_out if "cannot be read" in reason]
@@ -231,7 +239,7 @@ def test_entries_under_ids_of_the_far_future_are_read_to_their_end(client, plain
     for entry_id in ("1767000000000-18446744073709551615", "18446744073709551615-18446744073709551615"):
         plain.xadd(INTENT_STREAM, {"payload": json.dumps(intent())}, id=entry_id)
         plain.xadd(CLOSED_STREAM, {"payload": json.dumps(CLOSED)}, id=entry_id)
-    told = read_telemetry(client, VERSION, serving_since=None)
+    told = read_telemetry(client, VERSION, line=DEFAULT_LINE, serving_since=None)
     assert len(told.intents) == 2
     assert told.left_out == {"trade.closed: no moment that can be read": 1}
 
@@ -241,4 +249,4 @@ def test_live_predictions_pass_over_what_cannot_be_read(client, plain):
     deep = '{"model_breakdown": {"patchtst": {"action": ' + "[" * 900 + "]" * 900 + ', "confidence": 0.9}}}'
     for payload in (deep, json.dumps(intent())):
         plain.xadd(INTENT_STREAM, {"payload": payload})
-    assert RedisTelemetry(client).live_predictions().answers == (0.71,)
+    assert RedisTelemetry(client, DEFAULT_LINE).live_predictions().answers == (0.71,)

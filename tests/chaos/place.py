@@ -16,6 +16,7 @@ import structlog
 from clm.artefacts.files import sha256_of
 from clm.artefacts.manifest import Artefact
 from clm.clock import SystemClock
+from clm.domain.line import DEFAULT_LINE
 from clm.ports import EngineStatus, PromotionState
 from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.env_file import EnvFile
@@ -25,8 +26,9 @@ from clm.promotion.switch_helper import HelperSwitch
 from clm.store.create import create_store
 from clm.store.migrate import migrate
 from clm.switch.helper import Helper
+from tests.builders import promotion_start
 from tests.chaos.failpoints import arm
-from tests.promotion.server import KEY, NEW, OLD, Server, manifest
+from tests.promotion.server import NEW, Server, manifest
 from tests.switch.helped import StandInUnit, site_of
 
 ENGINE = Path(__file__).with_name("small_engine.py")
@@ -58,14 +60,11 @@ class Place(Server):
 
     @property
     def engine(self) -> ProcessEngine:
-        # Beside the root: pid and log are of this boot, not of the disk.
-        return ProcessEngine(
-            [sys.executable, "-I", "-S", str(ENGINE)],
-            env_file=self.env_path,
-            pid_file=self.root.with_name(self.root.name + ".pid"),
-            log_file=self.root.with_name(self.root.name + ".log"),
-            environment={"PATH": os.environ["PATH"]},
-        )
+        return self.engine_of([sys.executable, "-I", "-S", str(ENGINE)], PATH=os.environ["PATH"])
+
+    def process_file(self, suffix: str) -> Path:
+        # Next to the root, not in it: pid and log belong to this boot and not to the disk.
+        return self.root.with_name(f"{self.root.name}.{suffix}")
 
     def policy(self, **changes: object) -> PromotionPolicy:
         # Long enough for a machine under load: a bad model dies at once, so nobody waits for these.
@@ -82,15 +81,8 @@ class Place(Server):
         template.unlink()
         self.query(f"PRAGMA journal_mode={journal_mode}")
         self.old_path.write_bytes(model(GOOD, "champion"))
-        first = self.log.begin(
-            run_id=FIRST_RUN,
-            version=OLD,
-            candidate_path=self.old_path,
-            candidate_sha256=sha256_of(self.old_path),
-            previous_path=None,
-            previous_sha256=None,
-            env_sha256_before="0" * 64,
-        )
+        start = promotion_start(self.old_path, sha256_of(self.old_path), run_id=FIRST_RUN)
+        first = self.log.begin(start)
         self.log.advance(first.promotion_id, PromotionState.COMMITTED)
         weights = self.root / "weights.pth"
         weights.write_bytes(model(content, "candidate"))
@@ -142,11 +134,8 @@ class Place(Server):
     def _promoter(self) -> EnvFilePromoter:
         env_file = EnvFile(self.env_path)
         return EnvFilePromoter(
+            served=self.served_engine(self._helper(env_file) if self.helped else self._direct(env_file)),
             registry=self.registry,
-            models_dir=self.models,
-            env_file=env_file,
-            engine=self.engine,
-            switch=self._helper(env_file) if self.helped else self._direct(env_file),
             log=self.log,
             clock=SystemClock(),
             policy=self.policy(),
@@ -155,7 +144,7 @@ class Place(Server):
 
     def _direct(self, env_file: EnvFile) -> DirectSwitch:
         return DirectSwitch(
-            env_file, key=KEY, engine=self.engine, models_dir=self.models, checkpoint=self.tell
+            env_file, line=DEFAULT_LINE, engine=self.engine, models_dir=self.models, checkpoint=self.tell
         )
 
     def _helper(self, env_file: EnvFile) -> HelperSwitch:
@@ -164,6 +153,7 @@ class Place(Server):
         helper = Helper(site=site_of(self), unit=unit, uid=os.geteuid(), checkpoint=self.tell)
         return HelperSwitch(
             env_file,
+            line=DEFAULT_LINE,
             models_dir=self.models,
             ask=helper.serve,
             helpers_uid=os.geteuid(),

@@ -16,7 +16,7 @@ from clm.store.create import create_store
 from clm.store.migrate import migrate
 from clm.store.outbox import SqliteOutbox
 from clm.store.runs import SqliteJournal
-from tests.builders import NOW
+from tests.builders import NOW, run_end, run_start
 from tests.fakes import FakeClock, FakeJournal
 from tests.store.conftest import artefact
 
@@ -43,22 +43,18 @@ class Case:
     events: Callable[[], list[str]]
 
     def start(self, run_id: str = "p07_1", minutes: int = 0) -> None:
-        self.journal.start_run(run_id, None, NOW + timedelta(minutes=minutes), "drift", [STARTED])
+        self.journal.start_run(
+            run_start(run_id, started_at=NOW + timedelta(minutes=minutes), trigger_reason="drift"), [STARTED]
+        )
 
     def finish(self, run_id: str = "p07_1", **changes: object) -> None:
         values: dict[str, object] = {
-            "status": RunStatus.COMPLETED,
-            "completed_at": LATER,
-            "decision": "REJECT",
             "version": VERSION,
-            "reason": "no skill",
             "facts": {"sample_count": 6000, "metrics": {"auroc": np.float64(0.51)}},
             "proof_path": Path("/state/runs/p07_1/proof.json"),
-            "events": [COMPLETED],
-            "judged": True,
             "evidence": {"sharpe": 0.1},
         }
-        self.journal.finish_run(run_id, **{**values, **changes})  # type: ignore[arg-type]
+        self.journal.finish_run(run_end(run_id, **{**values, **changes}), [COMPLETED])
 
 
 def in_memory(_directory: Path) -> Case:

@@ -20,7 +20,7 @@ import pytest
 import redis
 
 from clm.daemon.demo import ENGINE
-from clm.daemon.wiring import engine_of
+from clm.daemon.engine_wiring import engine_of
 from clm.settings import load_settings
 from tests.bus.conftest import RedisServer
 from tests.systemd.servers import make_store

@@ -15,6 +15,7 @@ from clm.settings import Settings, load_settings
 from clm.store.create import create_store
 from clm.store.migrate import migrate
 from clm.store.runs import SqliteJournal
+from tests.builders import run_start
 
 REPORT = EpochReport(
     epoch=2,
@@ -35,7 +36,9 @@ def settings(tmp_path: Path) -> Settings:
     create_store(settings.store)
     migrate(settings.store)
     clock = SystemClock()
-    SqliteJournal(settings.store, clock).start_run("p07_x", None, clock.now(), "schedule", [])
+    SqliteJournal(settings.store, clock).start_run(
+        run_start("p07_x", started_at=clock.now(), trigger_reason="schedule"), []
+    )
     return settings
 
 

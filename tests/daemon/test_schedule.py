@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from clm.clock import SystemClock
-from clm.daemon.schedule import Schedule
+from clm.daemon.schedule import Schedule, Timing
 from clm.errors import ConfigError, StoreBusy
 from clm.settings.cron import parse_cron
 
@@ -57,11 +57,9 @@ def make() -> Iterator[Callable[..., Schedule]]:
         schedule = Schedule(
             kept.submit,
             options.pop("clock", SystemClock()),  # type: ignore[arg-type]
-            interval_h=interval_h,
-            cron=cron,
+            Timing(interval_h=interval_h, cron=cron, **options),  # type: ignore[arg-type]
             load_last_fired=kept.load,
             save_last_fired=kept.save,
-            **options,  # type: ignore[arg-type]
         )
         made.append(schedule)
         return schedule

@@ -14,6 +14,7 @@ from clm.daemon.brakes import Brakes, PauseBrake
 from clm.daemon.freeze_watch import FreezeWatch
 from clm.daemon.service import Service
 from clm.daemon.wiring import Wired
+from clm.domain.line import DEFAULT_LINE
 from clm.domain.task import Trigger
 from clm.errors import PromotionBusy, PromotionError, StoreBusy, TrainingError
 from clm.ports import Control
@@ -90,6 +91,7 @@ class Daemon:
         self.queue = SqliteTaskQueue(self.store, self.clock)
         journal = SqliteJournal(self.store, self.clock)
         world = World(
+            line=DEFAULT_LINE,
             clock=self.clock,
             source=FakeSource(builders.raw_samples()),
             trainer=self.trainer,

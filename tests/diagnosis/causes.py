@@ -26,6 +26,7 @@ from clm.data.reading import RAW_COLUMNS, RawSamples
 from clm.data.signal import SignalFloor, SignalPolicy, measure_signal, signal_rows
 from clm.data.simulator import simulate
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
+from clm.domain.line import DEFAULT_LINE
 from clm.domain.measurement import LivePredictions, Measurement
 from clm.models import catalogue
 from clm.models.engine import EngineConfig, EngineNetwork
@@ -109,6 +110,7 @@ def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> Cy
         prober=here if measure else None, telemetry=SimpleNamespace(live_predictions=lambda: cause.live)
     )
     world = World(
+        line=DEFAULT_LINE,
         clock=FakeClock(),
         source=FakeSource(RawSamples(rows=[tuple(row[name] for name in RAW_COLUMNS) for row in rows])),
         trainer=here,

@@ -9,7 +9,7 @@ from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats
 from clm.evaluation.evaluate import compare
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
-from clm.evaluation.predictions import ScoredRows, TestRows
+from clm.evaluation.predictions import Answers, ScoredRows, TestRows
 
 START = 1_760_000_000_000_000
 SYMBOLS = ("ADAUSDT", "BTCUSDT", "SOLUSDT")
@@ -67,17 +67,14 @@ def comparison(
     validation: ScoredRows | None = None,
 ) -> Comparison:
     """Return a comparison; logistic regression knows nothing unless told otherwise."""
-    return compare(
-        test_rows,
+    answers = Answers(
         p_candidate_N=p_candidate_N,
         p_champion_N=p_champion_N,
         champion_absent_because="" if p_champion_N is not None else "the environment file names no model",
         p_logistic_N=np.full(len(test_rows), 0.5) if p_logistic_N is None else p_logistic_N,
         base_rate=base_rate,
-        policy=policy,
-        past=past,
-        validation=validation,
     )
+    return compare(test_rows, answers, policy=policy, past=past, validation=validation)
 
 
 def with_market_return(test_rows: TestRows, market_return_N: Floats) -> TestRows:

@@ -23,6 +23,7 @@ from clm.artefacts.manifest import Artefact
 from clm.bus.telemetry import read_telemetry
 from clm.clock import HOUR, from_micros, iso
 from clm.data.dataset import build_dataset
+from clm.domain.line import DEFAULT_LINE
 from clm.models.engine import EngineConfig, EngineNetwork
 from tests.builders import data_policy
 from tests.bus.conftest import RedisServer
@@ -203,7 +204,7 @@ def test_what_it_tells_in_shadow_is_what_the_shadow_gates_read(
             window = golden.window_GLC[number].tolist()
             answers.append(get(f"{url}/predict", {"symbol": "BTCUSDT", "side": side, "window": window})[1])
     with redis.Redis(unix_socket_path=str(server.socket)) as client:
-        told = read_telemetry(client, artefact.manifest.version, serving_since=None)
+        told = read_telemetry(client, artefact.manifest.version, line=DEFAULT_LINE, serving_since=None)
         (_, fields), *_ = client.xrange("quantum:stream:trade.intent")
     assert told.left_out == {}
     assert [intent.ensemble for intent in told.intents] == [1, -1]

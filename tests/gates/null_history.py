@@ -19,6 +19,7 @@ from clm.evaluation.bootstrap import auroc_interval
 from clm.evaluation.evaluate import compare
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
 from clm.evaluation.metrics import log_loss
+from clm.evaluation.predictions import Answers
 from clm.gates.catalogue import judge
 from tests.builders import gate_policy
 from tests.evaluation.builders import rows
@@ -123,16 +124,15 @@ def measure(store: Store, n: int, weights: Floats, champion: Floats, past: PastA
     test = slice(int(0.85 * n), n)
     label = store.label_N[test].astype(np.int8)
     base = float(store.label_N[: int(0.7 * n)].mean())
-    return compare(
-        rows(label, hours_N=store.hour_N[test], market_return_N=np.zeros(len(label))),
+    answers = Answers(
         p_candidate_N=predict(store, n, weights),
         p_champion_N=predict(store, n, champion),
         champion_absent_because="",
         p_logistic_N=np.full(len(label), base),
         base_rate=base,
-        policy=POLICY,
-        past=past,
     )
+    test_rows = rows(label, hours_N=store.hour_N[test], market_return_N=np.zeros(len(label)))
+    return compare(test_rows, answers, policy=POLICY, past=past)
 
 
 def _waves(hours: int, memory: float, random: np.random.Generator) -> Floats:

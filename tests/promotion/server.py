@@ -9,24 +9,25 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from clm.artefacts.manifest import Artefact, Lineage, Manifest
 from clm.artefacts.registry import DirectoryRegistry
 from clm.clock import SystemClock
-from clm.ports import EngineStatus, PromotionKind, PromotionRecord, PromotionWish
-from clm.promotion.engine_process import ProcessEngine
+from clm.domain.line import DEFAULT_LINE
+from clm.ports import Engine, EngineStatus, PromotionKind, PromotionRecord, PromotionWish, Switch
+from clm.promotion.engine_process import ProcessEngine, Program
 from clm.promotion.env_file import EnvFile, parse, previous_of
-from clm.promotion.policy import Workplace
+from clm.promotion.policy import ServedEngine, Workplace
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
 from clm.promotion.switch_direct import DirectSwitch
 from clm.settings import Settings, load_settings
 from clm.store.controls import SqliteControls
 from clm.store.promotions import SqlitePromotionLog
 
-KEY = "PATCHTST_MODEL_PATH"
+KEY = DEFAULT_LINE.model_key
 OLD = "patchtst_v20260109_233444"
 NEW = "patchtst_v20260301_120000"
 ENGINE = Path(__file__).parent / "picky_engine.py"
@@ -83,12 +84,32 @@ class Server:
 
     @property
     def engine(self) -> ProcessEngine:
-        return ProcessEngine(
-            [sys.executable, str(ENGINE)],
+        return self.engine_of([sys.executable, str(ENGINE)], PATH=os.environ["PATH"])
+
+    def engine_of(
+        self, command: Sequence[str], *, stop_timeout_s: float = 10.0, **environment: str
+    ) -> ProcessEngine:
+        """Return an engine that is this command, with the files of this server."""
+        program = Program(
+            command=tuple(command),
+            environment=environment,
             env_file=self.env_path,
-            pid_file=self.root / "engine.pid",
-            log_file=self.root / "engine.log",
-            environment={"PATH": os.environ["PATH"]},
+            pid_file=self.process_file("pid"),
+            log_file=self.process_file("log"),
+        )
+        return ProcessEngine(program, key=KEY, stop_timeout_s=stop_timeout_s)
+
+    def process_file(self, suffix: str) -> Path:
+        return self.root / f"engine.{suffix}"
+
+    def served_engine(self, switch: Switch, engine: Engine | None = None) -> ServedEngine:
+        """Return this server's engine and files, changed by this switch."""
+        return ServedEngine(
+            line=DEFAULT_LINE,
+            models_dir=self.models,
+            env_file=EnvFile(self.env_path),
+            engine=engine or self.engine,
+            switch=switch,
         )
 
     def lay_out(self, template: Path, *, champion: bool = True) -> None:
@@ -137,19 +158,17 @@ class Server:
             self.passed.append(point)
             at(point)
 
-        env_file, engine = EnvFile(self.env_path), engine or self.engine
-        return EnvFilePromoter(
-            registry=self.registry,
-            models_dir=self.models,
-            env_file=env_file,
+        engine = engine or self.engine
+        switch = DirectSwitch(
+            EnvFile(self.env_path),
+            line=DEFAULT_LINE,
             engine=engine,  # type: ignore[arg-type]
-            switch=DirectSwitch(
-                env_file,
-                key=KEY,
-                engine=engine,  # type: ignore[arg-type]
-                models_dir=self.models,
-                checkpoint=checkpoint,
-            ),
+            models_dir=self.models,
+            checkpoint=checkpoint,
+        )
+        return EnvFilePromoter(
+            served=self.served_engine(switch, engine),  # type: ignore[arg-type]
+            registry=self.registry,
             log=self.log,
             clock=SystemClock(),
             policy=self.policy(**policy),

@@ -11,7 +11,6 @@ import pytest
 
 from clm.errors import PromotionError
 from clm.ports import EngineStatus
-from clm.promotion.engine_process import ProcessEngine
 from clm.promotion.process import identity_of
 from tests.promotion.server import KEY, Server, wait_until
 
@@ -89,14 +88,7 @@ def test_an_engine_that_ignores_sigterm_is_killed(stopped_server: Server) -> Non
     deaf = (
         "import signal, sys, time; signal.signal(15, signal.SIG_IGN); open(sys.argv[1], 'w'); time.sleep(60)"
     )
-    engine = ProcessEngine(
-        [sys.executable, "-c", deaf, str(ready)],
-        env_file=stopped_server.env_path,
-        pid_file=stopped_server.root / "engine.pid",
-        log_file=stopped_server.root / "engine.log",
-        environment={},
-        stop_timeout_s=0.3,
-    )
+    engine = stopped_server.engine_of([sys.executable, "-c", deaf, str(ready)], stop_timeout_s=0.3)
     engine.restart()
     wait_until(ready.exists)
     engine.stop()
@@ -105,13 +97,7 @@ def test_an_engine_that_ignores_sigterm_is_killed(stopped_server: Server) -> Non
 
 def test_a_command_that_does_not_exist_is_named(stopped_server: Server) -> None:
     """It fails at once or is seen to have failed; the log says which command."""
-    engine = ProcessEngine(
-        ["/no/such/engine"],
-        env_file=stopped_server.env_path,
-        pid_file=stopped_server.root / "engine.pid",
-        log_file=stopped_server.root / "engine.log",
-        environment={},
-    )
+    engine = stopped_server.engine_of(["/no/such/engine"])
     engine.restart()
     wait_until(lambda: engine.observe().status is EngineStatus.FAILED)
     assert "cannot execute /no/such/engine" in (stopped_server.root / "engine.log").read_text()

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from clm.domain.line import DEFAULT_LINE
 from clm.errors import PromotionError
 from clm.ports import EngineStatus
 from clm.promotion.engine_systemd import SystemdEngine
 from clm.promotion.systemctl import Finished
 from clm.switch.unit import SystemdUnit
+
+KEY = DEFAULT_LINE.model_key
 
 
 class Systemctl:
@@ -80,7 +83,10 @@ def test_an_active_unit_is_observed_with_its_process_environment() -> None:
 )
 def test_every_state_has_a_meaning(state: str, status: EngineStatus) -> None:
     """An unknown word is never taken for success."""
-    assert SystemdEngine("ai.service", run=Systemctl(show(ActiveState=state))).observe().status is status
+    assert (
+        SystemdEngine("ai.service", key=KEY, run=Systemctl(show(ActiveState=state))).observe().status
+        is status
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,14 +96,14 @@ def test_every_state_has_a_meaning(state: str, status: EngineStatus) -> None:
 def test_l1_a_unit_of_roots_is_known_for_one(user: str, dynamic: str, root: bool) -> None:
     """No User= means root, except where systemd makes one up."""
     systemctl = Systemctl(show(User=user, DynamicUser=dynamic))
-    assert SystemdEngine("ai.service", run=systemctl).observe().runs_as_root is root
+    assert SystemdEngine("ai.service", key=KEY, run=systemctl).observe().runs_as_root is root
 
 
 @pytest.mark.parametrize(("load", "advice"), [("not-found", "CLM_ENGINE_UNIT"), ("masked", "unmask")])
 def test_m7_a_unit_that_cannot_be_started_is_unreachable(load: str, advice: str) -> None:
     """Found in the preflight, said with what to do."""
     with pytest.raises(PromotionError, match=f"ENGINE_UNREACHABLE: ai.service is {load} .*{advice}"):
-        SystemdEngine("ai.service", run=Systemctl(show(LoadState=load))).observe()
+        SystemdEngine("ai.service", key=KEY, run=Systemctl(show(LoadState=load))).observe()
 
 
 def test_h2_a_start_limit_is_cleared_before_the_restart() -> None:
@@ -153,7 +159,7 @@ def test_without_systemctl_the_engine_is_unreachable(tmp_path: Path, monkeypatch
     """A container without systemd says so in a line."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(PromotionError, match="ENGINE_UNREACHABLE: systemctl cannot be started"):
-        SystemdEngine("ai.service").observe()
+        SystemdEngine("ai.service", key=KEY).observe()
 
 
 @pytest.mark.skipif(
@@ -163,7 +169,7 @@ def test_without_systemctl_the_engine_is_unreachable(tmp_path: Path, monkeypatch
 def test_on_a_machine_without_systemd_the_text_says_so() -> None:
     """The real systemctl's answer."""
     with pytest.raises(PromotionError, match="show failed: this system does not run systemd"):
-        SystemdEngine("ai.service").observe()
+        SystemdEngine("ai.service", key=KEY).observe()
 
 
 @pytest.mark.parametrize(
@@ -200,5 +206,5 @@ def test_l1_the_helper_refuses_a_unit_with_roots_rights(facts: dict[str, str], r
 def test_l14_a_number_that_is_none_is_an_engine_that_cannot_be_observed(facts: dict[str, str]) -> None:
     """A later systemd may print other words; a ValueError would end a promotion in the middle."""
     with pytest.raises(PromotionError, match="which is no number") as caught:
-        SystemdEngine("ai.service", run=Systemctl(show(**facts))).observe()
+        SystemdEngine("ai.service", key=KEY, run=Systemctl(show(**facts))).observe()
     assert caught.value.code == "ENGINE_UNREACHABLE"

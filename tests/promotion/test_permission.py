@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
+from clm.domain.line import DEFAULT_LINE
 from clm.ports import Control, ControlSet, PromotionState
 from clm.promotion.permission import held_after, withheld
-from clm.promotion.rewrite import is_shadow_only
 
 SET = ControlSet(value="patchtst_v20260109_233444", reason="because", since="2026-01-02T03:04:05.000000Z")
 ROLLED_BACK, FAILED = PromotionState.ROLLED_BACK, PromotionState.ROLLBACK_FAILED
@@ -19,7 +19,13 @@ def test_f15_a_model_goes_in_by_itself_only_where_every_condition_allows_it() ->
     )
     for mode, promote_live, shadow_only, control in combinations:
         controls = {control: SET} if control else {}
-        why = withheld(mode=mode, promote_live=promote_live, shadow_only=shadow_only, controls=controls)
+        why = withheld(
+            mode=mode,
+            promote_live=promote_live,
+            shadow_only=shadow_only,
+            shadow_key=DEFAULT_LINE.shadow_key,
+            controls=controls,
+        )
         free = mode == "auto" and (shadow_only or promote_live) and control is None
         assert (why is None) is free
         if why:
@@ -32,8 +38,8 @@ def test_f15_a_model_goes_in_by_itself_only_where_every_condition_allows_it() ->
 )
 def test_f15_only_a_plain_true_means_that_the_engine_only_watches(value: str, expected: bool) -> None:
     """What the engine might read as live is live."""
-    assert is_shadow_only({"PATCHTST_SHADOW_ONLY": value}) is expected
-    assert is_shadow_only({}) is False
+    assert DEFAULT_LINE.is_shadow_only({"PATCHTST_SHADOW_ONLY": value}) is expected
+    assert DEFAULT_LINE.is_shadow_only({}) is False
 
 
 @pytest.mark.parametrize(

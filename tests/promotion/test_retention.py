@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from clm.artefacts.files import sha256_of
 from clm.clock import SystemClock, iso
 from clm.daemon.disks import Disk, DiskBrake
-from clm.daemon.retention import EVENTS_KEPT, NEWEST_KEPT, Retention, RetentionPolicy
+from clm.daemon.retention import EVENTS_KEPT, NEWEST_KEPT, KeptFiles, Records, Retention, RetentionPolicy
 from clm.daemon.wiring import brake_of
 from clm.events import RetrainingStarted
 from clm.ports import Control, PromotionKind, PromotionRecord, PromotionState, Reign
-from clm.promotion.env_file import EnvFile
 from clm.promotion.retention import CHAMPIONS_KEPT, Aged, models_in_use, surplus, surplus_models
 from clm.store.outbox import SqliteOutbox
 from clm.store.runs import SqliteJournal
-from tests.promotion.server import KEY, Server, manifest
+from tests.builders import promotion_start
+from tests.promotion.server import Server, manifest
 
 NAMES = st.sampled_from([f"m{n}" for n in range(9)])
 KINDS = st.sampled_from([PromotionKind.CYCLE, PromotionKind.ROLLBACK, PromotionKind.ADOPT])
@@ -114,17 +114,17 @@ def test_k2_a_clock_that_jumped_does_not_clear_the_house(
 def retention(server: Server, *, full: bool = False, **changes: float) -> Retention:
     values = {"artefact_days": 30.0, "run_days": 180.0, "event_days": 30.0, "disk_mark": 0.9, **changes}
     return Retention(
-        models_dir=server.models,
-        switch=server.workplace().switch,
-        runs_dir=server.root / "runs",
-        checkpoints_dir=server.root / "checkpoints",
-        registry=server.registry,
-        env_file=EnvFile(server.env_path),
-        key=KEY,
-        engine=server.engine,
-        log=server.log,
-        journal=SqliteJournal(server.store, SystemClock()),
-        outbox=SqliteOutbox(server.store, SystemClock()),
+        served=server.served_engine(server.workplace().switch),
+        kept=KeptFiles(
+            registry=server.registry,
+            runs_dir=server.root / "runs",
+            checkpoints_dir=server.root / "checkpoints",
+        ),
+        records=Records(
+            promotions=server.log,
+            journal=SqliteJournal(server.store, SystemClock()),
+            outbox=SqliteOutbox(server.store, SystemClock()),
+        ),
         clock=SystemClock(),
         policy=RetentionPolicy(**values),
         disk=lambda path: Disk(path=path, total_bytes=100, free_bytes=5 if full else 50),
@@ -137,15 +137,8 @@ def crown(server: Server, number: int) -> Path:
     path, content = server.models / f"{version}.pth", b"good %d" % number
     path.write_bytes(content)
     server.artefact(content, version)
-    begun = server.log.begin(
-        run_id=f"p07_2025{number:04d}_000000_0000000{number % 10}",
-        version=version,
-        candidate_path=path,
-        candidate_sha256=sha256_of(path),
-        previous_path=None,
-        previous_sha256=None,
-        env_sha256_before="e",
-    )
+    run_id = f"p07_2025{number:04d}_000000_0000000{number % 10}"
+    begun = server.log.begin(promotion_start(path, sha256_of(path), run_id=run_id))
     server.log.advance(begun.promotion_id, PromotionState.COMMITTED)
     return path
 
@@ -159,15 +152,7 @@ def test_f12_of_thirty_champions_the_last_four_stay_and_whatever_is_named(server
     server.env_path.write_bytes(now.replace(str(server.old_path).encode(), str(paths[6]).encode()))
     server.controls.set(Control.PIN, value=paths[8].stem, reason="x")
     paths[3].write_bytes(b"changed by somebody")
-    server.log.begin(
-        run_id="r",
-        version=paths[10].stem,
-        candidate_path=paths[10],
-        candidate_sha256=sha256_of(paths[10]),
-        previous_path=paths[11],
-        previous_sha256=None,
-        env_sha256_before="e",
-    )
+    server.log.begin(promotion_start(paths[10], sha256_of(paths[10]), previous_path=paths[11]))
     retention(server).tidy()
     stay = {server.old_path, stranger, paths[3], paths[6], paths[8], paths[10], paths[11], *paths[-4:]}
     assert {*server.models.iterdir()} == stay

@@ -14,7 +14,7 @@ from clm.domain.ledger import GENESIS, LedgerEntry, LedgerKind, LedgerRow
 from clm.errors import DataError
 from clm.ports import PromotionKind, PromotionState, RunStatus
 from clm.store.migrate import migrate
-from tests.builders import NOW
+from tests.builders import NOW, run_start
 from tests.store.conftest import WISH, change, child, look
 from tests.store.test_promotions import prepared, promoted
 from tests.store.test_runs import finish
@@ -31,7 +31,7 @@ REST = "run_id, version, outcome, judged, reason, facts, recorded_at, previous_s
 
 
 def run(journal, name: str, **changes: object) -> None:
-    journal.start_run(name, None, NOW, "cli", [])
+    journal.start_run(run_start(name), [])
     finish(journal, name, **changes)
 
 
@@ -89,7 +89,7 @@ def test_a_run_that_is_closed_twice_keeps_its_first_row(journal, store):
 
 def test_a_run_that_a_crash_left_is_an_attempt(journal, queue, store):
     """Nobody knows how far it came; a crash must not be a way to look at the test rows for nothing."""
-    journal.start_run("p07_1", None, NOW, "cli", [])
+    journal.start_run(run_start(), [])
     queue.recover(NOW)
     assert look(store, "SELECT outcome, judged FROM clm_ledger") == [("INTERRUPTED", 1)]
     assert journal.standing().past.since_crown == 1
@@ -119,7 +119,7 @@ import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from clm.clock import SystemClock
-from clm.ports import RunStatus
+from clm.ports import RunEnd, RunStatus
 from clm.store.runs import SqliteJournal
 from clm.store import ledger, run_rows, runs, transactions
 
@@ -131,17 +131,18 @@ match sys.argv[2]:
     case "before the row": run_rows.append = die
     case "after the row": runs.SqliteJournal._tell = die
     case "before the commit": transactions.Store._commit = die
-journal.finish_run(
-    "p07_1", status=RunStatus.COMPLETED, completed_at=datetime.now(UTC), decision="REJECT", version=None,
-    reason="no skill", facts={}, proof_path=None, events=[], judged=True, evidence={},
+end = RunEnd(
+    run_id="p07_1", status=RunStatus.COMPLETED, completed_at=datetime.now(UTC), decision="REJECT",
+    reason="no skill", judged=True,
 )
+journal.finish_run(end, [])
 """
 
 
 @pytest.mark.parametrize("where", ["before the row", "after the row", "before the commit", "nowhere"])
 def test_a_crash_at_any_point_leaves_the_runs_end_and_its_row_together(journal, store, where):
     """Both or none."""
-    journal.start_run("p07_1", None, NOW, "cli", [])
+    journal.start_run(run_start(), [])
     process = child(CLOSE, store, where)
     process.communicate()
     assert process.returncode == (0 if where == "nowhere" else 9)
@@ -277,7 +278,7 @@ def test_attempts_are_counted_since_the_champion_was_crowned(journal, promotions
     for n in range(1, 4):
         run(journal, f"p07_{n}")
     assert journal.standing().past.since_crown == 3
-    journal.start_run("p07_4", None, NOW, "cli", [])
+    journal.start_run(run_start("p07_4"), [])
     crown(promotions, "p07_4", "b")
     finish(journal, "p07_4", decision="PROMOTE")
     assert (journal.standing().past.since_crown, journal.standing().champion) == (0, "b")

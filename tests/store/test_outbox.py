@@ -7,7 +7,7 @@ import pytest
 from clm.errors import DataError
 from clm.events import RetrainingStarted
 from clm.store.json_text import to_text
-from tests.builders import NOW
+from tests.builders import run_start
 from tests.store.conftest import change, look
 
 
@@ -52,6 +52,6 @@ def test_a_state_and_its_events_are_written_together_or_not_at_all(journal, stor
     """A run nobody hears of, or an event of a run that is not there, would both be lies."""
     change(store, f"CREATE TRIGGER no BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END")
     with pytest.raises(DataError, match=r"STORE_CONSTRAINT"):
-        journal.start_run("p07_1", None, NOW, "drift", [started()])
+        journal.start_run(run_start(trigger_reason="drift"), [started()])
     for name in ("clm_runs", "clm_outbox", "model_training_runs"):
         assert look(store, f"SELECT count(*) FROM {name}") == [(0,)]

@@ -6,7 +6,7 @@ import pytest
 
 from clm.errors import DataError, PromotionError
 from clm.events import ModelPromoted, RollbackInitiated
-from clm.ports import PromotionRecord, PromotionState
+from clm.ports import PromotionRecord, PromotionStart, PromotionState
 from clm.store.promotions import SqlitePromotionLog
 from tests.store.conftest import artefact, change, child, look
 
@@ -27,7 +27,7 @@ def prepared(
         "previous_sha256": "b" * 64,
         "env_sha256_before": "e" * 64,
     }
-    return log.begin(**{**values, **changes})
+    return log.begin(PromotionStart(**{**values, **changes}))
 
 
 def promoted(version: str = FIRST) -> ModelPromoted:
@@ -86,12 +86,15 @@ import sys
 from pathlib import Path
 from clm.clock import SystemClock
 from clm.errors import PromotionError
+from clm.ports import PromotionStart
 from clm.store.promotions import SqlitePromotionLog
 log = SqlitePromotionLog(Path(sys.argv[1]), SystemClock())
 sys.stdin.readline()
 try:
-    log.begin(run_id="r", version=sys.argv[2], candidate_path=Path("/m"), candidate_sha256="c",
-              previous_path=None, previous_sha256=None, env_sha256_before="e")
+    log.begin(PromotionStart(
+        run_id="r", version=sys.argv[2], candidate_path=Path("/m"), candidate_sha256="c",
+        previous_path=None, previous_sha256=None, env_sha256_before="e",
+    ))
     print("began")
 except PromotionError as error:
     print(error.code)

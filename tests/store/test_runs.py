@@ -11,7 +11,7 @@ import pytest
 from clm.errors import DataError
 from clm.events import RetrainingCompleted
 from clm.ports import RunStatus
-from tests.builders import NOW
+from tests.builders import NOW, run_end, run_start
 from tests.store.conftest import WISH, artefact, change, look
 from tests.store.test_outbox import started
 
@@ -32,24 +32,18 @@ def completed() -> RetrainingCompleted:
 
 def finish(journal, run_id: str = "p07_1", **changes: object) -> None:
     values = {
-        "status": RunStatus.COMPLETED,
-        "completed_at": LATER,
-        "decision": "REJECT",
         "version": "patchtst_v20260102_030405",
-        "reason": "no skill",
         "facts": {"symbol_count": 5, "sample_count": 6000, "metrics": {"auroc": np.float64(0.51)}},
         "proof_path": Path("/state/runs/p07_1/proof.json"),
-        "events": [completed()],
-        "judged": True,
         "evidence": {"auroc": 0.51},
     }
-    journal.finish_run(run_id, **{**values, **changes})
+    journal.finish_run(run_end(run_id, **{**values, **changes}), [completed()])
 
 
 def test_a_run_can_be_read_from_its_start_to_its_end(journal, queue):
     """What status and show print."""
     queue.submit(WISH, NOW)
-    journal.start_run("p07_1", queue.claim(NOW), NOW, "drift", [started()])
+    journal.start_run(run_start(task=queue.claim(NOW), trigger_reason="drift"), [started()])
     run = journal.run("p07_1")
     assert (run.status, run.started_at, run.completed_at, run.trigger_reason) == (
         RunStatus.RUNNING,
@@ -73,7 +67,7 @@ def test_a_run_can_be_read_from_its_start_to_its_end(journal, queue):
 
 def test_the_neighbours_run_follows_ours(journal, store):
     """Whoever watches model_training_runs sees the same story; what is not known stays NULL."""
-    journal.start_run("p07_1", None, NOW, "cli", [])
+    journal.start_run(run_start(), [])
     row = (
         "SELECT version, status, started_at, completed_at, symbol_count, feature_count, metrics, notes "
         "FROM model_training_runs"
@@ -101,16 +95,16 @@ def test_the_neighbours_run_follows_ours(journal, store):
 )
 def test_the_neighbours_are_told_only_states_they_know(journal, store, status, told):
     """Their column knows running, completed and failed."""
-    journal.start_run("p07_1", None, NOW, "cli", [])
+    journal.start_run(run_start(), [])
     finish(journal, status=status, decision=None, version=None, reason="CHILD_OOM: killed")
     assert look(store, "SELECT status, notes FROM model_training_runs") == [(told, "CHILD_OOM: killed")]
 
 
 def test_a15_a_run_id_that_is_taken_is_refused_and_nothing_overwritten(journal, store):
     """Two runs in one second, or a clock that was put back."""
-    journal.start_run("p07_1", None, NOW, "first", [])
+    journal.start_run(run_start(trigger_reason="first"), [])
     with pytest.raises(DataError, match=r"RUN_EXISTS: run p07_1"):
-        journal.start_run("p07_1", None, LATER, "second", [started()])
+        journal.start_run(run_start(started_at=LATER, trigger_reason="second"), [started()])
     assert journal.run("p07_1").trigger_reason == "first"
     assert look(store, "SELECT count(*) FROM clm_outbox") == [(0,)]
 
@@ -122,7 +116,7 @@ def test_a15_a_name_taken_at_the_neighbours_gets_a_suffix(journal, store):
         "VALUES ('{}', 'completed', 'x', 'theirs')"
     )
     change(store, theirs.format("p07_1"), theirs.format("p07_1-2"))
-    journal.start_run("p07_1", None, NOW, "cli", [])
+    journal.start_run(run_start(), [])
     finish(journal)
     assert look(store, "SELECT version, notes FROM model_training_runs ORDER BY id") == [
         ("p07_1", "theirs"),
@@ -141,9 +135,9 @@ def test_a_run_that_is_not_there_cannot_be_finished(journal, store):
 def test_events_carry_the_run_and_what_asked_for_it(journal, queue, outbox):
     """A producer finds the answer to its own request by the id it sent."""
     queue.submit(replace(WISH, details={"correlation_id": "req-7"}), NOW)
-    journal.start_run("p07_1", queue.claim(NOW), NOW, "drift", [started()])
+    journal.start_run(run_start(task=queue.claim(NOW), trigger_reason="drift"), [started()])
     finish(journal)
-    journal.start_run("p07_2", None, NOW, "cli", [started()])
+    journal.start_run(run_start("p07_2"), [started()])
     told = [
         (row.event_type.split(".")[-1], row.trace_id, row.correlation_id) for row in outbox.unpublished(9)
     ]
@@ -194,7 +188,7 @@ def test_the_journal_works_beside_neighbours_without_columns(journal, store):
         "CREATE TABLE model_training_runs (id INTEGER PRIMARY KEY)",
         "DROP TABLE ai_model_versions",
     )
-    journal.start_run("p07_1", None, NOW, "cli", [started()])
+    journal.start_run(run_start(), [started()])
     journal.record_model(artefact(), training_samples=1, seconds=1.0, validation_accuracy=None)
     finish(journal)
     assert journal.run("p07_1").status is RunStatus.COMPLETED
@@ -203,7 +197,7 @@ def test_the_journal_works_beside_neighbours_without_columns(journal, store):
 
 def test_a14_a_neighbour_changed_in_the_middle_of_a_run_does_not_lose_its_end(journal, store):
     """The engine migrates when it likes to; a column that we cannot fill ends the mirror only."""
-    journal.start_run("p07_1", None, NOW, "cli", [])
+    journal.start_run(run_start(), [])
     change(store, "ALTER TABLE model_training_runs RENAME COLUMN notes TO remarks")
     finish(journal)
     assert journal.run("p07_1").reason == "no skill"
@@ -214,5 +208,5 @@ def test_a14_a_neighbour_changed_in_the_middle_of_a_run_does_not_lose_its_end(jo
         "started_at TEXT, completed_at TEXT, dataset_path TEXT, symbol_count INT, sample_count INT, "
         "feature_count INT, model_path TEXT, metrics TEXT, notes TEXT, owner TEXT NOT NULL)",
     )
-    journal.start_run("p07_2", None, NOW, "cli", [])
+    journal.start_run(run_start("p07_2"), [])
     assert journal.run("p07_2").status is RunStatus.RUNNING

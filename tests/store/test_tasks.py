@@ -15,7 +15,7 @@ from clm.errors import DataError
 from clm.events import ModelPromoted
 from clm.ports import PromotionState, RunStatus
 from clm.store.tasks import SqliteTaskQueue
-from tests.builders import NOW
+from tests.builders import NOW, run_start
 from tests.store.conftest import WISH, artefact, change, child, look
 from tests.store.test_outbox import started
 from tests.store.test_promotions import prepared
@@ -186,7 +186,7 @@ def test_a16_what_a_crash_left_running_is_put_in_order(queue, journal, outbox, s
     """The run is interrupted and told of, its task waits again with its attempt counted."""
     queue.submit(WISH, NOW)
     task = queue.claim(NOW)
-    journal.start_run("p07_1", task, NOW, "drift", [started(job_id="p07_1")])
+    journal.start_run(run_start(task=task, trigger_reason="drift"), [started(job_id="p07_1")])
     later = NOW + timedelta(hours=1)
     assert queue.recover(later) == ["p07_1"]
     run = journal.run("p07_1")
@@ -212,7 +212,7 @@ def test_a16_a_run_whose_promotion_was_committed_is_completed_not_interrupted(
     """The engine serves its model: calling the run failed and training again would be wrong."""
     queue.submit(WISH, NOW)
     task = queue.claim(NOW)
-    journal.start_run("p07_1", task, NOW, "drift", [])
+    journal.start_run(run_start(task=task, trigger_reason="drift"), [])
     journal.record_model(artefact(run_id="p07_1"), training_samples=9, seconds=1.0, validation_accuracy=None)
     promotion = prepared(promotions, run_id="p07_1")
     promotions.advance(promotion.promotion_id, PromotionState.COMMITTED)

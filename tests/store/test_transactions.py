@@ -248,6 +248,7 @@ from pathlib import Path
 from clm.clock import SystemClock
 from clm.domain.task import Trigger
 from clm.events import RetrainingStarted
+from clm.ports import RunStart
 from clm.store.runs import SqliteJournal
 from clm.store.tasks import SqliteTaskQueue
 path, clock = Path(sys.argv[1]), SystemClock()
@@ -258,7 +259,10 @@ for n in range(1000):
     task = queue.claim(clock.now())
     run_id = f"{sys.argv[2]}-{n}"
     started = RetrainingStarted(model="patchtst", timestamp="", job_id=run_id, trigger_reason="r")
-    journal.start_run(run_id, task, clock.now(), "r", [started])
+    start = RunStart(
+        run_id=run_id, family="patchtst", started_at=clock.now(), trigger_reason="r", task=task
+    )
+    journal.start_run(start, [started])
     print(n, flush=True)
     queue.complete(task.task_id, clock.now(), "REJECT")
 """

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clm.clock import SystemClock
+from clm.domain.line import DEFAULT_LINE
 from clm.errors import PromotionError
 from clm.promotion.env_file import EnvFile
 from clm.promotion.promoter import EnvFilePromoter
@@ -23,6 +24,7 @@ def site_of(server: Server) -> Site:
     own_dir = server.root / "own"
     own_dir.mkdir(parents=True, exist_ok=True)
     return Site(
+        line=DEFAULT_LINE,
         env_file=EnvFile(server.env_path, locks=False),
         models_dir=server.models,
         artefacts_dir=server.root / "artefacts",
@@ -118,6 +120,7 @@ class Helper:
         """Return the daemon's side of it."""
         return HelperSwitch(
             self.site.env_file,
+            line=DEFAULT_LINE,
             models_dir=self.site.models_dir,
             ask=self.ask,
             ask_as_root=self.ask,
@@ -129,11 +132,8 @@ class Helper:
         """Return a promoter that switches by this helper."""
         server = self.server
         return EnvFilePromoter(
+            served=server.served_engine(self.switch()),
             registry=server.registry,
-            models_dir=server.models,
-            env_file=EnvFile(server.env_path),
-            engine=server.engine,
-            switch=self.switch(),
             log=server.log,
             clock=SystemClock(),
             policy=server.policy(**policy),

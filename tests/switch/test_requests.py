@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from clm.domain.line import DEFAULT_LINE
 from clm.errors import ConfigError, PromotionError
 from clm.promotion.switch_request import Action, Answer, Request, decode_answer, decode_request
 from clm.settings import Settings
@@ -448,9 +449,9 @@ NAMES = [
 )
 def test_l5_a_line_that_is_not_exactly_a_request_is_refused(data: bytes) -> None:
     """The daemon's user writes it, so it may hold anything."""
-    assert decode_request(REQUEST.encode()) == REQUEST
+    assert decode_request(REQUEST.encode(), DEFAULT_LINE) == REQUEST
     with pytest.raises(PromotionError, match="SWITCH_REQUEST"):
-        decode_request(data)
+        decode_request(data, DEFAULT_LINE)
 
 
 def test_an_answer_travels_whole_and_a_long_one_is_cut() -> None:

@@ -11,11 +11,12 @@ import redis
 from clm.bus.client import connect, redacted
 from clm.clock import iso
 from clm.daemon.discovery.assets import told
+from clm.domain.line import DEFAULT_LINE
 from clm.errors import ClmError
 from clm.promotion.env_file import parse
 from clm.settings import Settings, redis_password
 
-_NAMES_A_MODEL = re.compile(r"MODEL|PATCHTST", re.IGNORECASE)
+_NAMES_A_MODEL = re.compile(rf"MODEL|{DEFAULT_LINE.family}", re.IGNORECASE)
 _IN_A_UNIT = re.compile(r"^(?:ExecStart\w*|Environment|EnvironmentFile|ReadWritePaths)=(.*)$", re.MULTILINE)
 _PATH = re.compile(r"/[^\s\"'=:;,]+")
 _REDIS_S = 2.0

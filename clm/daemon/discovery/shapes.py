@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 import orjson
@@ -16,9 +17,10 @@ import orjson
 from clm.daemon.discovery.assets import Asset, told
 from clm.daemon.discovery.candles import candle_asset
 from clm.daemon.discovery.databases import database_asset
+from clm.domain.line import DEFAULT_LINE
 
 HEAD_BYTES = 8192
-_SERVED = re.compile(r"patchtst_v.*\.(pth|pkl)")
+_SERVED = DEFAULT_LINE.file_pattern
 DATABASES = (".db", ".sqlite", ".sqlite3")
 _LOG_LINES_READ = 200_000
 
@@ -92,11 +94,23 @@ def _is_model(path: Path, head: bytes) -> bool:
 def _json_lines(path: Path, size_bytes: int, head: bytes) -> Asset | None:
     if path.suffix not in (".jsonl", ".ndjson"):
         return None
+    keys, details = _scanned(path)
+    kind, why = _kind_of_log(keys)
+    return Asset(
+        kind=kind,
+        path=told(path),
+        size_bytes=size_bytes,
+        usable=False,
+        because=why,
+        details=details,
+    )
+
+
+def _scanned(path: Path) -> tuple[set[str], dict[str, object]]:
+    """Return the keys of the first documents of a log, and what else they show."""
     count, unreadable, times, keys = 0, 0, list[str](), set[str]()
     with path.open("rb") as lines:
-        for line in lines:
-            if count >= _LOG_LINES_READ:
-                break
+        for line in islice(lines, _LOG_LINES_READ):
             count += 1
             try:
                 document = orjson.loads(line)
@@ -107,21 +121,13 @@ def _json_lines(path: Path, size_bytes: int, head: bytes) -> Asset | None:
                 keys |= document.keys()
                 if _is_time(moment := document.get("timestamp")):
                     times.append(str(moment))
-    kind, why = _kind_of_log(keys)
-    return Asset(
-        kind=kind,
-        path=told(path),
-        size_bytes=size_bytes,
-        usable=False,
-        because=why,
-        details={
-            "lines": count,
-            "unreadable_lines": unreadable,
-            "first": min(times, default=None),
-            "last": max(times, default=None),
-            "keys": sorted(keys)[:40],
-        },
-    )
+    return keys, {
+        "lines": count,
+        "unreadable_lines": unreadable,
+        "first": min(times, default=None),
+        "last": max(times, default=None),
+        "keys": sorted(keys)[:40],
+    }
 
 
 def _kind_of_log(keys: set[str]) -> tuple[str, str]:

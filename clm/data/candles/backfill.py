@@ -104,20 +104,43 @@ def _trades(series: CandleSeries, policy: BackfillPolicy) -> _Trades:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Closed:
+    """One trade from its entry to its exit."""
+
+    decided_at: int
+    """Microseconds."""
+    held_s: int
+    side: int
+    entry_price: float
+    exit_price: float
+
+    @property
+    def gain(self) -> float:
+        return self.side * (self.exit_price / self.entry_price - 1)
+
+
+def _closed(trades: _Trades, trade: int) -> _Closed:
+    series, entry = trades.series, int(trades.entry_N[trade])
+    return _Closed(
+        decided_at=int(series.closed_at_T[entry]),
+        held_s=int(trades.exits.held_N[trade]) * series.interval // SECOND,
+        side=int(trades.side_N[trade]),
+        entry_price=float(series.close_T[entry]),
+        exit_price=float(trades.exits.price_N[trade]),
+    )
+
+
 def _sample(
     trades: _Trades, trade: int, *, sample_id: int, names: str, fee_bps: float, now: datetime
 ) -> SimulatedSample:
-    series, entry, side = trades.series, int(trades.entry_N[trade]), int(trades.side_N[trade])
-    held_s = int(trades.exits.held_N[trade]) * series.interval // SECOND
-    decided_at = int(series.closed_at_T[entry])
-    entry_price, exit_price = float(series.close_T[entry]), float(trades.exits.price_N[trade])
-    gain = side * (exit_price / entry_price - 1)
-    pnl = round(STAKE * (gain - 2 * fee_bps / 10_000), 2)
-    action = "BUY" if side > 0 else "SELL"
+    closed = _closed(trades, trade)
+    pnl = round(STAKE * (closed.gain - 2 * fee_bps / 10_000), 2)
+    action = "BUY" if closed.side > 0 else "SELL"
     return SimulatedSample(
         id=sample_id,
-        symbol=series.symbol,
-        timestamp=from_micros(decided_at),
+        symbol=trades.series.symbol,
+        timestamp=from_micros(closed.decided_at),
         run_id=None,
         predicted_action=action,
         prediction_score=UNDECIDED,
@@ -127,15 +150,15 @@ def _sample(
         feature_names=names,
         executed=False,
         execution_side=action,
-        entry_price=entry_price,
-        entry_quantity=STAKE / entry_price,
-        entry_time=from_micros(decided_at),
+        entry_price=closed.entry_price,
+        entry_quantity=STAKE / closed.entry_price,
+        entry_time=from_micros(closed.decided_at),
         outcome_known=True,
-        exit_price=exit_price,
-        exit_time=from_micros(decided_at + held_s * SECOND),
+        exit_price=closed.exit_price,
+        exit_time=from_micros(closed.decided_at + closed.held_s * SECOND),
         realized_pnl=pnl,
-        hold_duration_seconds=held_s,
-        target_label=gain,
+        hold_duration_seconds=closed.held_s,
+        target_label=closed.gain,
         target_class="WIN" if pnl > 0 else "LOSS" if pnl < 0 else "NEUTRAL",
         created_at=now,
         updated_at=now,

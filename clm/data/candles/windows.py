@@ -63,22 +63,7 @@ def candle_windows(
     chosen = [name for name in channels(names) if name.startswith(PREFIX) or name in table.feature_names]
     from_candles = [column for column, name in enumerate(chosen) if name.startswith(PREFIX)]
     steps_MC = _steps(candles, chosen, from_candles)
-    offset_of = dict(zip((s.symbol for s in candles.series), _offsets(candles), strict=True))
-    series_of = {series.symbol: series for series in candles.series}
-
-    end_R = np.full(len(table), -1, dtype=np.int64)
-    dropped: Counter[str] = Counter()
-    for code, symbol in enumerate(table.symbols):
-        rows = np.flatnonzero(wanted_R & (table.symbol_R == code))
-        series, offset = series_of.get(symbol), offset_of.get(symbol, 0)
-        if series is None:
-            dropped["candles_missing"] += len(rows)
-            continue
-        x_TC = steps_MC[offset : offset + len(series), from_candles]
-        last_N, reason_N = window_ends(series, x_TC, table.decided_at_R[rows], context_length)
-        end_R[rows] = np.where(reason_N == "", last_N + offset, -1)
-        dropped.update(reason_N[reason_N != ""].tolist())
-
+    end_R, dropped = _ends(table, wanted_R, candles, (steps_MC, from_candles), context_length)
     row_N = np.flatnonzero(end_R >= 0)
     row_N = row_N[np.lexsort((table.sample_id_R[row_N], table.decided_at_R[row_N]))]
     shown_M = np.zeros(len(steps_MC), dtype=np.bool_)
@@ -102,8 +87,37 @@ def candle_windows(
         symbol_M=np.concatenate(
             [_NONE, *(np.full(len(s), _code(table.symbols, s.symbol)) for s in candles.series)]
         )[shown_M],
-        dropped=dict(+dropped),
+        dropped=dropped,
     )
+
+
+def _ends(
+    table: SampleTable,
+    wanted_R: NDArray[np.bool_],
+    candles: Candles,
+    steps: tuple[Floats, Sequence[int]],
+    context_length: int,
+) -> tuple[Ints, dict[str, int]]:
+    """Return the last step of each wanted row's window, -1 if it has none; and how many have none, by reason.
+
+    `steps` are the features of all candles, one series after another, and which columns come from candles.
+    """
+    steps_MC, from_candles = steps
+    offset_of = dict(zip((s.symbol for s in candles.series), _offsets(candles), strict=True))
+    series_of = {series.symbol: series for series in candles.series}
+    end_R = np.full(len(table), -1, dtype=np.int64)
+    dropped: Counter[str] = Counter()
+    for code, symbol in enumerate(table.symbols):
+        rows = np.flatnonzero(wanted_R & (table.symbol_R == code))
+        series, offset = series_of.get(symbol), offset_of.get(symbol, 0)
+        if series is None:
+            dropped["candles_missing"] += len(rows)
+            continue
+        x_TC = steps_MC[offset : offset + len(series), from_candles]
+        last_N, reason_N = window_ends(series, x_TC, table.decided_at_R[rows], context_length)
+        end_R[rows] = np.where(reason_N == "", last_N + offset, -1)
+        dropped.update(reason_N[reason_N != ""].tolist())
+    return end_R, dict(+dropped)
 
 
 def _steps(candles: Candles, chosen: Sequence[str], from_candles: Sequence[int]) -> Floats:

@@ -146,3 +146,11 @@ def test_the_verb_offers_the_sides_there_are():
     from clm.data.candles import backfill
 
     assert tuple(sorted(backfill.SIDES)) == verb.SIDES
+
+
+def test_the_verb_reads_every_option_that_it_offers():
+    """Click passes the options by name; one that has no field would be read by nothing."""
+    from clm.cli import backfill as verb
+
+    offered = {option.name for option in verb.backfill_verb.params}
+    assert offered - {"store", "as_json", "candles"} == set(verb.Options.__annotations__)

@@ -11,12 +11,16 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the first tables."""
-    _queue()
-    _runs_and_models()
+    _tasks()
+    _inbox()
+    _outbox()
+    _schedule()
+    _runs()
+    _models()
     _promotions()
 
 
-def _queue() -> None:
+def _tasks() -> None:
     op.create_table(
         "clm_tasks",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -37,6 +41,9 @@ def _queue() -> None:
         sqlite_autoincrement=True,
     )
     _unique_where("ux_clm_tasks_one_pending", "clm_tasks", "dedupe_key", "status = 'pending'")
+
+
+def _inbox() -> None:
     op.create_table(
         "clm_inbox",
         sa.Column("stream", sa.String, nullable=False),
@@ -48,6 +55,9 @@ def _queue() -> None:
         sa.Column("received_at", sa.String, nullable=False),
         sa.PrimaryKeyConstraint("stream", "entry_id", "payload_sha256"),
     )
+
+
+def _outbox() -> None:
     op.create_table(
         "clm_outbox",
         sa.Column("seq", sa.Integer, primary_key=True),
@@ -64,6 +74,9 @@ def _queue() -> None:
     op.create_index(
         "ix_clm_outbox_waiting", "clm_outbox", ["seq"], sqlite_where=waiting, postgresql_where=waiting
     )
+
+
+def _schedule() -> None:
     op.create_table(
         "clm_schedule",
         sa.Column("name", sa.String, primary_key=True),
@@ -72,7 +85,7 @@ def _queue() -> None:
     )
 
 
-def _runs_and_models() -> None:
+def _runs() -> None:
     op.create_table(
         "clm_runs",
         sa.Column("run_id", sa.String, primary_key=True),
@@ -91,6 +104,9 @@ def _runs_and_models() -> None:
         sa.Column("neighbour_id", sa.Integer),
     )
     op.create_index("ix_clm_runs_started_at", "clm_runs", ["started_at"])
+
+
+def _models() -> None:
     op.create_table(
         "clm_models",
         sa.Column("version", sa.String, primary_key=True),
