@@ -376,6 +376,7 @@ def no_worse(store: Path, seeds: int, say: Callable[[str], None]) -> dict[str, o
     from clm.settings.derived import Settings
     from clm.training.determinism import make_deterministic
     from clm.training.ensemble import fit_candidate
+    from clm.training.members import Material
     from clm.training.predict import logits, p_win
     from clm.training.windows import part_of, scaled_windows
 
@@ -392,9 +393,10 @@ def no_worse(store: Path, seeds: int, say: Callable[[str], None]) -> dict[str, o
             spec = Settings(store=store, seed=seed, precision=asked, start="random").training_spec()
             make_deterministic(seed, 1)
             with tempfile.TemporaryDirectory() as directory:
-                model, fitted = fit_candidate(
-                    chosen, windows, parts[0], parts[1], spec, lambda _: None, Path(directory)
+                material = Material(
+                    architecture=chosen, windows=windows, parts={"train": parts[0], "validation": parts[1]}
                 )
+                model, fitted = fit_candidate(material, spec, lambda _: None, Path(directory))
             model.load_state_dict(fitted.state)
             answers[asked, seed] = p_win(logits(model, windows, parts[2].row_N))
             found = auroc(label_N, answers[asked, seed])

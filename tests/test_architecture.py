@@ -1,7 +1,9 @@
 """The rules of the house that a reader relies on."""
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,23 @@ def test_no_file_of_the_package_is_two_subjects_long():
     """At 350 lines a file has a second subject that deserves a name."""
     long = {str(p): n for p in (ROOT / "clm").rglob("*.py") if (n := len(p.read_text().splitlines())) > 350}
     assert long == {}
+
+
+def functions() -> Iterator[tuple[str, int, int]]:
+    """Yield name, lines after the docstring, and parameters without self and cls of every function."""
+    for path in sorted((ROOT / "clm").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = (node.end_lineno or 0) - (body[0].lineno if body else node.lineno) + 1
+                named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                is_method = bool(named) and named[0].arg in {"self", "cls"}
+                yield f"{path.name}:{node.lineno} {node.name}", lines, len(named) - is_method
+
+
+def test_a_function_is_one_sentence() -> None:
+    """Fifty lines hold a second subject, and more than seven parameters a type without a name."""
+    found = list(functions())
+    assert [name for name, lines, _ in found if lines > 50] == []
+    assert [name for name, _, parameters in found if parameters > 7] == []
+    assert sum(lines > 30 for _, lines, _ in found) <= 0.01 * len(found)

@@ -13,24 +13,16 @@ import torch
 from torch import nn
 
 from clm.domain.job import EpochReport, TrainingSpec
-from clm.models.catalogue import Architecture
 from clm.questions.members import MembersJob
-from clm.training.checkpoint import Checkpoint, Checkpoints
+from clm.training.checkpoint import Checkpoint
 from clm.training.loop import Fit, fit
 from clm.training.members import Material, train_members
 from clm.training.start import begin
-from clm.training.windows import Part, Windows
+from clm.training.windows import Part
 
 
 def fit_candidate(
-    architecture: Architecture,
-    windows: Windows,
-    train: Part,
-    validation: Part,
-    spec: TrainingSpec,
-    on_epoch: Callable[[EpochReport], None],
-    directory: Path,
-    checkpoints: Checkpoints | None = None,
+    material: Material, spec: TrainingSpec, on_epoch: Callable[[EpochReport], None], directory: Path
 ) -> tuple[nn.Module, Fit]:
     """Return a network and its fit; of an ensemble, the one that learnt the average of all.
 
@@ -43,19 +35,14 @@ def fit_candidate(
         TrainingError: NAN_LOSS.
         ArtefactError: the members' files cannot be written.
     """
+    windows, train, validation = material.windows, material.parts["train"], material.parts["validation"]
 
     def kept(name: str) -> Checkpoint | None:
-        return checkpoints.of(name) if checkpoints else None
+        return material.checkpoints.of(name) if material.checkpoints else None
 
     if spec.ensemble == 1:
-        model = begin(architecture, windows, train, spec)
+        model = begin(material.architecture, windows, train, spec)
         return model, fit(model, windows, train, validation, spec, on_epoch, kept("network"))
-    material = Material(
-        architecture=architecture,
-        windows=windows,
-        parts={"train": train, "validation": validation},
-        checkpoints=checkpoints,
-    )
     with TemporaryDirectory(prefix="members-", dir=directory) as place:
         members = MembersJob(
             directory=Path(place),
@@ -71,5 +58,5 @@ def fit_candidate(
     # What the teachers say is on the scale of the base rate and soft already.
     plain = replace(spec, class_weights=False, label_smoothing=0.0)
     torch.manual_seed(spec.seed)
-    pupil = begin(architecture, windows, train, plain)
+    pupil = begin(material.architecture, windows, train, plain)
     return pupil, fit(pupil, windows, taught, validation, plain, on_epoch, kept("pupil"))

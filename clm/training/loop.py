@@ -99,9 +99,7 @@ def fit(
         started, train_loss = clock.monotonic(), math.nan
         if epoch:
             index_N = standing.queue.next()
-            train_loss = _train_epoch(
-                model, windows, train, index_N, spec, weights, standing.optimizer, epoch
-            )
+            train_loss = _train_epoch(standing, windows, train, index_N, spec, weights, epoch)
         report = _judged(model, judge, story, epoch, train_loss)
         if spec.swa_from < 1.0 and epoch > spec.swa_from * spec.epochs:
             story.average_in(model.state_dict())
@@ -190,16 +188,16 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
 
 
 def _train_epoch(
-    model: nn.Module,
+    standing: Standing,
     windows: Windows,
     train: Part,
     index_N: Tensor,
     spec: TrainingSpec,
     weights: tuple[float, float],
-    optimizer: torch.optim.Optimizer,
     epoch: int,
 ) -> float:
     """Take one step a batch over the training windows named by `index_N` and return their mean loss."""
+    model, optimizer = standing.model, standing.optimizer
     model.train()
     batches = torch.split(index_N, spec.batch_size)
     loss_S = torch.zeros(len(batches), device=train.label_N.device)

@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clm.clock import SystemClock
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
@@ -25,6 +26,7 @@ from clm.training.ensemble import fit_candidate
 from clm.training.export import load_served, require_agreement, save_served, weights_hash
 from clm.training.logistic import score_logistic
 from clm.training.loop import Fit
+from clm.training.members import Material
 from clm.training.predict import logits, p_win
 from clm.training.windows import live_channels, part_of, raw_windows, scaled_windows, scaler_of
 
@@ -56,30 +58,25 @@ def train_job(
     validation, test_N = part_of(arrays, arrays.validation), _rows(arrays, arrays.test)
 
     train = part_of(arrays, arrays.train)
-    model, fitted = fit_candidate(
-        chosen,
-        scaled.to(device),
-        train.to(device),
-        validation.to(device),
-        job.spec,
-        on_epoch,
-        job.directory,
-        checkpoints,
+    material = Material(
+        architecture=chosen,
+        windows=scaled.to(device),
+        parts={"train": train.to(device), "validation": validation.to(device)},
+        checkpoints=checkpoints,
     )
+    model, fitted = fit_candidate(material, job.spec, on_epoch, job.directory)
     model.cpu().load_state_dict(fitted.state)
     fold_calibration(linear_layer(model, chosen.output_layer), fitted.calibration)
     p_trained_N = p_win(logits(model, scaled, test_N))
 
     chosen.fold_scaling(model, learnt.scaler, live_C)
-    data = save_served(model, job.directory / WEIGHTS)
-    served = chosen.build(0.0)
-    load_served(served, data)
+    served, sha256 = _written_and_read(model, chosen, job.directory / WEIGHTS)
     p_candidate_N = p_win(logits(served, raw, test_N))
     difference = require_agreement(p_candidate_N, p_trained_N)
     champion = score_champion(job.champion, job.feature_names, arrays, job.context_length)
     return TrainingResult(
         weights_path=job.directory / WEIGHTS,
-        file_sha256=hashlib.sha256(data).hexdigest(),
+        file_sha256=sha256,
         weights_hash=weights_hash(served.state_dict()),
         n_parameters=sum(parameter.numel() for parameter in served.parameters()),
         best_epoch=fitted.best_epoch,
@@ -96,6 +93,14 @@ def train_job(
             **({"checkpoints": checkpoints.remarks} if checkpoints and checkpoints.remarks else {}),
         },
     )
+
+
+def _written_and_read(model: nn.Module, chosen: Architecture, path: Path) -> tuple[nn.Module, str]:
+    """Write the network, and return it as it is read from the file's bytes, with their sha256."""
+    data = save_served(model, path)
+    served = chosen.build(0.0)
+    load_served(served, data)
+    return served, hashlib.sha256(data).hexdigest()
 
 
 def _require_fit(job: TrainingJob, arrays: TrainingArrays, chosen: Architecture) -> None:

@@ -21,6 +21,7 @@ from clm.questions.train import TrainInputs, read_training
 from clm.questions.tune import Trials
 from clm.training.determinism import make_deterministic
 from clm.training.ensemble import fit_candidate
+from clm.training.members import Material
 from clm.training.windows import part_of, scaled_windows, scaler_of
 from clm.training.work import Work
 
@@ -170,15 +171,9 @@ def _fit(spec: TrainingSpec, inputs: TrainInputs, watch: Callable[[EpochReport],
     chosen = architecture(spec.architecture).sized(len(of.feature_names))
     learnt = replace(arrays, scaler=scaler_of(arrays, spec.scaling))
     windows = scaled_windows(learnt, n_channels=chosen.n_features, context_length=of.context_length)
-    fit_candidate(
-        chosen,
-        windows,
-        part_of(arrays, arrays.train),
-        part_of(arrays, arrays.validation),
-        spec,
-        watch,
-        of.directory,
-    )
+    parts = {"train": part_of(arrays, arrays.train), "validation": part_of(arrays, arrays.validation)}
+    material = Material(architecture=chosen, windows=windows, parts=parts)
+    fit_candidate(material, spec, watch, of.directory)
 
 
 def _trials(study: optuna.Study) -> tuple[Trial, ...]:

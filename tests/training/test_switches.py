@@ -15,6 +15,7 @@ from clm.training import ensemble, members
 from clm.training.calibrate import fit_calibration
 from clm.training.loop import fit
 from clm.training.loss import ENOUGH_SPREAD, spread_term
+from clm.training.members import Material
 from clm.training.predict import logits, p_win
 from clm.training.windows import part_of, scaled_windows, scaler_of
 from tests.builders import training_spec
@@ -135,7 +136,7 @@ def test_the_pupil_begins_at_the_level_that_it_is_taught(tmp_path: Path, monkeyp
     monkeypatch.setattr(ensemble, "fit", spy)
     spec = training_spec(epochs=1, ensemble=2, start="logistic")
     assert 0.8 < taught_N.mean() < 0.95
-    ensemble.fit_candidate(
-        architecture("engine"), windows, mostly_won, train, spec, lambda report: None, tmp_path
-    )
+    parts = {"train": mostly_won, "validation": train}
+    material = Material(architecture=architecture("engine"), windows=windows, parts=parts)
+    ensemble.fit_candidate(material, spec, lambda report: None, tmp_path)
     assert begun == pytest.approx([taught_N.mean()], abs=0.03)
