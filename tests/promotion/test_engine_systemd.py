@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from clm.domain.line import DEFAULT_LINE
 from clm.errors import PromotionError
 from clm.ports import EngineStatus
 from clm.promotion.engine_systemd import SystemdEngine
-from clm.promotion.systemctl import Finished
+from clm.promotion.systemctl import Finished, run_program
 from clm.switch.unit import SystemdUnit
 
 KEY = DEFAULT_LINE.model_key
@@ -208,3 +209,9 @@ def test_l14_a_number_that_is_none_is_an_engine_that_cannot_be_observed(facts: d
     with pytest.raises(PromotionError, match="which is no number") as caught:
         SystemdEngine("ai.service", key=KEY, run=Systemctl(show(**facts))).observe()
     assert caught.value.code == "ENGINE_UNREACHABLE"
+
+
+def test_l1_a_program_that_is_started_has_a_session_of_its_own() -> None:
+    """Run by root it works as another user, who must not reach root's terminal through it."""
+    script = "import os; print(os.getsid(0) == os.getpid())"
+    assert run_program([sys.executable, "-c", script], 20.0).stdout == "True\n"

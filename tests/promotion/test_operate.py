@@ -357,3 +357,13 @@ def test_m2_the_owner_is_that_of_the_settings_in_force(tmp_path: Path) -> None:
     usual.parent.mkdir(parents=True)
     usual.touch()
     assert owned_place([], root) == usual
+
+
+@pytest.mark.needs_root
+def test_m2_a_state_directory_behind_another_users_link_is_refused(reachable: Server) -> None:
+    """The link could lead to a directory of root's, and root would stay root."""
+    link = reachable.root / "link"
+    link.symlink_to("/etc")
+    os.lchown(link, NOBODY, NOBODY)
+    with pytest.raises(PromotionError, match="SWITCH_REFUSED"):
+        give_up_root(["status"], {**reachable.environment(), "CLM_STATE_DIR": str(link)})
