@@ -96,7 +96,7 @@ class Switch(Protocol):
 
         Raises:
             PromotionError: ENV_CHANGED where it names something else, the codes of `EnvFile`, and those of
-                whoever does it for us.
+                root's helper.
             ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION; the file is whole, old or new.
         """
         ...

@@ -92,7 +92,7 @@ Controls = Mapping[Control, ControlSet]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionStart:
-    """What a promotion is about to do: which model, in place of which, and on whose behalf."""
+    """What a promotion is about to do: the new model, the one it replaces, and the request behind it."""
 
     run_id: str
     version: str
@@ -164,7 +164,7 @@ class PromotionOutcome:
     """Each one sentence: file installed, line rewritten, unit restarted."""
     engine_pid: int | None = None
     code: str = ""
-    """Of the error because of which it could not begin; empty where it began."""
+    """Of the error that kept the promotion from beginning; empty if it began."""
     waiting: Waiting | None = None
     """Set where a freeze, a pause or a full disk holds it back."""
 

@@ -91,7 +91,7 @@ def _p_win(body: bytes) -> float | None:
         return None
     if isinstance(p_win, bool) or not isinstance(p_win, int | float):
         return None
-    # A probability beyond these is none, and an integer of 400 digits is no float.
+    # A value outside of these is not a probability, and an integer of 400 digits does not fit a float.
     return float(p_win) if -1e9 < p_win < 1e9 else None
 
 
