@@ -14,6 +14,7 @@ Every way in which this can end has one form, whatever the question:
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +35,9 @@ A = TypeVar("A")
 SIGNAL_GRACE_S = 1.0
 """How long a parent waits for its own signal after its child ended by SIGTERM: a service manager that stops
 the unit signals both, in either order."""
+_MEMORY_REFUSED = re.compile(r"MemoryError|\[enforce fail a")
+"""Python's and torch's words; a process without memory may fail to print the rest of its exception."""
+_MORE_MEMORY = "raise the unit's MemoryMax or lower CLM_MAX_ROWS"
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
 """Signals that a process causes itself; any other one was sent."""
 
@@ -295,6 +299,8 @@ class _UnderWay(Generic[A]):
         if code in set(ChildExit):
             return TrainingError(ChildExit(code).name, f"{subject} failed{where}: {words}")
         if code >= 0:
+            if _MEMORY_REFUSED.search(words):
+                return TrainingError("CHILD_OOM", f"{subject} ran out of memory{where}: {words}; {_MORE_MEMORY}")
             return TrainingError("CHILD_FAILED", f"{subject} failed with exit code {code}{where}: {words}")
         number = signal.Signals(-code)
         name = f"{number.name} (signal {-code})"
@@ -306,7 +312,7 @@ class _UnderWay(Generic[A]):
         if number is signal.SIGKILL and self._asker.oom_kills() != self._oom_kills:
             return TrainingError(
                 "CHILD_OOM",
-                f"{subject} was killed for memory{where}; raise the unit's MemoryMax or lower CLM_MAX_ROWS",
+                f"{subject} was killed for memory{where}; {_MORE_MEMORY}",
             )
         return TrainingError(
             "CHILD_KILLED", f"{subject} was killed by {name}{self._where(', ')}; it can be started again"

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import gc
+import mmap
 import os
 import resource
 import signal
@@ -125,8 +126,13 @@ def end_as(code: int) -> NoReturn:
     sys.exit(code)
 
 
+RESERVE = mmap.mmap(-1, 4 << 20)
+"""Given back when memory is refused: reporting it needs memory too."""
+
+
 def out_of_memory(error: Exception) -> str:
     """Return a message where the error says so, else ""; Python, torch and the system word it differently."""
+    RESERVE.close()
     if GPU_OUT_OF_MEMORY in str(error):
         return "out of memory on the GPU; lower CLM_BATCH_SIZE, end what else uses it, or set CLM_DEVICE=cpu"
     if isinstance(error, OSError):

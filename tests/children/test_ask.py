@@ -209,6 +209,14 @@ def test_a_child_that_knows_why_it_failed_is_believed(asked: Asked, code: ChildE
     assert error.message.endswith("failed: because") or "because" in error.message
 
 
+@pytest.mark.parametrize("words", ["MemoryError", "RuntimeError: [enforce fail a"])
+def test_a_child_without_memory_for_its_own_report_is_recognised(asked: Asked, words: str) -> None:
+    """Reporting an error takes memory too; what was printed of it decides."""
+    error = asked.fails(f"echo '{words}' >&2; exit 1")
+    assert error.code == "CHILD_OOM"
+    assert "MemoryMax" in error.message
+
+
 def test_a_silent_death_says_so(asked: Asked) -> None:
     """An exit code without a meaning and without a word."""
     error = asked.fails("exit 3")
