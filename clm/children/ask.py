@@ -300,7 +300,9 @@ class _UnderWay(Generic[A]):
             return TrainingError(ChildExit(code).name, f"{subject} failed{where}: {words}")
         if code >= 0:
             if _MEMORY_REFUSED.search(words):
-                return TrainingError("CHILD_OOM", f"{subject} ran out of memory{where}: {words}; {_MORE_MEMORY}")
+                return TrainingError(
+                    "CHILD_OOM", f"{subject} ran out of memory{where}: {words}; {_MORE_MEMORY}"
+                )
             return TrainingError("CHILD_FAILED", f"{subject} failed with exit code {code}{where}: {words}")
         number = signal.Signals(-code)
         name = f"{number.name} (signal {-code})"
