@@ -28,7 +28,6 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from clm.clock import SystemClock
-from clm.daemon.wiring import policies
 from clm.data.dataset import Dataset
 from clm.domain.job import TrainingSpec
 from clm.evaluation.metrics import auroc, ece, log_loss_rows
@@ -44,6 +43,7 @@ from clm.training.loop import fit
 from clm.training.predict import logits, p_win
 from clm.training.start import begin
 from clm.training.windows import part_of, scaled_windows
+from clm.wiring import policies
 
 ROUNDS = 200
 """Of the boosted trees, at most."""

@@ -7,7 +7,7 @@ Each step is a function of records that returns one record. The run keeps the re
 from them. Every run leaves a proof pack, a closed row in the journal, and events.
 """
 
-from clm.decision import Decision, DecisionKind, refuse, skip
+from clm.gates.decision import Decision, DecisionKind, refuse, skip
 from clm.ports import RunRecord
 from clm.steps.candidate import train_and_judge
 from clm.steps.diagnosis import diagnose

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clm.domain.line import DEFAULT_LINE
+from clm.engine.env_file import parse
+from clm.engine.switch_helper import ask
+from clm.engine.switch_request import MAX_BYTES, Action, Answer, decode_request
 from clm.errors import PromotionError
-from clm.promotion.env_file import parse
-from clm.promotion.switch_helper import ask
-from clm.promotion.switch_request import MAX_BYTES, Action, Answer, decode_request
 from clm.switch.paths import opened_directory
 
 CONFIG_FILE = Path("/etc/quantum/clm.env")

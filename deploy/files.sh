@@ -16,8 +16,8 @@ END
   # All code that the root helper runs besides Python's standard library.
   local module
   for module in __init__ clock errors artefacts/__init__ artefacts/files domain/__init__ domain/line \
-    promotion/__init__ promotion/directory_lock promotion/env_file promotion/env_grammar promotion/rewrite \
-    promotion/switch_request promotion/systemctl switch/__init__ switch/__main__ switch/connection \
+    engine/__init__ engine/directory_lock engine/env_file engine/env_grammar engine/rewrite \
+    engine/switch_request engine/systemctl switch/__init__ switch/__main__ switch/connection \
     switch/helper switch/models switch/paths switch/site switch/trust switch/unit; do
     echo "clm/$module.py $HOME_DIR/switch/clm/$module.py 0644"
   done

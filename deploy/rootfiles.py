@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from clm.artefacts.files import Owner, replace_durably
 from clm.domain.line import DEFAULT_LINE
+from clm.engine.env_file import parse, value_of
 from clm.errors import ClmError, PromotionError
-from clm.promotion.env_file import parse, value_of
 from clm.switch.paths import copied_sha256, opened_directory, opened_file
 from clm.switch.trust import weakness
 

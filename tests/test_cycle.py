@@ -13,16 +13,16 @@ from clm.artefacts.golden import read_golden
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import run_cycle
 from clm.data.dataset import Dataset
+from clm.data.floor import SignalFloor, Skill
 from clm.data.reading import RawSamples
-from clm.data.signal import SignalFloor, Skill
-from clm.decision import DecisionKind
 from clm.domain.job import ChampionRef
 from clm.domain.ledger import LedgerEntry, LedgerKind
 from clm.domain.line import DEFAULT_LINE
-from clm.domain.proof import GoldenRows, Route, ServingProof
+from clm.domain.load_check import GoldenRows, Route, ServingProof
 from clm.domain.task import Task, Trigger
 from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
+from clm.gates.decision import DecisionKind
 from clm.ports import PromotionState, RunStatus, StopSignal
 from clm.questions.load_check import ProofJob
 from clm.steps.run import CycleReport

@@ -19,16 +19,16 @@ from clm.artefacts.registry import DirectoryRegistry
 from clm.children.ask import SubprocessAsker
 from clm.children.trainer import SubprocessTrainer
 from clm.clock import SystemClock
-from clm.daemon.engine_wiring import engine_of
-from clm.daemon.wiring import wire
 from clm.data.dataset import Dataset
 from clm.domain.job import TrainingJob, TrainingResult, TrainingSpec
+from clm.engine.env_file import parse
 from clm.events import EVENTS
-from clm.promotion.env_file import parse
 from clm.questions.train import TrainingArrays
 from clm.settings import Settings, load_settings
 from clm.steps.read import read_dataset
 from clm.training.checkpoint import checkpoints_of
+from clm.wiring import wire
+from clm.wiring_engine import engine_of
 from tests.cli.test_verbs import clm
 from tests.fixtures.first_edition import make
 from tests.training import jobs

@@ -13,10 +13,10 @@ from clm.bus.streams import MODEL_RETRAIN
 from clm.bus.telemetry import telemetry_of
 from clm.domain.line import DEFAULT_LINE
 from clm.domain.task import Trigger
+from clm.engine.env_file import EnvFile
+from clm.engine.rewrite import back_to_shadow, go_live
+from clm.engine.switch_request import Action, Request, decode_request, name_of
 from clm.errors import ArtefactError, PromotionError
-from clm.promotion.env_file import EnvFile
-from clm.promotion.rewrite import back_to_shadow, go_live
-from clm.promotion.switch_request import Action, Request, decode_request, name_of
 from clm.settings import Settings
 from tests.builders import NOW
 

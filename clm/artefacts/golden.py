@@ -8,7 +8,7 @@ import numpy as np
 from clm.artefacts.manifest import GOLDEN_NAME
 from clm.artefacts.records import read_arrays
 from clm.data.dataset import Dataset
-from clm.domain.proof import GoldenRows
+from clm.domain.load_check import GoldenRows
 from clm.domain.sample import Floats
 from clm.errors import ArtefactError
 

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 from clm.children.ask import Prepared, SubprocessAsker
 from clm.data.dataset import Dataset
-from clm.data.signal import SignalFloor, SignalPolicy, signal_rows
+from clm.data.floor import SignalFloor, SignalPolicy, signal_rows
 from clm.domain.job import TrainingJob
+from clm.domain.load_check import GoldenRows, ServingProof
 from clm.domain.measurement import MEASURED, Measurement
-from clm.domain.proof import GoldenRows, ServingProof
 from clm.domain.tuning import Trial, TuningJob
 from clm.errors import ArtefactError, ClmError, TrainingError
 from clm.ports import StopSignal

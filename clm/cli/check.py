@@ -28,7 +28,7 @@ def example_config() -> None:
 @verb("doctor")
 def doctor(settings: Settings, say: Say) -> object:
     """Check everything a run will need; exit 1 when something is missing."""
-    from clm.daemon.doctor import CheckStatus, examine
+    from clm.verbs.doctor import CheckStatus, examine
 
     checks = examine(settings)
     for check in checks:

@@ -13,8 +13,8 @@ from clm.settings import Settings
 @verb("preflight")
 def preflight(settings: Settings, say: Say) -> object:
     """Say what is wrong with the store, train nothing; exit 65 when a cycle would be refused."""
-    from clm.daemon.preflight import preflight as ask
-    from clm.daemon.preflight import preflight_document
+    from clm.verbs.preflight import preflight as ask
+    from clm.verbs.preflight import preflight_document
 
     found = ask(settings, stop=stop_on_signals())
     dataset = found.dataset
@@ -35,8 +35,8 @@ def preflight(settings: Settings, say: Say) -> object:
 @verb("discover")
 def discover(settings: Settings, say: Say) -> object:
     """Say what data lies on this server and of what use it is; nothing is changed."""
-    from clm.daemon.discovery import discover as look
     from clm.report.plain import plain_record
+    from clm.verbs.discovery import discover as look
 
     document = plain_record(look(settings))
     for line in inventory_lines(document):

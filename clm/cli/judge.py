@@ -20,10 +20,10 @@ from clm.settings import Settings
 )
 def gates(settings: Settings, say: Say, version: str, file: Path | None) -> object:
     """Ask gates 3 and 4 what a model showed in shadow; exit 1 unless both pass."""
-    from clm.daemon.shadow import shadow_record
     from clm.gates.shadow import judge_shadow
     from clm.gates.verdict import GateStatus
     from clm.report.sections import gate_rows
+    from clm.verbs.shadow import shadow_record
 
     record = shadow_record(settings, version, file=file)
     verdicts = judge_shadow(record)
@@ -45,7 +45,7 @@ def gates(settings: Settings, say: Say, version: str, file: Path | None) -> obje
 @click.argument("run_id")
 def verify_run(settings: Settings, say: Say, run_id: str) -> object:
     """Compute figures, verdicts and decision of a run anew and check its files; exit 1 on a difference."""
-    from clm.daemon.verify_run import verify_run as check
+    from clm.verbs.verify_run import verify_run as check
 
     checks = check(settings, run_id)
     for one in checks:
@@ -60,9 +60,9 @@ def verify_run(settings: Settings, say: Say, run_id: str) -> object:
 @click.argument("second")
 def compare(settings: Settings, say: Say, first: str, second: str) -> object:
     """Score two models on the same rows: versions, or paths of checkpoints, also of the old kind."""
-    from clm.daemon.compare import compare_models
     from clm.report.sections import gate_rows
     from clm.report.side_by_side import lines, side_by_side
+    from clm.verbs.compare import compare_models
 
     found = compare_models(settings, first, second, stop=stop_on_signals())
     for line in lines(found.names, found.first, found.second):

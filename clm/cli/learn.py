@@ -7,17 +7,17 @@ import click
 
 from clm import logs
 from clm.cli.verbs import Say, cli, store_option, verb
-from clm.daemon.configuration import settings_for
 from clm.domain.job import EpochReport
 from clm.errors import ConfigError, DataError
 from clm.settings import Settings, runs_under_journal
+from clm.verbs.configuration import settings_for
 
 
 @verb("run")
 @click.option("--no-promote", is_flag=True, help="Judge and register, but leave the engine alone.")
 def run(settings: Settings, say: Say, no_promote: bool) -> object:
     """Run one learning cycle now, in the foreground."""
-    from clm.daemon.foreground import run_once
+    from clm.verbs.run import run_once
 
     return run_once(settings, say, stop=stop_on_signals(), on_epoch=show_epoch, promote=not no_promote)
 
@@ -26,8 +26,8 @@ def run(settings: Settings, say: Say, no_promote: bool) -> object:
 @click.option("--reason", default="asked for by a person", help="Why; kept with the task.")
 def trigger(settings: Settings, say: Say, reason: str) -> object:
     """Put a retrain into the queue; the daemon takes it from there."""
-    from clm.daemon.wiring import wire
     from clm.domain.task import Trigger
+    from clm.wiring import wire
 
     wired = wire(settings)
     task_id = wired.queue.submit(

@@ -18,7 +18,7 @@ from clm.settings import Settings
 )
 def verify_ledger(settings: Settings, say: Say, accept: str) -> object:
     """Check that no row of the ledger was changed, removed or slipped in; exit 1 when one was."""
-    from clm.daemon.ledger import accept_breaks, check_ledger
+    from clm.verbs.verify_ledger import accept_breaks, check_ledger
 
     found = check_ledger(settings)
     for one in found.breaks:

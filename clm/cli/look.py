@@ -15,7 +15,7 @@ from clm.settings import Settings
 @verb("status")
 def status(settings: Settings, say: Say) -> object:
     """Say what the daemon does, who is champion, what waits."""
-    from clm.daemon.overview import overview
+    from clm.verbs.overview import overview
 
     facts = overview(settings)
     for name, value in facts.items():
@@ -27,7 +27,7 @@ def status(settings: Settings, say: Say) -> object:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, help="How many, newest first.")
 def runs(settings: Settings, say: Say, limit: int) -> object:
     """List the latest runs."""
-    from clm.daemon.overview import recent_runs
+    from clm.verbs.overview import recent_runs
 
     rows = recent_runs(settings, limit)
     for row in rows:
@@ -42,7 +42,7 @@ def runs(settings: Settings, say: Say, limit: int) -> object:
 @click.argument("run_id")
 def show(settings: Settings, say: Say, run_id: str) -> object:
     """Show the proof pack of a run."""
-    from clm.daemon.overview import ledger_row
+    from clm.verbs.overview import ledger_row
 
     directory = settings.runs_dir / Path(run_id).name
     try:

@@ -18,7 +18,7 @@ _override = click.option(
 @_override
 def promote(settings: Settings, say: Say, version: str, override: str | None) -> object:
     """Bring a registered model to the engine; one that did not pass its gates only with --override."""
-    from clm.daemon.operate import promote_version
+    from clm.verbs.operate import promote_version
 
     return _told(promote_version(settings, version, override=override, stop=stop_on_signals()), say)
 
@@ -28,7 +28,7 @@ def promote(settings: Settings, say: Say, version: str, override: str | None) ->
 @click.option("--reason", default="a person wanted it back", help="Why; kept with the promotion.")
 def rollback(settings: Settings, say: Say, version: str | None, reason: str) -> object:
     """Bring a former champion back: the one before, or VERSION of `clm history`."""
-    from clm.daemon.operate import roll_back
+    from clm.verbs.operate import roll_back
 
     return _told(roll_back(settings, version, reason=reason, stop=stop_on_signals()), say)
 
@@ -38,7 +38,7 @@ def rollback(settings: Settings, say: Say, version: str | None, reason: str) -> 
 @_override
 def activate(settings: Settings, say: Say, version: str, override: str | None) -> object:
     """Let the engine trade on the champion, as root; gates 3 and 4 must pass."""
-    from clm.daemon.operate import activate as go_live
+    from clm.verbs.operate import activate as go_live
 
     ended = go_live(settings, version, override=override, stop=stop_on_signals())
     say(ended.reason)
@@ -52,7 +52,7 @@ def activate(settings: Settings, say: Say, version: str, override: str | None) -
 @click.option("--reason", default="a person wants it to stay", help="Why; shown by `clm status`.")
 def pin(settings: Settings, say: Say, version: str | None, off: bool, reason: str) -> object:
     """Keep the champion: nothing replaces it until the pin is taken off."""
-    from clm.daemon.operate import pin_champion, unpin
+    from clm.verbs.operate import pin_champion, unpin
 
     if off:
         before = unpin(settings)
@@ -67,7 +67,7 @@ def pin(settings: Settings, say: Say, version: str | None, off: bool, reason: st
 @click.argument("reason", nargs=-1)
 def pause(settings: Settings, say: Say, reason: tuple[str, ...]) -> object:
     """Train and promote nothing by itself until `clm resume`; what asks for it waits."""
-    from clm.daemon.operate import pause_learning
+    from clm.verbs.operate import pause_learning
 
     words = " ".join(reason) or "a person said so"
     pause_learning(settings, words)
@@ -78,7 +78,7 @@ def pause(settings: Settings, say: Say, reason: tuple[str, ...]) -> object:
 @verb("resume")
 def resume(settings: Settings, say: Say) -> object:
     """End a pause, and a hold after rollbacks; a pin stays."""
-    from clm.daemon.operate import resume_learning
+    from clm.verbs.operate import resume_learning
 
     lifted = resume_learning(settings)
     for name, why in lifted.items():
@@ -91,7 +91,7 @@ def resume(settings: Settings, say: Say) -> object:
 @verb("history")
 def history(settings: Settings, say: Say) -> object:
     """List who was champion when, and why; newest first."""
-    from clm.daemon.operate import champions
+    from clm.verbs.operate import champions
 
     rows = champions(settings)
     for row in rows:
@@ -106,7 +106,7 @@ def history(settings: Settings, say: Say) -> object:
 @click.option("--yes", is_flag=True, help="Make the record follow the environment file.")
 def reconcile(settings: Settings, say: Say, yes: bool) -> object:
     """Compare the record with what the engine's environment file names; exit 1 where they differ."""
-    from clm.daemon.operate import reconcile_record
+    from clm.verbs.operate import reconcile_record
 
     differences = reconcile_record(settings, repair=yes)
     for line in differences:

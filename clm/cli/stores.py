@@ -33,7 +33,7 @@ def demo(root: Path, as_json: bool) -> None:
     """Make a market, a store, an engine; run one learning cycle on them."""
     from clm import logs
     from clm.cli.verbs import emit
-    from clm.daemon.demo import run_demo
+    from clm.verbs.demo import run_demo
 
     logs.configure("warning")
     answer = run_demo(

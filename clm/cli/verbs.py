@@ -10,7 +10,7 @@ import click
 import orjson
 
 from clm import __version__, logs
-from clm.daemon.configuration import settings_for
+from clm.verbs.configuration import settings_for
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -9,13 +9,13 @@ from clm.bus.inbox import Subscription, TriggerConsumer, consumer_name
 from clm.bus.relay import Heartbeat
 from clm.bus.service import BusWorker
 from clm.daemon.heap import use_one_arena
-from clm.daemon.lock import single_instance
 from clm.daemon.schedule import Schedule, Timing
 from clm.daemon.service import Service
-from clm.daemon.wiring import redis_client, relay_of, wire
 from clm.domain.task import Trigger
 from clm.settings import Settings
 from clm.store.schedule import SqliteScheduleState
+from clm.upkeep.lock import single_instance
+from clm.wiring import redis_client, relay_of, wire
 
 SCHEDULE = "retrain"
 

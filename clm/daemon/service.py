@@ -20,8 +20,7 @@ from clm.daemon.heap import give_back
 from clm.daemon.notify import Notifier
 from clm.daemon.pacing import not_before
 from clm.daemon.schedule import Schedule
-from clm.daemon.take_up import take_up
-from clm.daemon.wiring import Wired
+from clm.daemon.waiting_model import take_up
 from clm.domain.job import EpochReport
 from clm.domain.task import Task
 from clm.domain.waiting import WaitingModel
@@ -30,6 +29,7 @@ from clm.logs import last_line
 from clm.ports import Brake, RunStatus
 from clm.steps.run import CycleReport
 from clm.steps.world import Request
+from clm.wiring import Wired
 
 log = structlog.get_logger()
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from clm.data.findings import Finding
-from clm.data.signal import SignalFloor
+from clm.data.floor import SignalFloor
 from clm.domain.job import TrainingResult, TrainingSpec
 from clm.domain.measurement import LivePredictions, Measurement
 from clm.gates.verdict import GateStatus, GateVerdict

@@ -2,7 +2,7 @@
 
 from statistics import NormalDist
 
-from clm.data.signal import SignalFloor
+from clm.data.floor import SignalFloor
 
 _HOPELESS = 0.505
 """AUROC below which more of the same shows nothing in any time that matters."""

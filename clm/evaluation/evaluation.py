@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clm.domain.proof import ServingProof
+from clm.domain.load_check import ServingProof
 from clm.domain.sample import Floats
 from clm.evaluation.attempts import AttemptBudget
 from clm.evaluation.deflated_sharpe import DeflatedSharpe

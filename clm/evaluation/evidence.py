@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from clm.data.dataset import Dataset
 from clm.domain.job import TrainingResult
 from clm.domain.ledger import PastAttempts
-from clm.domain.proof import ServingProof
+from clm.domain.load_check import ServingProof
 from clm.domain.sample import Floats
 from clm.evaluation.evaluate import compare, rows_of, rows_of_part
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy

@@ -5,7 +5,7 @@ What they look at was found by a fresh process before anything is switched (clm/
 
 import numpy as np
 
-from clm.domain.proof import ServingProof
+from clm.domain.load_check import ServingProof
 from clm.evaluation.evaluation import Comparison
 from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateStatus, GateVerdict

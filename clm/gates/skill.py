@@ -3,8 +3,8 @@
 from clm.evaluation.attempts import in_percent
 from clm.evaluation.evaluation import Comparison, Interval
 from clm.gates.distribution import action_diversity, confidence_spread
-from clm.gates.evidence import attempt_in_words, more_rows
 from clm.gates.policy import GatePolicy
+from clm.gates.sample_size import attempt_in_words, more_rows
 from clm.gates.verdict import GateStatus, GateVerdict
 
 

@@ -10,13 +10,13 @@ from typing import Protocol
 from clm.artefacts.manifest import Artefact, Manifest
 from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
+from clm.data.floor import SignalFloor
 from clm.data.reading import SampleColumns
-from clm.data.signal import SignalFloor
 from clm.domain.freeze import Freeze
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.ledger import LedgerEntry, LedgerStanding
+from clm.domain.load_check import GoldenRows, ServingProof
 from clm.domain.measurement import LivePredictions, Measurement
-from clm.domain.proof import GoldenRows, ServingProof
 from clm.domain.task import Task
 from clm.domain.tuning import Trial, TuningJob
 from clm.events import Event

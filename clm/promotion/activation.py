@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from clm.engine.env_file import EnvSnapshot, value_of, with_flag
+from clm.engine.health import Grade
+from clm.engine.proc import variable_of
 from clm.errors import ArtefactError, PromotionError
-from clm.promotion.engine_health import Grade
-from clm.promotion.env_file import EnvSnapshot, value_of, with_flag
 from clm.promotion.policy import Workplace
 from clm.promotion.preflight import baseline
-from clm.promotion.process import variable_of
 from clm.promotion.verification import Effect, verify
 
 

@@ -8,9 +8,9 @@ import orjson
 
 from clm.artefacts.manifest import Artefact, Lineage
 from clm.artefacts.registry import DirectoryRegistry
-from clm.decision import DecisionKind
 from clm.domain.architecture import ENGINE
 from clm.errors import ArtefactError
+from clm.gates.decision import DecisionKind
 from clm.ports import PromotionLog, Registry, Reign
 
 

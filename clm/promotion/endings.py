@@ -2,9 +2,9 @@
 
 from clm.errors import ArtefactError, PromotionError
 from clm.ports import PromotionOutcome, PromotionState
-from clm.promotion.attempt import Attempt
+from clm.promotion.announcements import rollback_initiated
 from clm.promotion.plan import Step, Target, next_step
-from clm.promotion.telling import rollback_initiated
+from clm.promotion.under_way import Attempt
 from clm.promotion.verification import Effect
 
 _SWITCHED = {PromotionState.SWITCHING, PromotionState.RESTARTING, PromotionState.ROLLING_BACK}

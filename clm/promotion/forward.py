@@ -5,7 +5,6 @@ from pathlib import Path
 
 from clm.errors import ArtefactError, PromotionError
 from clm.ports import PromotionOutcome, PromotionState
-from clm.promotion.attempt import Attempt
 from clm.promotion.endings import (
     NotTaken,
     Stopped,
@@ -17,6 +16,7 @@ from clm.promotion.endings import (
     stand_down,
 )
 from clm.promotion.plan import Step, Target, next_step
+from clm.promotion.under_way import Attempt
 from clm.promotion.verification import Effect
 
 

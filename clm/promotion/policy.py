@@ -7,11 +7,11 @@ from typing import Literal
 
 from clm.domain.architecture import EngineLoads
 from clm.domain.line import Line
+from clm.engine.env_file import EnvFile
+from clm.engine.golden_answers import HttpProbe
+from clm.engine.health import Health
+from clm.engine.journal import JournalWitness
 from clm.ports import Clock, Engine, PromotionLog, Registry, Switch
-from clm.promotion.engine_health import Health
-from clm.promotion.engine_journal import JournalWitness
-from clm.promotion.engine_probe import HttpProbe
-from clm.promotion.env_file import EnvFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 from clm.artefacts.files import sha256_of
 from clm.artefacts.registry import check_whole
 from clm.domain.architecture import KNOWN
+from clm.engine.env_file import EnvSnapshot, value_of, with_value, without_value
+from clm.engine.health import Grade
 from clm.errors import PromotionError
 from clm.ports import EngineStatus
 from clm.promotion.candidate import Candidate
-from clm.promotion.engine_health import Grade
-from clm.promotion.env_file import EnvSnapshot, value_of, with_value, without_value
 from clm.promotion.policy import Workplace
 
 

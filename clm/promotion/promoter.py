@@ -21,6 +21,11 @@ from clm.artefacts.files import sync_directory, translated
 from clm.artefacts.manifest import Artefact
 from clm.domain.freeze import THAWED, Freeze
 from clm.domain.job import ChampionRef
+from clm.engine.directory_lock import directory_lock
+from clm.engine.env_file import parse
+from clm.engine.golden_answers import HttpProbe
+from clm.engine.health import HttpHealth
+from clm.engine.journal import JournalWitness
 from clm.errors import ArtefactError, ClmError, Interrupted, PromotionBusy, PromotionError
 from clm.events import Event
 from clm.ports import (
@@ -37,10 +42,9 @@ from clm.ports import (
     held_by,
 )
 from clm.promotion.activation import Activation, go_live
-from clm.promotion.attempt import Attempt
+from clm.promotion.announcements import started
 from clm.promotion.candidate import Candidate, former, registered
 from clm.promotion.champion import adopt, champion_of
-from clm.promotion.directory_lock import directory_lock
 from clm.promotion.endings import (
     abort,
     give_up_for_good,
@@ -48,15 +52,11 @@ from clm.promotion.endings import (
     no_telling,
     roll_back,
 )
-from clm.promotion.engine_health import HttpHealth
-from clm.promotion.engine_journal import JournalWitness
-from clm.promotion.engine_probe import HttpProbe
-from clm.promotion.env_file import parse
 from clm.promotion.forward import go_forward
 from clm.promotion.permission import refuse_unwanted, withheld
 from clm.promotion.policy import PromotionPolicy, ServedEngine, Workplace
 from clm.promotion.preflight import Preflight, preflight
-from clm.promotion.telling import started
+from clm.promotion.under_way import Attempt
 
 __all__ = ["EnvFilePromoter", "PromotionPolicy"]
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from clm.domain.proof import GoldenRows
+from clm.domain.load_check import GoldenRows
+from clm.engine.health import Grade
 from clm.errors import PromotionError
 from clm.ports import EngineObservation, EngineStatus
-from clm.promotion.engine_health import Grade
 from clm.promotion.policy import Workplace
 
 

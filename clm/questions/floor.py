@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from clm.data.signal import SignalFloor, SignalPolicy, SignalRows
+from clm.data.floor import SignalFloor, SignalPolicy, SignalRows
 from clm.questions.question import Limits, Question
 
 NAME = "floor"

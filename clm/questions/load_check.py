@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from clm.domain.proof import GoldenRows, ServingProof
+from clm.domain.load_check import GoldenRows, ServingProof
 from clm.questions.question import Limits, Question
 
 NAME = "load_check"

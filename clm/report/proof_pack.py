@@ -8,16 +8,16 @@ import orjson
 from clm.artefacts.manifest import Artefact
 from clm.data.audits import Finding
 from clm.data.dataset import Dataset
-from clm.data.signal import SignalFloor
-from clm.decision import Decision
+from clm.data.floor import SignalFloor
 from clm.diagnosis.answers import Diagnosis
 from clm.domain.job import TrainingResult
 from clm.domain.ledger import LedgerStanding
 from clm.domain.tuning import Tuning
 from clm.evaluation.evaluation import Comparison
+from clm.gates.decision import Decision
 from clm.gates.verdict import GateVerdict
 from clm.ports import PromotionOutcome
-from clm.report.attempt import attempt_section, ledger_section
+from clm.report.candidate import attempt_section, ledger_section
 from clm.report.distributions import distributions_section
 from clm.report.markdown import render
 from clm.report.plain import Plain, plain

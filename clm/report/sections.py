@@ -9,7 +9,7 @@ from clm.clock import SECOND, from_micros, iso
 from clm.data.audits import Finding
 from clm.data.candles.series import CandleReport
 from clm.data.dataset import Dataset
-from clm.data.signal import SignalFloor
+from clm.data.floor import SignalFloor
 from clm.diagnosis.answers import Diagnosis
 from clm.domain.job import TrainingResult
 from clm.domain.sample import Ints

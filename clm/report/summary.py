@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from clm.decision import Decision, DecisionKind
 from clm.diagnosis.answers import ProbeAnswer
 from clm.domain.waiting import WaitsFor
 from clm.evaluation.attempts import in_percent
 from clm.evaluation.evaluation import Comparison
+from clm.gates.decision import Decision, DecisionKind
 from clm.gates.verdict import GateStatus, GateVerdict
 from clm.ports import PromotionOutcome, PromotionState
 

@@ -9,13 +9,13 @@ from clm.artefacts.judgement import Judgement, write_judgement
 from clm.artefacts.manifest import Lineage, Manifest
 from clm.clock import iso
 from clm.data.dataset import Dataset
-from clm.decision import decide
 from clm.domain.job import ChampionRef, TrainingJob
-from clm.domain.proof import ServingProof
+from clm.domain.load_check import ServingProof
 from clm.errors import TrainingError
 from clm.evaluation.agreement import disagreements
 from clm.evaluation.evaluation import Evaluation
 from clm.evaluation.evidence import evidence_of
+from clm.gates.decision import decide
 from clm.ports import Prover
 from clm.questions.load_check import ProofJob
 from clm.steps.results import Judged, Registered, Trained

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from clm.data.findings import Finding
-from clm.data.signal import SignalFloor
+from clm.data.floor import SignalFloor
 from clm.diagnosis import Diagnosis, Evidence
 from clm.diagnosis import diagnose as ask_probes
 from clm.evaluation.metrics import base_log_loss

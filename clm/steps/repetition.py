@@ -5,8 +5,8 @@ import hashlib
 import orjson
 
 from clm.data.dataset import Dataset
-from clm.decision import DecisionKind
 from clm.domain.job import ChampionRef
+from clm.gates.decision import DecisionKind
 from clm.ports import Journal, RunRecord
 from clm.steps.results import Data, Repetition
 from clm.steps.world import Cycle

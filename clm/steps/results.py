@@ -7,13 +7,13 @@ from clm.artefacts.judgement import Judgement
 from clm.artefacts.manifest import Artefact
 from clm.data.audits import Finding, blocked
 from clm.data.dataset import DataPolicy, Dataset
-from clm.data.signal import SignalFloor
-from clm.decision import Decision, DecisionKind
+from clm.data.floor import SignalFloor
 from clm.diagnosis import Diagnosis
 from clm.domain.job import ChampionRef, TrainingJob, TrainingResult, TrainingSpec
-from clm.domain.proof import GoldenRows, ServingProof
+from clm.domain.load_check import GoldenRows, ServingProof
 from clm.domain.tuning import Tuning
 from clm.evaluation.evaluation import Comparison
+from clm.gates.decision import Decision, DecisionKind
 from clm.gates.verdict import GateStatus, GateVerdict
 from clm.ports import PromotionOutcome, RunRecord
 

@@ -14,16 +14,16 @@ import structlog
 from clm.artefacts.files import replace_durably
 from clm.artefacts.manifest import Artefact
 from clm.clock import iso
-from clm.decision import Decision, DecisionKind
 from clm.diagnosis import Diagnosis
 from clm.domain.ids import run_id
 from clm.domain.line import Line
 from clm.domain.task import Task
 from clm.errors import ArtefactError, ClmError, Interrupted
 from clm.events import Event, RetrainingCompleted, RetrainingFailed, RetrainingStarted
+from clm.gates.decision import Decision, DecisionKind
 from clm.ports import Clock, Journal, PromotionOutcome, PromotionState, RunEnd, RunStart, RunStatus
 from clm.questions.train import DATA, WEIGHTS
-from clm.report.attempt import attempt_evidence
+from clm.report.candidate import attempt_evidence
 from clm.report.proof_pack import ProofPack, as_json, as_markdown, found
 from clm.steps.results import Data, Ending, Record, Results
 

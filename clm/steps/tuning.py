@@ -10,13 +10,13 @@ import orjson
 
 from clm.artefacts.judgement import write_judgement
 from clm.data.dataset import DataPolicy, Dataset
-from clm.decision import refuse
 from clm.diagnosis import Diagnosis, knobs_for
 from clm.domain.job import TrainingJob, TrainingSpec
 from clm.domain.ledger import LedgerEntry, LedgerKind
 from clm.domain.tuning import AS_SET, Trial, Tuning, TuningJob, with_settings
 from clm.errors import ArtefactError, ConfigError, DataError
 from clm.evaluation.metrics import base_log_loss
+from clm.gates.decision import refuse
 from clm.ports import StopSignal
 from clm.questions.question import write_question
 from clm.questions.train import train_question

@@ -9,12 +9,12 @@ from sqlalchemy import Row, Select, and_, null, select, update
 from sqlalchemy.engine import Connection
 
 from clm.artefacts.manifest import Artefact
-from clm.decision import DecisionKind
 from clm.domain.chain import Break, Head, breaks, gone, not_accepted, unrecorded
 from clm.domain.ledger import LedgerEntry, LedgerKind, LedgerRow, LedgerStanding, standing_of
 from clm.domain.waiting import Waiting, WaitingModel, WaitsFor
 from clm.errors import DataError
 from clm.events import Event
+from clm.gates.decision import DecisionKind
 from clm.ports import Clock, RunEnd, RunRecord, RunStart, RunStatus
 from clm.store.json_text import from_text, to_text
 from clm.store.ledger import all_rows, append, closed_runs, row_of

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from clm.errors import StoreBusy
 from clm.ports import Clock
-from clm.store.engine import BUSY_TIMEOUT_S, open_store
+from clm.store.connection import BUSY_TIMEOUT_S, open_store
 from clm.store.failures import error_name, translated
 
 T = TypeVar("T")

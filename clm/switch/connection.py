@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 from clm.domain.line import DEFAULT_LINE
+from clm.engine.switch_request import MAX_BYTES, Answer, decode_request
 from clm.errors import ClmError, PromotionError
-from clm.promotion.switch_request import MAX_BYTES, Answer, decode_request
 from clm.switch.helper import Helper
 from clm.switch.site import site_of
 from clm.switch.unit import SystemdUnit

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 from clm.artefacts.files import sweep_temporaries
+from clm.engine.directory_lock import directory_lock
+from clm.engine.env_file import value_of
+from clm.engine.rewrite import back_to_shadow, go_live, rewrite
+from clm.engine.switch_request import Action, Answer, Request, name_of
+from clm.engine.systemctl import RESTART_TIMEOUT_S
 from clm.errors import ArtefactError, ClmError, PromotionError
-from clm.promotion.directory_lock import directory_lock
-from clm.promotion.env_file import value_of
-from clm.promotion.rewrite import back_to_shadow, go_live, rewrite
-from clm.promotion.switch_request import Action, Answer, Request, name_of
-from clm.promotion.systemctl import RESTART_TIMEOUT_S
 from clm.switch import models
 from clm.switch.site import Site
 from clm.switch.trust import weakness

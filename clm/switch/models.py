@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from clm.artefacts.files import replace_durably
+from clm.engine.switch_request import MAX_BYTES, name_of
 from clm.errors import PromotionError
-from clm.promotion.switch_request import MAX_BYTES, name_of
 from clm.switch.paths import (
     Identity,
     copied_sha256,

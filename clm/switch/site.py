@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clm.domain.line import DEFAULT_LINE, Line
+from clm.engine.env_file import EnvFile
 from clm.errors import ConfigError
-from clm.promotion.env_file import EnvFile
 
 DEFAULTS: Mapping[str, str] = {
     "CLM_ENGINE_ENV_FILE": "/etc/quantum/ai-engine.env",

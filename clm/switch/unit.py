@@ -3,8 +3,8 @@
 import pwd
 import re
 
+from clm.engine import systemctl
 from clm.errors import PromotionError
-from clm.promotion import systemctl
 
 _ROOTS_PREFIXES = {"privileged", "no-setuid"}
 """systemd's words for the prefixes `+` and `!` of ExecStart=: they keep root's rights despite User=."""

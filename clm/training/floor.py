@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from clm.data.signal import Predict, SignalFloor, measure_signal
+from clm.data.floor import Predict, SignalFloor, measure_signal
 from clm.domain.sample import Bytes8, Floats
 from clm.questions.floor import FloorInputs
 from clm.training.work import Work

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from clm.domain.architecture import KNOWN
-from clm.domain.proof import GoldenRows, Route, ServingProof
+from clm.domain.load_check import GoldenRows, Route, ServingProof
 from clm.domain.sample import Floats
 from clm.errors import ArtefactError
 from clm.models.existing_engine import ENGINE_ROUTES

@@ -16,10 +16,10 @@ from clm.evaluation.metrics import auroc, log_loss_rows
 from clm.models.straight import BeginsStraight
 from clm.training.calibrate import Calibration, fit_calibration
 from clm.training.checkpoint import Checkpoint
+from clm.training.fit_state import Queue, Standing, Story
 from clm.training.loss import class_weights, prior_shift, spread_term, weighted_loss
 from clm.training.precision import products
 from clm.training.predict import logits, p_win
-from clm.training.standing import Queue, Standing, Story
 from clm.training.windows import Part, Windows
 
 EPOCH_WINDOWS = 8192

@@ -4,8 +4,8 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from clm.engine.env_file import parse, with_value
 from clm.errors import PromotionError
-from clm.promotion.env_file import parse, with_value
 from tests.chaos.env_files import KEY, NEW
 from tests.systemd.boxes import booted
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clm.promotion.env_file import value_of
+from clm.engine.env_file import value_of
 from tests.chaos.place import RUN, Place
 from tests.promotion.server import KEY
 

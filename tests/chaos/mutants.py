@@ -37,7 +37,7 @@ MUTANTS = (
         file="clm/artefacts/files.py",
         old="temporary.rename(path)",
         new="path.write_bytes(data)",
-        tests=("tests/promotion/test_env_file.py",),
+        tests=("tests/engine/test_env_file.py",),
     ),
     Mutant(
         name="the state is stored after the switch",
@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         name="A9: a commit is not on the disk when it returns",
-        file="clm/store/engine.py",
+        file="clm/store/connection.py",
         old='return "FULL" if mode == "wal" else "EXTRA"',
         new='return "NORMAL"',
         tests=(_SWEEPS, "-k", "power"),
@@ -136,10 +136,10 @@ MUTANTS = (
     ),
     Mutant(
         name="H2: the start limit is not cleared before the restart",
-        file="clm/promotion/systemctl.py",
+        file="clm/engine/systemctl.py",
         old='    clear_start_limit(unit, run=run)\n    systemctl(unit, "restart"',
         new='    systemctl(unit, "restart"',
-        tests=("tests/promotion/test_engine_systemd.py",),
+        tests=("tests/engine/test_systemd.py",),
     ),
     Mutant(
         name="L3: the model file is not compared after the restart",

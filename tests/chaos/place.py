@@ -17,12 +17,12 @@ from clm.artefacts.files import sha256_of
 from clm.artefacts.manifest import Artefact
 from clm.clock import SystemClock
 from clm.domain.line import DEFAULT_LINE
+from clm.engine.env_file import EnvFile
+from clm.engine.process import ProcessEngine
+from clm.engine.switch_direct import DirectSwitch
+from clm.engine.switch_helper import HelperSwitch
 from clm.ports import EngineStatus, PromotionState
-from clm.promotion.engine_process import ProcessEngine
-from clm.promotion.env_file import EnvFile
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
-from clm.promotion.switch_direct import DirectSwitch
-from clm.promotion.switch_helper import HelperSwitch
 from clm.store.create import create_store
 from clm.store.migrate import migrate
 from clm.switch.helper import Helper

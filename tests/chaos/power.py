@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from clm.store import engine as store_engine
+from clm.store import connection as store_engine
 from tests.chaos.disk import DiskPlace
 from tests.chaos.invariants import always, read_dead_store
 from tests.chaos.kills import brought_to_its_end

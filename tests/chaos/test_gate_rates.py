@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from clm.data.dataset import Dataset
-from clm.decision import Decision, DecisionKind
 from clm.evaluation.metrics import auroc
+from clm.gates.decision import Decision, DecisionKind
 from clm.gates.verdict import GateStatus, GateVerdict
 from clm.training.figures import figures_of
 from clm.training.run import train_job

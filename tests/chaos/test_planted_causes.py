@@ -2,7 +2,7 @@
 
 import pytest
 
-from clm.decision import DecisionKind
+from clm.gates.decision import DecisionKind
 from clm.report.proof_pack import found
 from tests.diagnosis.causes import CAUSES, HEALTHY, WORDS, run
 

@@ -10,9 +10,9 @@ import torch
 from clm.artefacts.files import sha256_of
 from clm.artefacts.records import write_record
 from clm.data.dataset import Dataset
-from clm.data.signal import SignalPolicy
+from clm.data.floor import SignalPolicy
 from clm.domain.job import ChampionRef, TrainingJob
-from clm.domain.proof import GoldenRows
+from clm.domain.load_check import GoldenRows
 from clm.domain.tuning import AS_SET, TuningJob
 from clm.models.catalogue import architecture
 from clm.questions.floor import floor_question

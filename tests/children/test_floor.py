@@ -8,7 +8,7 @@ import pytest
 
 from clm.children.ask import SubprocessAsker
 from clm.children.learning import SubprocessFloor
-from clm.data.signal import SignalPolicy
+from clm.data.floor import SignalPolicy
 from tests.children.processes import children, script
 from tests.data.rows import dataset_of, simulated_rows
 

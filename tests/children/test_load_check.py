@@ -11,7 +11,7 @@ from clm.artefacts.files import sha256_of
 from clm.artefacts.records import write_record
 from clm.children.ask import SubprocessAsker
 from clm.children.learning import SubprocessLoadCheck
-from clm.domain.proof import GoldenRows, ServingProof
+from clm.domain.load_check import GoldenRows, ServingProof
 from clm.errors import TrainingError
 from clm.models.catalogue import architecture
 from clm.questions.load_check import NAME, ProofJob

@@ -21,20 +21,20 @@ from structlog.testing import capture_logs
 from clm.bus.brake import RedisBrake
 from clm.bus.client import connect
 from clm.bus.streams import FROZEN_KEY, MODE_KEY
-from clm.daemon import operate
-from clm.daemon.brakes import Brakes, PauseBrake
-from clm.daemon.doctor import CheckStatus, examine
-from clm.daemon.foreground import run_once
 from clm.daemon.freeze_watch import FreezeWatch
-from clm.daemon.overview import overview
 from clm.daemon.service import Service
-from clm.daemon.wiring import Wired, wire
 from clm.domain.freeze import Freeze, FreezeState
 from clm.domain.task import Trigger
 from clm.domain.waiting import WaitsFor
+from clm.engine.directory_lock import directory_lock
 from clm.errors import PromotionError
 from clm.ports import Control, PromotionState
-from clm.promotion.directory_lock import directory_lock
+from clm.upkeep.brakes import Brakes, PauseBrake
+from clm.verbs import operate
+from clm.verbs.doctor import CheckStatus, examine
+from clm.verbs.overview import overview
+from clm.verbs.run import run_once
+from clm.wiring import Wired, wire
 from tests import builders
 from tests.bus.conftest import RedisServer
 from tests.daemon.test_service import Silent

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from clm.daemon.demo import ENGINE
-from clm.daemon.engine_wiring import engine_of
 from clm.settings import load_settings
+from clm.verbs.demo import ENGINE
+from clm.wiring_engine import engine_of
 from tests.bus.conftest import RedisServer
 from tests.systemd.servers import make_store
 

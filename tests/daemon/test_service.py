@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 from clm.artefacts.registry import DirectoryRegistry
-from clm.daemon.brakes import Brakes, PauseBrake
 from clm.daemon.freeze_watch import FreezeWatch
 from clm.daemon.service import Service
-from clm.daemon.wiring import Wired
 from clm.domain.line import DEFAULT_LINE
 from clm.domain.task import Trigger
 from clm.errors import PromotionBusy, PromotionError, StoreBusy, TrainingError
@@ -27,6 +25,8 @@ from clm.store.outbox import SqliteOutbox
 from clm.store.promotions import SqlitePromotionLog
 from clm.store.runs import SqliteJournal
 from clm.store.tasks import SqliteTaskQueue
+from clm.upkeep.brakes import Brakes, PauseBrake
+from clm.wiring import Wired
 from tests import builders
 from tests.fakes import FakeBrake, FakeClock, FakePromoter, FakeSource, FakeTrainer, oracle
 

@@ -7,8 +7,8 @@ import pytest
 
 from clm.clock import HOUR
 from clm.data.audits import AuditPolicy, Severity, with_floor
-from clm.data.audits.signal import no_skill
-from clm.data.signal import SignalFloor, SignalPolicy, SignalRows, Skill, measure_signal, signal_rows
+from clm.data.audits.floor import no_skill
+from clm.data.floor import SignalFloor, SignalPolicy, SignalRows, Skill, measure_signal, signal_rows
 from tests.data.rows import POLICY, dataset_of, simulated_rows
 
 DAILY = SignalPolicy(block_h=24.0, embargo_h=1.0)

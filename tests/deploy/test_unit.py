@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from clm.daemon.wiring import START_BUSY_LIMIT_S
 from clm.store.migration_child import WORK_S
+from clm.wiring import START_BUSY_LIMIT_S
 
 UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "quantum-clm.service"
 

@@ -22,8 +22,8 @@ from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import run_cycle
 from clm.data.dataset import Dataset
 from clm.data.findings import AuditPolicy
+from clm.data.floor import SignalFloor, SignalPolicy, measure_signal, signal_rows
 from clm.data.reading import RAW_COLUMNS, RawSamples
-from clm.data.signal import SignalFloor, SignalPolicy, measure_signal, signal_rows
 from clm.data.simulator import simulate
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.line import DEFAULT_LINE
@@ -35,7 +35,7 @@ from clm.steps.diagnosis import examine
 from clm.steps.results import Trained
 from clm.steps.run import CycleReport
 from clm.steps.world import Examiner, Policies, Request, World
-from clm.training import standing
+from clm.training import fit_state as standing
 from clm.training.floor import MODELS
 from clm.training.measurements import Subject, measure_all
 from clm.training.run import train_job

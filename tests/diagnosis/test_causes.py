@@ -5,7 +5,7 @@ All causes with three seeds each, and the healthy store, are in tests/chaos/test
 
 import pytest
 
-from clm.decision import DecisionKind
+from clm.gates.decision import DecisionKind
 from clm.report.proof_pack import as_markdown, found
 from tests.diagnosis.causes import CAUSES, WORDS, run
 

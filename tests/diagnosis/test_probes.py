@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clm.data.findings import Finding, Severity
-from clm.data.signal import SignalFloor, Skill
+from clm.data.floor import SignalFloor, Skill
 from clm.diagnosis import PROBES, Evidence, ProbePolicy, ProbeVerdict, diagnose, knobs_for
 from clm.diagnosis.needs import data_needed
 from clm.domain.job import EpochReport, TrainingResult

@@ -16,7 +16,7 @@ import pytest
 
 from clm.artefacts.golden import read_golden
 from clm.artefacts.registry import DirectoryRegistry
-from clm.promotion.env_file import parse
+from clm.engine.env_file import parse
 from clm.serving.predictor import Predictor
 from tests.examples.test_engine import get
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clm.decision import DecisionKind, decide
 from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats
 from clm.evaluation.attempts import next_attempt
@@ -21,6 +20,7 @@ from clm.evaluation.evaluation import Comparison, EvaluationPolicy
 from clm.evaluation.metrics import log_loss
 from clm.evaluation.predictions import Answers
 from clm.gates.catalogue import judge
+from clm.gates.decision import DecisionKind, decide
 from tests.builders import gate_policy
 from tests.evaluation.builders import rows
 

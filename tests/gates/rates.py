@@ -7,12 +7,12 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from clm.data.dataset import Dataset
-from clm.decision import Decision, decide
 from clm.domain.job import TrainingResult
 from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats
 from clm.evaluation.evidence import comparison_of, evidence_of
 from clm.gates.catalogue import judge
+from clm.gates.decision import Decision, decide
 from clm.gates.verdict import GateVerdict
 from tests.builders import evaluation_policy, gate_policy
 from tests.training import jobs

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clm.decision import DecisionKind, decide
 from clm.domain.sample import Floats
 from clm.evaluation.evaluation import Comparison, Interval
 from clm.gates.catalogue import GATES, Gate, judge
+from clm.gates.decision import DecisionKind, decide
 from clm.gates.verdict import GateStatus, GateVerdict
 from tests.builders import gate_policy
 from tests.evaluation.builders import POLICY, comparison, market, rows

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clm.decision import DecisionKind, decide
 from clm.evaluation.attempts import AttemptBudget
 from clm.evaluation.evaluation import Comparison, Interval
 from clm.gates.champion import beats_champion
+from clm.gates.decision import DecisionKind, decide
 from clm.gates.verdict import GateStatus
 from tests.builders import gate_policy
 from tests.evaluation.builders import POLICY, comparison, market, with_market_return

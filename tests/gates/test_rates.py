@@ -3,8 +3,8 @@
 A regression stands in for the network here; `tests/chaos/test_gate_rates.py` trains the network itself.
 """
 
-from clm.decision import DecisionKind
 from clm.evaluation.metrics import auroc
+from clm.gates.decision import DecisionKind
 from clm.gates.verdict import GateStatus
 from tests.gates.rates import MONTH, history, judged, shuffled, stand_in
 

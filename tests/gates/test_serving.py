@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clm.domain.proof import GoldenRows, Route, ServingProof
+from clm.domain.load_check import GoldenRows, Route, ServingProof
 from clm.evaluation.evaluation import Comparison
 from clm.gates.serving import budget, parity
 from clm.gates.verdict import GateStatus

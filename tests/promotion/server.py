@@ -17,12 +17,12 @@ from clm.artefacts.manifest import Artefact, Lineage, Manifest
 from clm.artefacts.registry import DirectoryRegistry
 from clm.clock import SystemClock
 from clm.domain.line import DEFAULT_LINE
+from clm.engine.env_file import EnvFile, parse, previous_of
+from clm.engine.process import ProcessEngine, Program
+from clm.engine.switch_direct import DirectSwitch
 from clm.ports import Engine, EngineStatus, PromotionKind, PromotionRecord, PromotionWish, Switch
-from clm.promotion.engine_process import ProcessEngine, Program
-from clm.promotion.env_file import EnvFile, parse, previous_of
 from clm.promotion.policy import ServedEngine, Workplace
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
-from clm.promotion.switch_direct import DirectSwitch
 from clm.settings import Settings, load_settings
 from clm.store.controls import SqliteControls
 from clm.store.promotions import SqlitePromotionLog

@@ -11,7 +11,7 @@ from clm.errors import PromotionError
 from clm.gates.verdict import GateStatus, GateVerdict
 from clm.ports import PromotionKind, PromotionState
 from tests.promotion.server import NEW, OLD, Server
-from tests.promotion.test_operate import NEVER, clm
+from tests.verbs.test_operate import NEVER, clm
 
 LIVE, SHADOW = b"\nPATCHTST_SHADOW_ONLY=false\n", b"\nPATCHTST_SHADOW_ONLY=true\n"
 

@@ -10,7 +10,7 @@ import pytest
 
 from clm.errors import Interrupted
 from clm.ports import PromotionState
-from clm.promotion.attempt import Attempt
+from clm.promotion.under_way import Attempt
 from tests.daemon.test_service import Daemon
 from tests.promotion.server import KEY, NEW, OLD, Server
 

@@ -10,9 +10,9 @@ import pytest
 
 from clm.artefacts.files import create_durably
 from clm.clock import SystemClock
+from clm.engine.env_file import EnvFile
 from clm.errors import ArtefactError
 from clm.ports import PromotionState
-from clm.promotion.env_file import EnvFile
 from clm.store.outbox import SqliteOutbox
 from tests.chaos.place import GOOD, Place, wait_for
 from tests.chaos.syscalls import traced

@@ -9,11 +9,11 @@ from typing import cast
 import numpy as np
 import pytest
 
-from clm.domain.proof import GoldenRows
+from clm.domain.load_check import GoldenRows
+from clm.engine.golden_answers import ProbeReading
+from clm.engine.health import Grade, HealthReading
 from clm.errors import PromotionError
 from clm.ports import EngineObservation, EngineStatus
-from clm.promotion.engine_health import Grade, HealthReading
-from clm.promotion.engine_probe import ProbeReading
 from clm.promotion.policy import PromotionPolicy, Workplace
 from clm.promotion.verification import Effect, Verification, verify
 from tests.fakes import FakeClock

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clm.data.signal import SignalFloor, SignalPolicy, Skill
+from clm.data.floor import SignalFloor, SignalPolicy, Skill
 from clm.domain.job import ChampionRef
+from clm.domain.load_check import GoldenRows, ServingProof
 from clm.domain.measurement import Measurement
-from clm.domain.proof import GoldenRows, ServingProof
 from clm.domain.tuning import AS_SET, Trial, TuningJob
 from clm.questions.floor import floor_question
 from clm.questions.load_check import ProofJob, load_check_question

@@ -9,13 +9,13 @@ from clm.artefacts.manifest import Artefact, Lineage, Manifest
 from clm.clock import iso
 from clm.data.audits import Finding, Severity
 from clm.data.dataset import build_dataset
+from clm.data.floor import SignalFloor, Skill
 from clm.data.reading import parse_samples
-from clm.data.signal import SignalFloor, Skill
-from clm.decision import decide
 from clm.domain.job import EpochReport, TrainingResult
 from clm.evaluation.evaluate import rows_of, rows_of_part
 from clm.evaluation.predictions import ScoredRows
 from clm.gates.catalogue import judge
+from clm.gates.decision import decide
 from clm.report.proof_pack import ProofPack
 from tests import builders
 from tests.evaluation.builders import comparison

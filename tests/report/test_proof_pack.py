@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from clm.data.audits import Finding, Severity
-from clm.decision import Decision, DecisionKind, refuse
 from clm.gates.catalogue import GATES
+from clm.gates.decision import Decision, DecisionKind, refuse
 from clm.ports import PromotionOutcome, PromotionState
 from clm.report.markdown import cell
 from clm.report.plain import plain

@@ -11,11 +11,11 @@ from clm.artefacts.files import sha256_of
 from clm.artefacts.judgement import read_judgement
 from clm.data.dataset import DataPolicy, Dataset, build_dataset
 from clm.data.reading import parse_samples
-from clm.decision import DecisionKind
 from clm.diagnosis import Diagnosis, ProbeAnswer, ProbeVerdict
 from clm.domain.job import TrainingJob, TrainingResult
 from clm.domain.tuning import AS_SET, Trial, Tuning, TuningJob
 from clm.errors import DataError, TrainingError
+from clm.gates.decision import DecisionKind
 from clm.ports import StopSignal
 from clm.steps.results import Proposal, Trained
 from clm.steps.tuning import Reread, climb, entries

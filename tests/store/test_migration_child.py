@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from clm.daemon.wiring import wire
 from clm.errors import ClmError, ConfigError, DataError, StoreBusy
 from clm.settings import load_settings
 from clm.store import migration_child
 from clm.store.migrate import has_schema, is_current, migrate
 from clm.store.migration_child import migrate_in_child
 from clm.store.tables import VERSION_TABLE
+from clm.wiring import wire
 from tests.store.conftest import change, child, locked_by_another_process, look
 
 BARE_ENVIRONMENT = {"PATH": "/usr/bin:/bin"}

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from clm.clock import SystemClock
 from clm.domain.line import DEFAULT_LINE
+from clm.engine.env_file import EnvFile
+from clm.engine.switch_helper import HelperSwitch
+from clm.engine.switch_request import Answer, Request, decode_answer
 from clm.errors import PromotionError
-from clm.promotion.env_file import EnvFile
 from clm.promotion.promoter import EnvFilePromoter
-from clm.promotion.switch_helper import HelperSwitch
-from clm.promotion.switch_request import Answer, Request, decode_answer
 from clm.switch import helper
 from clm.switch.site import Site
 from tests.promotion.server import Server

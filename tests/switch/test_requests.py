@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from clm.domain.line import DEFAULT_LINE
+from clm.engine.switch_request import Action, Answer, Request, decode_answer, decode_request
 from clm.errors import ConfigError, PromotionError
-from clm.promotion.switch_request import Action, Answer, Request, decode_answer, decode_request
 from clm.settings import Settings
 from clm.switch.helper import Helper as RealHelper
 from clm.switch.site import DEFAULTS, site_of

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from clm import logs
+from clm import logs, wiring
 from clm.artefacts.golden import encode_golden
 from clm.artefacts.manifest import Lineage, Manifest
-from clm.daemon import wiring
-from clm.daemon.configuration import settings_for
-from clm.domain.proof import GoldenRows
+from clm.domain.load_check import GoldenRows
+from clm.verbs.configuration import settings_for
 
 QUICK = {
     "active_timeout_s": 5.0,

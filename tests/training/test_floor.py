@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clm.data.signal import SignalPolicy
+from clm.data.floor import SignalPolicy
 from clm.questions.floor import NAME, floor_question
 from clm.questions.question import ChildExit, Files, read_answer, write_question
 from clm.training.__main__ import main

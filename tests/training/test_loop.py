@@ -13,10 +13,10 @@ from clm.errors import TrainingError
 from clm.evaluation.metrics import log_loss_rows
 from clm.training import loop
 from clm.training.calibrate import fit_calibration
+from clm.training.fit_state import Story
 from clm.training.loop import Fit, Part, fit, learning_rate_factor
 from clm.training.loss import class_weights
 from clm.training.predict import logits, p_win
-from clm.training.standing import Story
 from clm.training.windows import Windows
 from tests.builders import training_spec
 

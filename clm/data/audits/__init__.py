@@ -16,6 +16,7 @@ from clm.data.audits.features import (
     too_many_features,
     unknown_features,
 )
+from clm.data.audits.floor import no_skill
 from clm.data.audits.labels import (
     class_imbalance,
     conflicting_duplicates,
@@ -28,11 +29,10 @@ from clm.data.audits.leakage import feature_knows_outcome, feature_of_the_future
 from clm.data.audits.redundancy import duplicated_features, low_effective_rank
 from clm.data.audits.rows import bad_rows, future_rows, label_intervals, other_features
 from clm.data.audits.scales import features_of_other_scale, spikes, zero_filled_features
-from clm.data.audits.signal import no_skill
 from clm.data.audits.windows import constant_windows, levels_erased
 from clm.data.dataset import Dataset
 from clm.data.findings import Audit, AuditPolicy, Finding, Severity
-from clm.data.signal import SignalFloor
+from clm.data.floor import SignalFloor
 
 __all__ = [
     "AUDITS",

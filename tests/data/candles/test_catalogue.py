@@ -197,7 +197,7 @@ def test_an_unknown_name_is_said_with_the_known_ones():
 def test_ta_lib_is_not_imported_before_it_is_needed():
     """A daemon that trains on the history of samples must not pay for it."""
     code = (
-        "import sys; import clm.cycle, clm.settings, clm.daemon.wiring, clm.cli; "
+        "import sys; import clm.cycle, clm.settings, clm.wiring, clm.cli; "
         "sys.exit('talib' in sys.modules or 'pyarrow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=120)
@@ -208,7 +208,7 @@ def test_ta_lib_is_not_imported_before_it_is_needed():
 def test_ta_lib_brings_nothing_along_that_the_daemon_does_without():
     """Where pandas is installed it would load it, and 70 MB would stay with a daemon that waits."""
     code = (
-        "import importlib.util, sys; import clm.daemon.wiring; "
+        "import importlib.util, sys; import clm.wiring; "
         "from clm.data.candles.indicators import talib; "
         "talib().RSI; assert importlib.util.find_spec('pandas'), 'nothing to be kept out'; "
         "sys.exit('talib' not in sys.modules or bool({'pandas', 'numpy.random'} & {*sys.modules}))"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from clm.daemon.wiring import candles_of, policies
 from clm.errors import ConfigError
 from clm.settings import load_settings
 from clm.store.candle_files import CandleDirectory
+from clm.wiring import candles_of, policies
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""The engine as we see it: its environment file, its process or unit, what it answers, and the switch."""

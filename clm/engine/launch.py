@@ -1,0 +1,32 @@
+"""Becomes the engine: `python -m clm.engine.launch PID_FILE COMMAND...` notes its pid, then runs COMMAND.
+
+The process makes the note itself, so no crash of the one who started it leaves an engine nobody knows.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from clm.artefacts.files import replace_durably
+from clm.engine.proc import identity_of
+
+
+def main() -> None:
+    """Write `pid started` and execute the command in this very process."""
+    pid_file, command = Path(sys.argv[1]), sys.argv[2:]
+    me = identity_of(os.getpid())
+    if me is None:
+        raise SystemExit(71)
+    replace_durably(pid_file, f"{me.pid} {me.started}\n".encode(), mode=0o644)
+    # As it was given to us: the interpreter adds to its own copy.
+    given = Path("/proc/self/environ").read_bytes()
+    environment = dict(entry.partition(b"=")[::2] for entry in given.split(b"\0") if entry)
+    try:
+        os.execvpe(command[0], command, environment)  # noqa: S606  an argument list, no shell
+    except OSError as exc:
+        sys.stderr.write(f"cannot execute {command[0]}: {exc.strerror}\n")
+        raise SystemExit(127) from exc
+
+
+if __name__ == "__main__":
+    main()
