@@ -8,7 +8,7 @@ from them. Every run leaves a proof pack, a closed row in the journal, and event
 """
 
 from clm.gates.decision import Decision, DecisionKind, refuse, skip
-from clm.ports import RunRecord
+from clm.ports import RunRow
 from clm.steps.candidate import train_and_judge
 from clm.steps.diagnosis import diagnose
 from clm.steps.floor import check_floor
@@ -73,5 +73,5 @@ def _refused(data: Data) -> Ending:
     return Ending(decision=refuse(data.findings))
 
 
-def _skipped(earlier: RunRecord, data: Data) -> Ending:
+def _skipped(earlier: RunRow, data: Data) -> Ending:
     return Ending(decision=skip(earlier.run_id, str(earlier.decision), data.dataset.fingerprint))

@@ -24,7 +24,7 @@ from clm.children.trainer import SubprocessTrainer
 from clm.clock import SystemClock
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
-from clm.data.floor import SignalPolicy
+from clm.data.floor import FloorPolicy
 from clm.domain.architecture import KNOWN
 from clm.errors import Interrupted
 from clm.ports import Brake, CandleSource, Clock, Outbox, StopSignal
@@ -240,7 +240,7 @@ def signal_of(settings: Settings) -> SubprocessFloor | None:
     """Return the check of the floor, or None if it is disabled."""
     if settings.signal_floor == "off":
         return None
-    policy = SignalPolicy(block_h=settings.block_h, embargo_h=settings.embargo_h)
+    policy = FloorPolicy(block_h=settings.block_h, embargo_h=settings.embargo_h)
     return SubprocessFloor(asker_of(settings), policy)
 
 

@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.promotion.servers import bare_server, server, stopped_server, store_template
+
+__all__ = ["bare_server", "server", "stopped_server", "store_template"]  # fixtures
+
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 

@@ -25,10 +25,10 @@ from clm.errors import DataError, Interrupted
 from clm.events import Event
 from clm.ports import (
     PromotionOutcome,
+    PromotionRequest,
     PromotionState,
-    PromotionWish,
     RunEnd,
-    RunRecord,
+    RunRow,
     RunStart,
     RunStatus,
     StopSignal,
@@ -37,7 +37,7 @@ from clm.store.json_text import from_text, to_text
 from clm.store.ledger import chained
 from tests.builders import NOW
 
-PLAIN_WISH = PromotionWish()
+PLAIN_REQUEST = PromotionRequest()
 
 Predict = Callable[[Dataset], Floats]
 
@@ -149,16 +149,18 @@ class FakePromoter:
 
     state: PromotionState = PromotionState.COMMITTED
     promoted: list[str] = field(default_factory=list)
-    wishes: list[PromotionWish] = field(default_factory=list)
+    requests: list[PromotionRequest] = field(default_factory=list)
     open: bool = False
     serves: ChampionRef | None = None
 
     def champion(self) -> ChampionRef | None:
         return self.serves
 
-    def promote(self, artefact: Artefact, run_id: str, wish: PromotionWish = PLAIN_WISH) -> PromotionOutcome:
+    def promote(
+        self, artefact: Artefact, run_id: str, request: PromotionRequest = PLAIN_REQUEST
+    ) -> PromotionOutcome:
         self.promoted.append(artefact.manifest.version)
-        self.wishes.append(wish)
+        self.requests.append(request)
         return PromotionOutcome(
             state=self.state, version=artefact.manifest.version, reason="as the test says", changes=()
         )
@@ -188,11 +190,11 @@ class FakeJournal:
     entries: list[LedgerEntry] = field(default_factory=list)
     broken_because: str | None = None
     facts: list[Mapping[str, object]] = field(default_factory=list)
-    runs: dict[str, RunRecord] = field(default_factory=dict)
+    runs: dict[str, RunRow] = field(default_factory=dict)
     ledger: list[LedgerRow] = field(default_factory=list)
 
     @property
-    def records(self) -> list[RunRecord]:
+    def records(self) -> list[RunRow]:
         """All runs, in the order in which they were recorded."""
         return list(self.runs.values())
 
@@ -206,7 +208,7 @@ class FakeJournal:
     def start_run(self, start: RunStart, events: Sequence[Event]) -> None:
         if start.run_id in self.runs:
             raise DataError("RUN_EXISTS", f"run {start.run_id} is recorded already")
-        self.runs[start.run_id] = RunRecord(
+        self.runs[start.run_id] = RunRow(
             run_id=start.run_id,
             status=RunStatus.RUNNING,
             decision=None,
@@ -262,10 +264,10 @@ class FakeJournal:
             notes=from_text(to_text(end.facts)),
         )
 
-    def run(self, run_id: str) -> RunRecord | None:
+    def run(self, run_id: str) -> RunRow | None:
         return self.runs.get(run_id)
 
-    def recent_runs(self, limit: int) -> list[RunRecord]:
+    def recent_runs(self, limit: int) -> list[RunRow]:
         newest_first = sorted(self.records, key=lambda run: (run.started_at, run.run_id), reverse=True)
         return newest_first[:limit]
 

@@ -13,18 +13,18 @@ from clm.artefacts.golden import read_golden
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import run_cycle
 from clm.data.dataset import Dataset
-from clm.data.floor import SignalFloor, Skill
+from clm.data.floor import Floor, Skill
 from clm.data.reading import RawSamples
 from clm.domain.job import ChampionRef
 from clm.domain.ledger import LedgerEntry, LedgerKind
 from clm.domain.line import DEFAULT_LINE
-from clm.domain.load_check import GoldenRows, Route, ServingProof
+from clm.domain.load_check import GoldenRows, LoadCheck, Route
 from clm.domain.task import Task, Trigger
 from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
 from clm.gates.decision import DecisionKind
 from clm.ports import PromotionState, RunStatus, StopSignal
-from clm.questions.load_check import ProofJob
+from clm.questions.load_check import LoadCheckJob
 from clm.steps.run import CycleReport
 from clm.steps.world import Examiner, Ladder, Policies, Request, World
 from tests import builders
@@ -92,12 +92,12 @@ class FakeSignal:
     """A probe that answers what the test says."""
 
     def __init__(self, p_value: float) -> None:
-        self.floor = SignalFloor(
+        self.floor = Floor(
             skills={"logistic regression": Skill(auroc=0.5, p_value=p_value)}, n_rows=900, n_blocks=90
         )
         self.asked = 0
 
-    def measure(self, dataset: Dataset, stop: StopSignal) -> SignalFloor:
+    def measure(self, dataset: Dataset, stop: StopSignal) -> Floor:
         self.asked += 1
         return self.floor
 
@@ -108,11 +108,11 @@ class FakeProver:
     def __init__(self, off: float, p99_ms: float = 2.0) -> None:
         self.off = off
         self.p99_ms = p99_ms
-        self.jobs: list[ProofJob] = []
+        self.jobs: list[LoadCheckJob] = []
 
-    def prove(self, job: ProofJob, golden: GoldenRows, stop: StopSignal) -> ServingProof:
+    def prove(self, job: LoadCheckJob, golden: GoldenRows, stop: StopSignal) -> LoadCheck:
         self.jobs.append(job)
-        return ServingProof(
+        return LoadCheck(
             sha256=job.sha256,
             size_bytes=7,
             weights_finite=True,

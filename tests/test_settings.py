@@ -95,7 +95,7 @@ def test_a_journal_pattern_without_the_file_is_refused(monkeypatch):
 
 
 def test_d10_an_interval_of_seconds_is_refused(monkeypatch):
-    """0.001 hours is a mistake, not a wish."""
+    """0.001 hours is a mistake, not a request."""
     monkeypatch.setenv("CLM_RETRAIN_INTERVAL_H", "0.001")
     with pytest.raises(ConfigError, match=r"0 \(off\) or at least 0\.1 hours"):
         load_settings()
@@ -120,7 +120,7 @@ def test_the_root_moves_every_default_path_and_no_chosen_one(monkeypatch):
 
 
 def test_the_environment_wins_over_the_file_and_an_option_over_both(monkeypatch):
-    """The nearer wish counts."""
+    """The nearer request counts."""
     monkeypatch.setenv("CLM_EPOCHS", "5")
     settings = load_settings({"CLM_EPOCHS": "4", "CLM_SEED": "11"}, {"store": Path("/a.db")})
     assert (settings.epochs, settings.seed, settings.store) == (5, 11, Path("/a.db"))

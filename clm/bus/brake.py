@@ -8,7 +8,7 @@ import redis
 from redis.exceptions import RedisError, ResponseError
 
 from clm.bus.client import address, refused, reply_word, talking_to
-from clm.bus.freeze_file import FreezeMemory, FreezeRecord
+from clm.bus.freeze_file import FreezeMemory, FreezeStore
 from clm.bus.streams import FROZEN_KEY, MODE_KEY
 from clm.clock import SystemClock
 from clm.domain.freeze import Answer, Freeze, freeze_of, known_after
@@ -30,7 +30,7 @@ class RedisBrake:
     """
 
     def __init__(
-        self, client: redis.Redis, record: FreezeRecord | None = None, *, clock: Clock | None = None
+        self, client: redis.Redis, record: FreezeStore | None = None, *, clock: Clock | None = None
     ) -> None:
         """Read the keys with `client`, which serves nothing else; without a `record` a restart forgets."""
         self._client = client

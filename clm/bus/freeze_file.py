@@ -29,7 +29,7 @@ UNREADABLE = LastKnown(server="", state=FreezeState.UNKNOWN)
 """Stands for a file that cannot be read: something was known, and it is not known what."""
 
 
-class FreezeRecord(Protocol):
+class FreezeStore(Protocol):
     """Where the last known freeze is kept."""
 
     def read(self) -> LastKnown | None:

@@ -14,16 +14,16 @@ from typing import TypeVar
 
 from clm.children.ask import Prepared, SubprocessAsker
 from clm.data.dataset import Dataset
-from clm.data.floor import SignalFloor, SignalPolicy, signal_rows
+from clm.data.floor import Floor, FloorPolicy, floor_rows
 from clm.domain.job import TrainingJob
-from clm.domain.load_check import GoldenRows, ServingProof
+from clm.domain.load_check import GoldenRows, LoadCheck
 from clm.domain.measurement import MEASURED, Measurement
 from clm.domain.tuning import Trial, TuningJob
 from clm.errors import ArtefactError, ClmError, TrainingError
 from clm.ports import StopSignal
 from clm.questions.floor import NAME as FLOOR
 from clm.questions.floor import floor_question
-from clm.questions.load_check import ProofJob, load_check_question
+from clm.questions.load_check import LoadCheckJob, load_check_question
 from clm.questions.measure import Measurements, measure_question
 from clm.questions.question import Files, Question, read_answer
 from clm.questions.tune import Trials, tune_question
@@ -34,18 +34,18 @@ _TUNE_STARTS = 3
 """How often a study is started, all in all: one whose child was killed goes on."""
 _REASON_CHARACTERS = 300
 
-MeasureFloor = Callable[[Dataset, StopSignal], SignalFloor]
+MeasureFloor = Callable[[Dataset, StopSignal], Floor]
 
 
 class SubprocessFloor:
     """Fulfils ports.SignalProbe."""
 
-    def __init__(self, asker: SubprocessAsker, policy: SignalPolicy, *, budget_s: float = 60.0) -> None:
+    def __init__(self, asker: SubprocessAsker, policy: FloorPolicy, *, budget_s: float = 60.0) -> None:
         self._asker = asker
         self._policy = policy
         self._budget_s = budget_s
 
-    def measure(self, dataset: Dataset, stop: StopSignal) -> SignalFloor:
+    def measure(self, dataset: Dataset, stop: StopSignal) -> Floor:
         """Return the floor, or why it could not be measured.
 
         Raises:
@@ -67,16 +67,16 @@ class SubprocessFloor:
                 return
             yield partial(self._ask, child)
 
-    def _ask(self, child: Prepared, dataset: Dataset, stop: StopSignal) -> SignalFloor:
-        rows = signal_rows(dataset, self._policy)
+    def _ask(self, child: Prepared, dataset: Dataset, stop: StopSignal) -> Floor:
+        rows = floor_rows(dataset, self._policy)
         try:
             return child.ask(floor_question(rows, self._policy, budget_s=self._budget_s), stop)
         except (TrainingError, ArtefactError) as error:
             return _no_floor(error)
 
 
-def _no_floor(error: Exception) -> SignalFloor:
-    return SignalFloor(skills={}, n_rows=0, n_blocks=0, absent_because=_reason(error))
+def _no_floor(error: Exception) -> Floor:
+    return Floor(skills={}, n_rows=0, n_blocks=0, absent_because=_reason(error))
 
 
 class SubprocessLoadCheck:
@@ -85,7 +85,7 @@ class SubprocessLoadCheck:
     def __init__(self, asker: SubprocessAsker) -> None:
         self._asker = asker
 
-    def prove(self, job: ProofJob, golden: GoldenRows, stop: StopSignal) -> ServingProof:
+    def prove(self, job: LoadCheckJob, golden: GoldenRows, stop: StopSignal) -> LoadCheck:
         """Return what a fresh process found; the golden rows are kept with the artefact, not here.
 
         Raises:

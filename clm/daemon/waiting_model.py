@@ -6,7 +6,7 @@ from clm.clock import iso
 from clm.domain.waiting import WaitingModel, WaitsFor
 from clm.errors import ArtefactError
 from clm.events import PerformanceAlert
-from clm.ports import PromotionKind, PromotionOutcome, PromotionState, PromotionWish
+from clm.ports import PromotionKind, PromotionOutcome, PromotionRequest, PromotionState
 from clm.wiring import Wired
 
 log = structlog.get_logger()
@@ -40,8 +40,8 @@ def take_up(wired: Wired, model: WaitingModel) -> PromotionOutcome | None:
         _end(wired, model, str(error))
         return None
     reason = f"passed in run {model.run_id}, waited for the thaw"
-    wish = PromotionWish(kind=PromotionKind.CYCLE, reason=reason, instead_of=champion)
-    outcome = wired.promoter.promote(artefact, model.run_id, wish)
+    request = PromotionRequest(kind=PromotionKind.CYCLE, reason=reason, instead_of=champion)
+    outcome = wired.promoter.promote(artefact, model.run_id, request)
     _settle(wired, model, outcome)
     return outcome
 

@@ -31,7 +31,7 @@ class Skill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignalFloor:
+class Floor:
     """The least that features tell: what models find that look at the last step alone."""
 
     skills: Mapping[str, Skill]
@@ -50,7 +50,7 @@ class SignalFloor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignalRows:
+class FloorRows:
     """Labelled decisions in the order of time, each with its features at the decision."""
 
     features_NC: Floats
@@ -60,7 +60,7 @@ class SignalRows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignalPolicy:
+class FloorPolicy:
     """How the floor is measured."""
 
     block_h: float
@@ -70,11 +70,11 @@ class SignalPolicy:
     """The newest ones that are looked at: the floor is to cost seconds."""
 
 
-def signal_rows(dataset: Dataset, policy: SignalPolicy) -> SignalRows:
+def floor_rows(dataset: Dataset, policy: FloorPolicy) -> FloorRows:
     """Return the newest windows at their last step."""
     newest = np.arange(max(0, len(dataset.row_N) - policy.max_rows), len(dataset.row_N), dtype=np.int64)
     row_N = dataset.row_N[newest]
-    return SignalRows(
+    return FloorRows(
         features_NC=last_steps(dataset, newest),
         label_N=dataset.label_N[newest],
         decided_at_N=dataset.table.decided_at_R[row_N],
@@ -82,7 +82,7 @@ def signal_rows(dataset: Dataset, policy: SignalPolicy) -> SignalRows:
     )
 
 
-def measure_signal(rows: SignalRows, models: Mapping[str, Predict], policy: SignalPolicy) -> SignalFloor:
+def measure_floor(rows: FloorRows, models: Mapping[str, Predict], policy: FloorPolicy) -> Floor:
     """Let each model walk forward over purged folds, and hold its score against that of other outcomes.
 
     The outcomes are permuted by turning their sequence by whole blocks of time, over all symbols at once:
@@ -94,7 +94,7 @@ def measure_signal(rows: SignalRows, models: Mapping[str, Predict], policy: Sign
     scored = np.concatenate([test for _, test in folds]) if folds else np.empty(0, dtype=np.int64)
     block_N = rows.decided_at_N[scored] // round(policy.block_h * HOUR)
     starts = np.flatnonzero(np.diff(block_N, prepend=block_N[:1] - 1))
-    return SignalFloor(
+    return Floor(
         skills={name: _skill(rows, folds, predict, starts) for name, predict in models.items()},
         n_rows=len(scored),
         n_blocks=len(starts),
@@ -102,7 +102,7 @@ def measure_signal(rows: SignalRows, models: Mapping[str, Predict], policy: Sign
     )
 
 
-def _folds(rows: SignalRows, embargo_h: float) -> list[tuple[Ints, Ints]]:
+def _folds(rows: FloorRows, embargo_h: float) -> list[tuple[Ints, Ints]]:
     """Return training and test rows of each fold; nothing trains whose outcome came after the cut."""
     share = (1 - FIRST_TRAIN_SHARE) / N_FOLDS
     folds = []
@@ -117,7 +117,7 @@ def _folds(rows: SignalRows, embargo_h: float) -> list[tuple[Ints, Ints]]:
     return folds
 
 
-def _skill(rows: SignalRows, folds: list[tuple[Ints, Ints]], predict: Predict, starts: Ints) -> Skill:
+def _skill(rows: FloorRows, folds: list[tuple[Ints, Ints]], predict: Predict, starts: Ints) -> Skill:
     scores, surprises, areas, sizes = [], [], [], []
     for train, test in folds:
         score_N = predict(rows.features_NC[train], rows.label_N[train], rows.features_NC[test])

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from clm.data.audits import AUDITS
 from clm.data.findings import Finding
 from clm.diagnosis.answers import Diagnosis, ProbeAnswer, ProbeVerdict
-from clm.diagnosis.evidence import Evidence, ProbePolicy
+from clm.diagnosis.inputs import DiagnosisInputs, ProbePolicy
 from clm.diagnosis.machinery import best_epoch_not_restored, serving_input_constant
 from clm.diagnosis.repairs import knobs_for
 from clm.diagnosis.skill import (
@@ -34,7 +34,7 @@ from clm.domain.measurement import LivePredictions, Measurement
 __all__ = [
     "PROBES",
     "Diagnosis",
-    "Evidence",
+    "DiagnosisInputs",
     "LivePredictions",
     "Measurement",
     "ProbeAnswer",
@@ -44,7 +44,7 @@ __all__ = [
     "knobs_for",
 ]
 
-Probe = Callable[[Evidence, ProbePolicy], ProbeAnswer]
+Probe = Callable[[DiagnosisInputs, ProbePolicy], ProbeAnswer]
 """Pure; its function name is the answer's name. What was not measured is UNKNOWN, never CLEAR."""
 
 OF_THE_MACHINE: tuple[Probe, ...] = (
@@ -78,7 +78,7 @@ _RANK = [
 ]
 
 
-def diagnose(evidence: Evidence, policy: ProbePolicy, seconds: float = 0.0) -> Diagnosis:
+def diagnose(evidence: DiagnosisInputs, policy: ProbePolicy, seconds: float = 0.0) -> Diagnosis:
     """Ask every probe and put its answer beside what the audits found, causes first."""
     answers = [probe(evidence, policy) for probe in PROBES]
     asked = {answer.name for answer in answers}

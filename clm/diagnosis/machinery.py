@@ -3,10 +3,10 @@
 import math
 
 from clm.diagnosis.answers import ProbeAnswer, judged, unknown
-from clm.diagnosis.evidence import Evidence, ProbePolicy
+from clm.diagnosis.inputs import DiagnosisInputs, ProbePolicy
 
 
-def best_epoch_not_restored(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def best_epoch_not_restored(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """The saved file has to reproduce the validation score that chose its epoch."""
     name, measured = "best_epoch_not_restored", evidence.measurement("saved_file")
     if measured.absent_because:
@@ -26,7 +26,7 @@ def best_epoch_not_restored(evidence: Evidence, policy: ProbePolicy) -> ProbeAns
     )
 
 
-def serving_input_constant(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def serving_input_constant(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """A model that is fed the same window again and again gives the same answer, however good it is."""
     name, live = "serving_input_constant", evidence.live
     if live is None or live.absent_because:

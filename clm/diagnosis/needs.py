@@ -2,13 +2,13 @@
 
 from statistics import NormalDist
 
-from clm.data.floor import SignalFloor
+from clm.data.floor import Floor
 
 _HOPELESS = 0.505
 """AUROC below which more of the same shows nothing in any time that matters."""
 
 
-def data_needed(floor: SignalFloor, max_p_value: float) -> str:
+def data_needed(floor: Floor, max_p_value: float) -> str:
     """Say how many times the history it would take, if the best model's edge is real.
 
     Evidence grows with the square root of the independent blocks of time: z of the p-value wanted over z of

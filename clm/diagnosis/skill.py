@@ -3,14 +3,14 @@
 import math
 
 from clm.diagnosis.answers import ProbeAnswer, judged, unknown
-from clm.diagnosis.evidence import Evidence, ProbePolicy
+from clm.diagnosis.inputs import DiagnosisInputs, ProbePolicy
 from clm.diagnosis.needs import data_needed
 from clm.gates.verdict import GateStatus
 
 WORDS = "spread bought without skill"
 
 
-def time_leak(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def time_leak(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """Rows of the same hours on both sides of a cut let a model remember instead of predict."""
     name, measured = "time_leak", evidence.measurement("time")
     if measured.absent_because:
@@ -29,7 +29,7 @@ def time_leak(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     )
 
 
-def spread_bought_without_skill(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def spread_bought_without_skill(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """A loss term paid for spread, and there is nothing behind it."""
     weight = evidence.spec.spread_weight
     return judged(
@@ -44,7 +44,7 @@ def spread_bought_without_skill(evidence: Evidence, policy: ProbePolicy) -> Prob
     )
 
 
-def no_skill(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def no_skill(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """Where neither a linear model nor small trees find anything, a network has nothing to find."""
     floor = evidence.floor
     found = next((finding for finding in evidence.findings if finding.name == "no_skill"), None)
@@ -62,7 +62,7 @@ def no_skill(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     )
 
 
-def learning_curve_flat(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def learning_curve_flat(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """Where four times the rows add nothing, a fifth time adds nothing either."""
     name, measured = "learning_curve_flat", evidence.measurement("learning_curve")
     if measured.absent_because:
@@ -81,7 +81,7 @@ def learning_curve_flat(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     )
 
 
-def spread_without_skill(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def spread_without_skill(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """Wide answers that go with nothing, though nobody paid for them: the noise was learnt."""
     spread = evidence.training.epochs[-1].validation_p_win_std if evidence.training.epochs else 0.0
     return judged(
@@ -94,7 +94,7 @@ def spread_without_skill(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer
     )
 
 
-def misses_signal(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def misses_signal(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """Plain models find something in these features, and this one shows no skill."""
     floor = evidence.floor
     if floor is None or floor.absent_because:
@@ -109,7 +109,7 @@ def misses_signal(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     )
 
 
-def _purged_auroc(evidence: Evidence, of_validation: float) -> float:
+def _purged_auroc(evidence: DiagnosisInputs, of_validation: float) -> float:
     """Return the lower of two: one validation part is a few weeks, the folds are most of the history."""
     trees = evidence.floor.skills.get("boosted trees") if evidence.floor else None
     if trees is None or math.isnan(trees.auroc):
@@ -117,7 +117,7 @@ def _purged_auroc(evidence: Evidence, of_validation: float) -> float:
     return min(of_validation, trees.auroc)
 
 
-def _wide_without_skill(evidence: Evidence) -> bool:
+def _wide_without_skill(evidence: DiagnosisInputs) -> bool:
     passed = all(
         evidence.status(gate) is GateStatus.PASS for gate in ("action_diversity", "confidence_spread")
     )

@@ -3,12 +3,12 @@
 import math
 
 from clm.diagnosis.answers import ProbeAnswer, judged, unknown
-from clm.diagnosis.evidence import Evidence, ProbePolicy
+from clm.diagnosis.inputs import DiagnosisInputs, ProbePolicy
 
 REFERENCE_LEARNING_RATE = 5e-4
 
 
-def learning_rate_too_high(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def learning_rate_too_high(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """Sixty-four rows are learnt by heart at a rate that works, and are not at one that diverges."""
     name, measured = "learning_rate_too_high", evidence.measurement("overfit")
     if measured.absent_because:
@@ -33,7 +33,7 @@ def learning_rate_too_high(evidence: Evidence, policy: ProbePolicy) -> ProbeAnsw
     )
 
 
-def dead_units(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def dead_units(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """A unit that answers to no window learns nothing any more."""
     name, measured = "dead_units", evidence.measurement("activations")
     if measured.absent_because:
@@ -50,7 +50,7 @@ def dead_units(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     )
 
 
-def features_unscaled(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def features_unscaled(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """Where one feature is thousands of times another the network sees the one and not the other."""
     name = "features_unscaled"
     measured = evidence.measurement("scaling")
@@ -73,7 +73,7 @@ def features_unscaled(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     )
 
 
-def static_inputs_erased(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def static_inputs_erased(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """A normalisation over time removes what does not change over the window, signal included."""
     name, measured = "static_inputs_erased", evidence.measurement("activations")
     if measured.absent_because:
@@ -92,7 +92,7 @@ def static_inputs_erased(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer
     )
 
 
-def overfits(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def overfits(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """The training learns its rows and validation gets worse from the start."""
     name, losses = "overfits", [epoch.validation_log_loss for epoch in evidence.training.epochs]
     if len(losses) < 2:
@@ -109,7 +109,7 @@ def overfits(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
     )
 
 
-def undertrained(evidence: Evidence, policy: ProbePolicy) -> ProbeAnswer:
+def undertrained(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     """The epochs ended while validation was still getting better."""
     name, losses = "undertrained", [epoch.validation_log_loss for epoch in evidence.training.epochs]
     if len(losses) < 2:

@@ -36,7 +36,7 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServingProof:
+class LoadCheck:
     """A served file, loaded and asked in a process of its own."""
 
     sha256: str

@@ -7,7 +7,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """A wish for a retrain, from a stream, the schedule or a person, already validated."""
+    """A request for a retrain, from a stream, the schedule or a person, already validated."""
 
     model: str
     reason: str

@@ -27,7 +27,7 @@ class ProbeReading:
     detail: str = ""
 
 
-class HttpProbe:
+class GoldenCheck:
     """Posts `{"window": 128 x 8 numbers}` and reads `{"p_win": number}`."""
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clm.domain.load_check import ServingProof
+from clm.domain.load_check import LoadCheck
 from clm.domain.sample import Floats
 from clm.evaluation.attempts import AttemptBudget
 from clm.evaluation.deflated_sharpe import DeflatedSharpe
@@ -141,7 +141,7 @@ class Comparison:
     """None where nothing was predicted for the validation part."""
     deflated_sharpe: DeflatedSharpe
     """Of the candidate's trades, with every candidate that was ever judged as a trial."""
-    serving: ServingProof | None = None
+    serving: LoadCheck | None = None
     """What a fresh process found of the candidate's file; None where none was asked."""
     shadow: ShadowRecord | None = None
     """What the candidate showed in shadow; None for a fresh one, which never served."""

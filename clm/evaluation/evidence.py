@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from clm.data.dataset import Dataset
 from clm.domain.job import TrainingResult
 from clm.domain.ledger import PastAttempts
-from clm.domain.load_check import ServingProof
+from clm.domain.load_check import LoadCheck
 from clm.domain.sample import Floats
 from clm.evaluation.evaluate import compare, rows_of, rows_of_part
 from clm.evaluation.evaluation import Comparison, EvaluationPolicy
@@ -25,7 +25,7 @@ class Evidence:
     validation: ScoredRows | None
     policy: EvaluationPolicy
     past: PastAttempts
-    serving: ServingProof | None
+    serving: LoadCheck | None
 
 
 def evidence_of(
@@ -34,7 +34,7 @@ def evidence_of(
     *,
     policy: EvaluationPolicy,
     past: PastAttempts,
-    serving: ServingProof | None,
+    serving: LoadCheck | None,
 ) -> Evidence:
     """Return what a training is judged on: the test part, and the validation part for thresholds."""
     validation = None

@@ -5,7 +5,7 @@ What they look at was found by a fresh process before anything is switched (clm/
 
 import numpy as np
 
-from clm.domain.load_check import ServingProof
+from clm.domain.load_check import LoadCheck
 from clm.evaluation.evaluation import Comparison
 from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateStatus, GateVerdict
@@ -61,7 +61,7 @@ def budget(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     )
 
 
-def _routes_in_words(proof: ServingProof) -> str:
+def _routes_in_words(proof: LoadCheck) -> str:
     if not proof.routes:
         return "No way of loading the file was tried"
     told = (

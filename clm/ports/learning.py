@@ -10,18 +10,18 @@ from typing import Protocol
 from clm.artefacts.manifest import Artefact, Manifest
 from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
-from clm.data.floor import SignalFloor
+from clm.data.floor import Floor
 from clm.data.reading import SampleColumns
 from clm.domain.freeze import Freeze
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.ledger import LedgerEntry, LedgerStanding
-from clm.domain.load_check import GoldenRows, ServingProof
+from clm.domain.load_check import GoldenRows, LoadCheck
 from clm.domain.measurement import LivePredictions, Measurement
 from clm.domain.task import Task
 from clm.domain.tuning import Trial, TuningJob
 from clm.events import Event
 from clm.ports.time import StopSignal
-from clm.questions.load_check import ProofJob
+from clm.questions.load_check import LoadCheckJob
 
 
 class SampleSource(Protocol):
@@ -56,7 +56,7 @@ class CandleSource(Protocol):
 class SignalProbe(Protocol):
     """Asks in a child process whether plain models find anything in the features."""
 
-    def measure(self, dataset: Dataset, stop: StopSignal) -> SignalFloor:
+    def measure(self, dataset: Dataset, stop: StopSignal) -> Floor:
         """Return the floor, or why it could not be measured.
 
         Raises:
@@ -120,7 +120,7 @@ class Trainer(Protocol):
 class Prover(Protocol):
     """Has a served file loaded and asked by a fresh process, before anything is switched."""
 
-    def prove(self, job: ProofJob, golden: GoldenRows, stop: StopSignal) -> ServingProof:
+    def prove(self, job: LoadCheckJob, golden: GoldenRows, stop: StopSignal) -> LoadCheck:
         """Return what it found; a file that does not load is an answer, not an error.
 
         Raises:
@@ -193,7 +193,7 @@ class RunEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
+class RunRow:
     """A row of clm_runs."""
 
     run_id: str
@@ -243,8 +243,8 @@ class Journal(Protocol):
         """Return what the ledger says to the next attempt."""
         ...
 
-    def run(self, run_id: str) -> RunRecord | None: ...
-    def recent_runs(self, limit: int) -> list[RunRecord]: ...
+    def run(self, run_id: str) -> RunRow | None: ...
+    def recent_runs(self, limit: int) -> list[RunRow]: ...
 
 
 class Brake(Protocol):

@@ -56,7 +56,7 @@ class PromotionKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromotionWish:
+class PromotionRequest:
     """Who wants a model at the engine, and why."""
 
     kind: PromotionKind = PromotionKind.PROMOTE
@@ -112,7 +112,7 @@ class PromotionStart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PromotionRecord:
+class PromotionRow:
     """A row of clm_promotions: what was meant, and how far it got."""
 
     promotion_id: int
@@ -176,7 +176,7 @@ class Promoter(Protocol):
         """Return the model that the engine's environment file names, None where it names none."""
         ...
 
-    def promote(self, artefact: Artefact, run_id: str, wish: PromotionWish = ...) -> PromotionOutcome:
+    def promote(self, artefact: Artefact, run_id: str, request: PromotionRequest = ...) -> PromotionOutcome:
         """Promote and verify by effect; every failure after the switch ends with the previous model.
 
         A promotion that cannot begin (no env file, no engine) ends ABORTED with the reason; a cycle's
@@ -200,8 +200,8 @@ class Promoter(Protocol):
 class PromotionLog(Protocol):
     """The durable record of promotions; each write commits state and events together."""
 
-    def open_promotion(self) -> PromotionRecord | None: ...
-    def begin(self, start: PromotionStart, events: Callable[[int], Sequence[Event]] = ...) -> PromotionRecord:
+    def open_promotion(self) -> PromotionRow | None: ...
+    def begin(self, start: PromotionStart, events: Callable[[int], Sequence[Event]] = ...) -> PromotionRow:
         """Insert a PREPARED row with the events that its id makes.
 
         Raises:
@@ -218,14 +218,14 @@ class PromotionLog(Protocol):
         attempts: int | None = None,
         events: Sequence[Event] = (),
         hold: str = "",
-    ) -> PromotionRecord:
+    ) -> PromotionRow:
         """Store the next state with its events; COMMITTED also flips ai_model_versions.is_active.
 
         With `hold`, automatic promotion is off from this transaction on.
         """
         ...
 
-    def give_back(self, before: PromotionRecord) -> None:
+    def give_back(self, before: PromotionRow) -> None:
         """Set `attempts` and `store_count` of an open promotion back to those of `before`."""
         ...
 
@@ -247,7 +247,7 @@ class PromotionLog(Protocol):
         """Return the recorded hash of a promoted file at this path, None for a stranger."""
         ...
 
-    def ended_like(self, lineage_sha256: str) -> PromotionRecord | None:
+    def ended_like(self, lineage_sha256: str) -> PromotionRow | None:
         """Return the newest promotion of this lineage that reached the engine, whatever its end."""
         ...
 

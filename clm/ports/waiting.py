@@ -2,10 +2,10 @@
 
 from clm.domain.freeze import Freeze, FreezeState
 from clm.domain.waiting import Waiting, WaitsFor
-from clm.ports.promotion import PromotionOutcome, PromotionState, PromotionWish
+from clm.ports.promotion import PromotionOutcome, PromotionRequest, PromotionState
 
 
-def held_by(freeze: Freeze, version: str, wish: PromotionWish) -> PromotionOutcome | None:
+def held_by(freeze: Freeze, version: str, request: PromotionRequest) -> PromotionOutcome | None:
     """Return the WAITING outcome where the freeze holds an automatic promotion back, None where it does not.
 
     Unknown and frozen keys end by themselves, so the model waits for the thaw. A pause or a full disk
@@ -21,7 +21,7 @@ def held_by(freeze: Freeze, version: str, wish: PromotionWish) -> PromotionOutco
     if not is_halted:
         words = ' --override "reason"' if freeze.state is FreezeState.FROZEN else ""
         how = f"the daemon takes it up once Redis says thawed; `clm promote {version}{words}` does it now"
-    champion = wish.instead_of
+    champion = request.instead_of
     return PromotionOutcome(
         state=PromotionState.WAITING,
         version=version,

@@ -16,7 +16,7 @@ from clm.events import (
     PromotionStarted,
     RollbackInitiated,
 )
-from clm.ports import PromotionRecord, PromotionState
+from clm.ports import PromotionRow, PromotionState
 from clm.promotion.policy import Workplace
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ def started(
     )
 
 
-def ended(work: Workplace, record: PromotionRecord, state: PromotionState, reason: str) -> Event:
+def ended(work: Workplace, record: PromotionRow, state: PromotionState, reason: str) -> Event:
     """Return the one event that tells how a promotion ended."""
     now = iso(work.clock.now())
     if state is PromotionState.COMMITTED:
@@ -56,7 +56,7 @@ def ended(work: Workplace, record: PromotionRecord, state: PromotionState, reaso
     )
 
 
-def rollback_initiated(work: Workplace, record: PromotionRecord, reason: str) -> RollbackInitiated:
+def rollback_initiated(work: Workplace, record: PromotionRow, reason: str) -> RollbackInitiated:
     """Return the event of going back."""
     return RollbackInitiated(
         model_id=record.version,
@@ -66,7 +66,7 @@ def rollback_initiated(work: Workplace, record: PromotionRecord, reason: str) ->
     )
 
 
-def alert(work: Workplace, record: PromotionRecord, severity: str, message: str) -> PerformanceAlert:
+def alert(work: Workplace, record: PromotionRow, severity: str, message: str) -> PerformanceAlert:
     """Return an event for the operator."""
     return PerformanceAlert(
         model_id=record.version,
@@ -77,7 +77,7 @@ def alert(work: Workplace, record: PromotionRecord, severity: str, message: str)
     )
 
 
-def _promoted(work: Workplace, record: PromotionRecord) -> ModelPromoted:
+def _promoted(work: Workplace, record: PromotionRow) -> ModelPromoted:
     """Return the event of success with the figures the model was judged by."""
     artefact = _artefact(work, record)
     metrics = artefact.manifest.metrics if artefact else {}
@@ -100,15 +100,15 @@ def _promoted(work: Workplace, record: PromotionRecord) -> ModelPromoted:
     )
 
 
-def _metadata(record: PromotionRecord) -> dict[str, object]:
+def _metadata(record: PromotionRow) -> dict[str, object]:
     return {"promotion_id": record.promotion_id, "run_id": record.run_id, "kind": record.kind.value}
 
 
-def _previous_version(record: PromotionRecord) -> str:
+def _previous_version(record: PromotionRow) -> str:
     return record.previous_path.stem if record.previous_path else "none"
 
 
-def _artefact(work: Workplace, record: PromotionRecord) -> Artefact | None:
+def _artefact(work: Workplace, record: PromotionRow) -> Artefact | None:
     try:
         return work.registry.get(record.version)
     except ArtefactError as error:

@@ -4,7 +4,7 @@ from clm.errors import ArtefactError, PromotionError
 from clm.ports import PromotionOutcome, PromotionState
 from clm.promotion.announcements import rollback_initiated
 from clm.promotion.plan import Step, Target, next_step
-from clm.promotion.under_way import Attempt
+from clm.promotion.under_way import Promotion
 from clm.promotion.verification import Effect
 
 _SWITCHED = {PromotionState.SWITCHING, PromotionState.RESTARTING, PromotionState.ROLLING_BACK}
@@ -35,7 +35,7 @@ class Stopped(Exception):
     """A person stopped the engine meanwhile; it is not started against their will."""
 
 
-def give_up(attempt: Attempt, reason: str, was_running: bool) -> PromotionOutcome:
+def give_up(attempt: Promotion, reason: str, was_running: bool) -> PromotionOutcome:
     """End a promotion that failed: aborted where nothing was switched, else rolled back."""
     try:
         switched = attempt.record.state in _SWITCHED and not _nothing_switched(attempt)
@@ -46,20 +46,20 @@ def give_up(attempt: Attempt, reason: str, was_running: bool) -> PromotionOutcom
     return abort(attempt, reason)
 
 
-def no_telling(attempt: Attempt, reason: str, error: PromotionError) -> PromotionOutcome:
+def no_telling(attempt: Promotion, reason: str, error: PromotionError) -> PromotionOutcome:
     """End a promotion whose environment file a person broke; one that cannot be read now stays open."""
     if error.code == "ENV_UNREADABLE":
         raise error
     return hands_off(attempt, f"{reason}; then {error}")
 
 
-def abort(attempt: Attempt, reason: str) -> PromotionOutcome:
+def abort(attempt: Promotion, reason: str) -> PromotionOutcome:
     """End a promotion before anything visible was switched; the staged file goes."""
     attempt.discard_candidate()
     return attempt.outcome(PromotionState.ABORTED, reason)
 
 
-def roll_back(attempt: Attempt, reason: str, must_serve: bool) -> PromotionOutcome:
+def roll_back(attempt: Promotion, reason: str, must_serve: bool) -> PromotionOutcome:
     """Bring the previous model back and prove it; an alert where that fails, and hands off from then on."""
     if attempt.record.state is not PromotionState.ROLLING_BACK:
         started_back = rollback_initiated(attempt.work, attempt.record, reason)
@@ -87,7 +87,7 @@ def roll_back(attempt: Attempt, reason: str, must_serve: bool) -> PromotionOutco
     return attempt.outcome(PromotionState.ROLLBACK_FAILED, message, alert="critical")
 
 
-def give_up_for_good(attempt: Attempt, reason: str) -> PromotionOutcome:
+def give_up_for_good(attempt: Promotion, reason: str) -> PromotionOutcome:
     """End a promotion whose recovery was interrupted too often: the file goes back, nothing else is tried."""
     message = f"{reason}; given up after {attempt.record.store_count} writes of its record"
     try:
@@ -99,7 +99,7 @@ def give_up_for_good(attempt: Attempt, reason: str) -> PromotionOutcome:
     return attempt.outcome(PromotionState.ROLLBACK_FAILED, message, alert="critical")
 
 
-def _step_back(attempt: Attempt, step: Step, target: Target) -> None:
+def _step_back(attempt: Promotion, step: Step, target: Target) -> None:
     if step is Step.INSTALL:
         raise NotTaken(f"{target.model_path} is gone or changed")
     if step is Step.POINT:
@@ -117,7 +117,7 @@ def _step_back(attempt: Attempt, step: Step, target: Target) -> None:
         raise NotTaken(seen.reason)
 
 
-def stand_down(attempt: Attempt, reason: str) -> PromotionOutcome:
+def stand_down(attempt: Promotion, reason: str) -> PromotionOutcome:
     """Put the file back for the engine's next start, and leave the starting to whoever stopped it."""
     try:
         if attempt.names_candidate():
@@ -128,10 +128,10 @@ def stand_down(attempt: Attempt, reason: str) -> PromotionOutcome:
     return hands_off(attempt, f"{reason}; the environment file names the previous model again")
 
 
-def hands_off(attempt: Attempt, reason: str) -> PromotionOutcome:
+def hands_off(attempt: Promotion, reason: str) -> PromotionOutcome:
     """End a promotion that a person has overtaken, with an alert and without touching anything more."""
     return attempt.outcome(PromotionState.SUPERSEDED, reason, alert="warning")
 
 
-def _nothing_switched(attempt: Attempt) -> bool:
+def _nothing_switched(attempt: Promotion) -> bool:
     return attempt.record.state is PromotionState.SWITCHING and attempt.names_previous()

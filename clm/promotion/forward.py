@@ -16,11 +16,11 @@ from clm.promotion.endings import (
     stand_down,
 )
 from clm.promotion.plan import Step, Target, next_step
-from clm.promotion.under_way import Attempt
+from clm.promotion.under_way import Promotion
 from clm.promotion.verification import Effect
 
 
-def go_forward(attempt: Attempt, source: Path | None, was_running: bool) -> PromotionOutcome:
+def go_forward(attempt: Promotion, source: Path | None, was_running: bool) -> PromotionOutcome:
     """Take every step to the candidate; on the first that fails, take every step back."""
     target = Target(model_path=attempt.record.candidate_path)
     try:
@@ -38,7 +38,7 @@ def go_forward(attempt: Attempt, source: Path | None, was_running: bool) -> Prom
         return give_up(attempt, str(error), was_running)
 
 
-def _take(attempt: Attempt, step: Step, source: Path | None) -> None:
+def _take(attempt: Promotion, step: Step, source: Path | None) -> None:
     state, record = attempt.record.state, attempt.record
     if step is Step.INSTALL:
         if state is not PromotionState.PREPARED or not (source or record.candidate_path.exists()):
@@ -61,7 +61,7 @@ def _take(attempt: Attempt, step: Step, source: Path | None) -> None:
             raise NotTaken(seen.reason)
 
 
-def _point(attempt: Attempt) -> None:
+def _point(attempt: Promotion) -> None:
     if not attempt.names_previous():
         raise Superseded(f"somebody pointed the engine to {attempt.env_value() or 'no model'} meanwhile")
     if attempt.record.state is PromotionState.RESTARTING:

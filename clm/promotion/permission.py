@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clm.errors import PromotionError
-from clm.ports import Control, Controls, PromotionKind, PromotionState, PromotionWish
+from clm.ports import Control, Controls, PromotionKind, PromotionRequest, PromotionState
 from clm.promotion.candidate import Candidate
 from clm.promotion.policy import Workplace
 
@@ -29,15 +29,15 @@ def withheld(
 
 
 def refuse_unwanted(
-    work: Workplace, candidate: Candidate, wish: PromotionWish, previous: Path | None
+    work: Workplace, candidate: Candidate, request: PromotionRequest, previous: Path | None
 ) -> None:
-    """Return when this wish may be fulfilled now that `previous` is what the engine is pointed to.
+    """Return when this request may be fulfilled now that `previous` is what the engine is pointed to.
 
     Raises:
         PromotionError: CHAMPION_MOVED, a cycle judged against another champion; PINNED; ALREADY_TRIED.
     """
-    champion = wish.instead_of.path if wish.instead_of else None
-    if wish.kind is PromotionKind.CYCLE and champion != previous:
+    champion = request.instead_of.path if request.instead_of else None
+    if request.kind is PromotionKind.CYCLE and champion != previous:
         raise PromotionError(
             "CHAMPION_MOVED",
             f"{candidate.version} was judged against {champion or 'no champion'} while {previous or 'none'} "
@@ -48,7 +48,7 @@ def refuse_unwanted(
         raise PromotionError(
             "PINNED", f"{pin.value} is pinned since {pin.since}: {pin.reason}; `clm pin --off` first"
         )
-    if wish.override or wish.kind is PromotionKind.ROLLBACK or candidate.lineage_sha256 is None:
+    if request.override or request.kind is PromotionKind.ROLLBACK or candidate.lineage_sha256 is None:
         return
     if tried := work.log.ended_like(candidate.lineage_sha256):
         raise PromotionError(

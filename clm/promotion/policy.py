@@ -8,7 +8,7 @@ from typing import Literal
 from clm.domain.architecture import EngineLoads
 from clm.domain.line import Line
 from clm.engine.env_file import EnvFile
-from clm.engine.golden_answers import HttpProbe
+from clm.engine.golden_answers import GoldenCheck
 from clm.engine.health import Health
 from clm.engine.journal import JournalWitness
 from clm.ports import Clock, Engine, PromotionLog, Registry, Switch
@@ -74,7 +74,7 @@ class Workplace:
     clock: Clock
     policy: PromotionPolicy
     health: Health | None
-    probe: HttpProbe | None
+    probe: GoldenCheck | None
     journal: JournalWitness | None
     checkpoint: Callable[[str], None]
     """Told the name of each point that was passed; tests end the process there."""

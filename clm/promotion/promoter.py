@@ -23,7 +23,7 @@ from clm.domain.freeze import THAWED, Freeze
 from clm.domain.job import ChampionRef
 from clm.engine.directory_lock import directory_lock
 from clm.engine.env_file import parse
-from clm.engine.golden_answers import HttpProbe
+from clm.engine.golden_answers import GoldenCheck
 from clm.engine.health import HttpHealth
 from clm.engine.journal import JournalWitness
 from clm.errors import ArtefactError, ClmError, Interrupted, PromotionBusy, PromotionError
@@ -33,10 +33,10 @@ from clm.ports import (
     PromotionKind,
     PromotionLog,
     PromotionOutcome,
-    PromotionRecord,
+    PromotionRequest,
+    PromotionRow,
     PromotionStart,
     PromotionState,
-    PromotionWish,
     Registry,
     Reign,
     held_by,
@@ -56,13 +56,13 @@ from clm.promotion.forward import go_forward
 from clm.promotion.permission import refuse_unwanted, withheld
 from clm.promotion.policy import PromotionPolicy, ServedEngine, Workplace
 from clm.promotion.preflight import Preflight, preflight
-from clm.promotion.under_way import Attempt
+from clm.promotion.under_way import Promotion
 
 __all__ = ["EnvFilePromoter", "PromotionPolicy"]
 
 log = structlog.get_logger(__name__)
 
-PLAIN_WISH = PromotionWish()
+PLAIN_REQUEST = PromotionRequest()
 
 
 class EnvFilePromoter:
@@ -93,7 +93,7 @@ class EnvFilePromoter:
             clock=clock,
             policy=policy,
             health=health,
-            probe=HttpProbe(policy.probe_url, clock=clock) if policy.probe_url else None,
+            probe=GoldenCheck(policy.probe_url, clock=clock) if policy.probe_url else None,
             journal=JournalWitness(policy.journal_pattern) if policy.journal_pattern else None,
             checkpoint=checkpoint,
         )
@@ -117,29 +117,33 @@ class EnvFilePromoter:
             controls=self._work.log.controls(),
         )
 
-    def promote(self, artefact: Artefact, run_id: str, wish: PromotionWish = PLAIN_WISH) -> PromotionOutcome:
+    def promote(
+        self, artefact: Artefact, run_id: str, request: PromotionRequest = PLAIN_REQUEST
+    ) -> PromotionOutcome:
         """Promote and verify by effect; every failure after the switch ends with the previous model."""
-        return self._bring(registered(artefact, self._work.path_of(artefact.manifest.version)), run_id, wish)
+        return self._bring(
+            registered(artefact, self._work.path_of(artefact.manifest.version)), run_id, request
+        )
 
-    def bring_back(self, reign: Reign, wish: PromotionWish) -> PromotionOutcome:
+    def bring_back(self, reign: Reign, request: PromotionRequest) -> PromotionOutcome:
         """Bring a former champion back the same way, with the same proof and the same way back."""
-        return self._bring(former(reign, self._work.registry), reign.run_id, wish)
+        return self._bring(former(reign, self._work.registry), reign.run_id, request)
 
-    def _bring(self, candidate: Candidate, run_id: str, wish: PromotionWish) -> PromotionOutcome:
+    def _bring(self, candidate: Candidate, run_id: str, request: PromotionRequest) -> PromotionOutcome:
         version = candidate.version
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(_alone_in(self._work.models_dir))
-                if wish.kind is PromotionKind.CYCLE and (why := self.withheld_because()):
+                if request.kind is PromotionKind.CYCLE and (why := self.withheld_because()):
                     said = f"{why}; `clm promote {version}` brings it in"
                     return _not_begun(PromotionState.WAITING, version, said)
                 start = preflight(self._work, candidate)
-                refuse_unwanted(self._work, candidate, wish, start.previous_path)
-                if waits := self._held(version, wish):
+                refuse_unwanted(self._work, candidate, request, start.previous_path)
+                if waits := self._held(version, request):
                     return waits
-                attempt = self._begin(start, candidate, run_id, wish)
+                attempt = self._begin(start, candidate, run_id, request)
                 attempt.baseline = start.health
-                attempt.held = partial(self._held, version, wish)
+                attempt.held = partial(self._held, version, request)
             except (PromotionError, ArtefactError) as error:
                 log.warning("promotion.not_begun", version=version, code=error.code, reason=error.message)
                 return _not_begun(PromotionState.ABORTED, version, str(error), error.code)
@@ -187,16 +191,18 @@ class EnvFilePromoter:
                 return None
             log.warning("promotion.found_open", version=record.version, state=record.state.value)
             with self._uncounted_if_it_raises(record):
-                return self._resume(Attempt(self._work, record))
+                return self._resume(Promotion(self._work, record))
 
     # Forward
 
-    def _held(self, version: str, wish: PromotionWish) -> PromotionOutcome | None:
+    def _held(self, version: str, request: PromotionRequest) -> PromotionOutcome | None:
         """Return the outcome where a freeze holds this promotion back now; a person's is never held."""
-        return held_by(self._freeze(), version, wish) if wish.kind is PromotionKind.CYCLE else None
+        return held_by(self._freeze(), version, request) if request.kind is PromotionKind.CYCLE else None
 
-    def _begin(self, start: Preflight, candidate: Candidate, run_id: str, wish: PromotionWish) -> Attempt:
-        version, kind, asked = candidate.version, wish.kind, wish.reason
+    def _begin(
+        self, start: Preflight, candidate: Candidate, run_id: str, request: PromotionRequest
+    ) -> Promotion:
+        version, kind, asked = candidate.version, request.kind, request.reason
 
         def started_as(promotion_id: int) -> list[Event]:
             return [
@@ -225,12 +231,12 @@ class EnvFilePromoter:
         )
         record = self._work.log.begin(prepared, started_as)
         self._work.checkpoint("prepared")
-        return Attempt(self._work, record)
+        return Promotion(self._work, record)
 
     # Recovery
 
     @contextlib.contextmanager
-    def _uncounted_if_it_raises(self, record: PromotionRecord) -> Iterator[None]:
+    def _uncounted_if_it_raises(self, record: PromotionRow) -> Iterator[None]:
         """Give back what a recovery counted if it ends with an exception, and not with the process.
 
         The counts bound a loop of crashes. A process that lives waits before it tries again, so it needs no
@@ -245,7 +251,7 @@ class EnvFilePromoter:
                 self._work.log.give_back(record)
             raise
 
-    def _resume(self, attempt: Attempt) -> PromotionOutcome:
+    def _resume(self, attempt: Promotion) -> PromotionOutcome:
         """Go on from what the environment file says, not from what was meant."""
         record = attempt.record
         interrupted = f"interrupted while {record.state.value}"

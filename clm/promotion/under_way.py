@@ -11,7 +11,7 @@ from clm.engine.env_file import value_of
 from clm.engine.health import Grade
 from clm.errors import ArtefactError, PromotionError
 from clm.events import Event
-from clm.ports import EngineStatus, PromotionOutcome, PromotionRecord, PromotionState
+from clm.ports import EngineStatus, PromotionOutcome, PromotionRow, PromotionState
 from clm.promotion import announcements as telling
 from clm.promotion.permission import held_after
 from clm.promotion.plan import Observed, Target
@@ -23,10 +23,10 @@ log = structlog.get_logger(__name__)
 _RUNNING = {EngineStatus.ACTIVE, EngineStatus.ACTIVATING}
 
 
-class Attempt:
+class Promotion:
     """Knows how far one promotion is; every change of state is durable before the next visible step."""
 
-    def __init__(self, work: Workplace, record: PromotionRecord) -> None:
+    def __init__(self, work: Workplace, record: PromotionRow) -> None:
         self.work = work
         self.record = record
         self.changes: list[str] = []

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from clm.data.floor import SignalFloor, SignalPolicy, SignalRows
+from clm.data.floor import Floor, FloorPolicy, FloorRows
 from clm.questions.question import Limits, Question
 
 NAME = "floor"
@@ -15,24 +15,24 @@ NAME = "floor"
 class FloorInputs:
     """Labelled decisions, and how they are measured."""
 
-    rows: SignalRows
-    policy: SignalPolicy
+    rows: FloorRows
+    policy: FloorPolicy
 
 
-def floor_question(rows: SignalRows, policy: SignalPolicy, *, budget_s: float) -> Question[SignalFloor]:
+def floor_question(rows: FloorRows, policy: FloorPolicy, *, budget_s: float) -> Question[Floor]:
     """Return the question whose answer is the floor; one thread, so that the engine keeps its core."""
     return Question(
         name=NAME,
         subject="measuring the floor",
         inputs=FloorInputs(rows=rows, policy=policy),
         limits=Limits(wall_s=budget_s),
-        answer=SignalFloor,
+        answer=Floor,
         check=partial(_checked, len(rows.label_N)),
         advice="lower CLM_HISTORY_DAYS, or set CLM_SIGNAL_FLOOR=off",
     )
 
 
-def _checked(n_rows: int, floor: SignalFloor) -> SignalFloor:
+def _checked(n_rows: int, floor: Floor) -> Floor:
     if not 0 <= floor.n_rows <= n_rows:
         raise ValueError(f"{floor.n_rows} rows out of sample, {n_rows} were given")
     for name, skill in floor.skills.items():

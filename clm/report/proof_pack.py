@@ -8,7 +8,7 @@ import orjson
 from clm.artefacts.manifest import Artefact
 from clm.data.audits import Finding
 from clm.data.dataset import Dataset
-from clm.data.floor import SignalFloor
+from clm.data.floor import Floor
 from clm.diagnosis.answers import Diagnosis
 from clm.domain.job import TrainingResult
 from clm.domain.ledger import LedgerStanding
@@ -26,9 +26,9 @@ from clm.report.sections import (
     data_section,
     diagnosis_section,
     findings_section,
+    floor_section,
     gate_rows,
     metrics_side_by_side,
-    signal_section,
     splits_section,
     training_section,
 )
@@ -59,7 +59,7 @@ class ProofPack:
     """running, completed, failed or interrupted."""
     dataset: Dataset | None = None
     findings: Sequence[Finding] = ()
-    signal: SignalFloor | None = None
+    signal: Floor | None = None
     basis: str | None = None
     """sha256 over all that the decision depends on; the same basis gives the same decision."""
     class_weights: bool = False
@@ -122,7 +122,7 @@ def as_document(pack: ProofPack) -> dict[str, Plain]:
         if pack.dataset
         else None,
         "findings": findings_section(pack.findings),
-        "signal": signal_section(pack.signal) if pack.signal else None,
+        "signal": floor_section(pack.signal) if pack.signal else None,
         "training": training_section(pack.training) if pack.training else None,
         "metrics": metrics_side_by_side(pack.comparison),
         "attempt": attempt_section(pack.comparison) if pack.comparison else None,

@@ -9,7 +9,7 @@ from clm.clock import SECOND, from_micros, iso
 from clm.data.audits import Finding
 from clm.data.candles.series import CandleReport
 from clm.data.dataset import Dataset
-from clm.data.floor import SignalFloor
+from clm.data.floor import Floor
 from clm.diagnosis.answers import Diagnosis
 from clm.domain.job import TrainingResult
 from clm.domain.sample import Ints
@@ -78,7 +78,7 @@ def findings_section(findings: Sequence[Finding]) -> list[Plain]:
     return [plain(finding) for finding in findings]
 
 
-def signal_section(floor: SignalFloor) -> dict[str, Plain]:
+def floor_section(floor: Floor) -> dict[str, Plain]:
     """Return what plain models find, and how likely that is by luck."""
     return {**plain_record(floor), "p_value": plain(floor.p_value)}
 

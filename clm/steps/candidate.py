@@ -10,14 +10,14 @@ from clm.artefacts.manifest import Lineage, Manifest
 from clm.clock import iso
 from clm.data.dataset import Dataset
 from clm.domain.job import ChampionRef, TrainingJob
-from clm.domain.load_check import ServingProof
+from clm.domain.load_check import LoadCheck
 from clm.errors import TrainingError
 from clm.evaluation.agreement import disagreements
 from clm.evaluation.evaluation import Evaluation
 from clm.evaluation.evidence import evidence_of
 from clm.gates.decision import decide
 from clm.ports import Prover
-from clm.questions.load_check import ProofJob
+from clm.questions.load_check import LoadCheckJob
 from clm.steps.results import Judged, Registered, Trained
 from clm.steps.world import Cycle
 
@@ -58,10 +58,10 @@ def train(cycle: Cycle, dataset: Dataset, champion: ChampionRef | None, director
     return Trained(job=job, dataset=dataset, training=training, golden=golden)
 
 
-def prove(cycle: Cycle, trained: Trained, prover: Prover) -> ServingProof:
+def prove(cycle: Cycle, trained: Trained, prover: Prover) -> LoadCheck:
     """Return what a fresh process finds in the file that would be served."""
     training, dataset = trained.training, trained.dataset
-    job = ProofJob(
+    job = LoadCheckJob(
         directory=cycle.run.directory / "proof",
         weights_path=training.weights_path,
         sha256=training.file_sha256,
@@ -73,7 +73,7 @@ def prove(cycle: Cycle, trained: Trained, prover: Prover) -> ServingProof:
     return prover.prove(job, trained.golden, cycle.request.stop)
 
 
-def judge(cycle: Cycle, trained: Trained, proof: ServingProof | None) -> Judged:
+def judge(cycle: Cycle, trained: Trained, proof: LoadCheck | None) -> Judged:
     """Measure the candidate on the test part, ask every gate and decide.
 
     Raises:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from clm.data.findings import Finding
-from clm.data.floor import SignalFloor
-from clm.diagnosis import Diagnosis, Evidence
+from clm.data.floor import Floor
+from clm.diagnosis import Diagnosis, DiagnosisInputs
 from clm.diagnosis import diagnose as ask_probes
 from clm.evaluation.metrics import base_log_loss
 from clm.gates.verdict import GateVerdict
@@ -30,7 +30,7 @@ def examine(
     trained: Trained,
     verdicts: Sequence[GateVerdict],
     findings: Sequence[Finding],
-    floor: SignalFloor | None,
+    floor: Floor | None,
     stop: StopSignal,
 ) -> Diagnosis:
     """Return the answers of all probes, the cause first; the job's directory still holds data and model.
@@ -40,7 +40,7 @@ def examine(
     """
     began = examiner.clock.monotonic()
     dataset = trained.dataset
-    evidence = Evidence(
+    evidence = DiagnosisInputs(
         spec=trained.job.spec,
         findings=tuple(findings),
         floor=floor,

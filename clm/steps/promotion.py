@@ -4,8 +4,8 @@ from clm.artefacts.manifest import Artefact
 from clm.ports import (
     PromotionKind,
     PromotionOutcome,
+    PromotionRequest,
     PromotionState,
-    PromotionWish,
     held_by,
 )
 from clm.steps.results import Ending, Registered
@@ -16,20 +16,20 @@ def promote(cycle: Cycle, candidate: Registered) -> Ending:
     """Promote the candidate, unless the policy, a freeze or a broken ledger leave that to a person."""
     decision, artefact = candidate.judged.decision, candidate.artefact
     champion = candidate.judged.trained.job.champion
-    wish = PromotionWish(kind=PromotionKind.CYCLE, reason=decision.reasons[0], instead_of=champion)
-    return Ending(decision=decision, artefact=artefact, promotion=_promotion(cycle, artefact, wish))
+    request = PromotionRequest(kind=PromotionKind.CYCLE, reason=decision.reasons[0], instead_of=champion)
+    return Ending(decision=decision, artefact=artefact, promotion=_promotion(cycle, artefact, request))
 
 
-def _promotion(cycle: Cycle, artefact: Artefact, wish: PromotionWish) -> PromotionOutcome:
+def _promotion(cycle: Cycle, artefact: Artefact, request: PromotionRequest) -> PromotionOutcome:
     version = artefact.manifest.version
     if not cycle.policies.promote:
         return _waits(version, "this run was asked not to promote")
-    if held := held_by(cycle.world.brake.freeze(), version, wish):
+    if held := held_by(cycle.world.brake.freeze(), version, request):
         return held
     if broken := cycle.run.standing.broken_because:
         why = f"the ledger is broken, attempts cannot be counted: {broken}; `clm verify-ledger` says more"
         return _waits(version, why)
-    return cycle.world.promoter.promote(artefact, cycle.run.run_id, wish)
+    return cycle.world.promoter.promote(artefact, cycle.run.run_id, request)
 
 
 def _waits(version: str, why: str) -> PromotionOutcome:

@@ -7,7 +7,7 @@ import orjson
 from clm.data.dataset import Dataset
 from clm.domain.job import ChampionRef
 from clm.gates.decision import DecisionKind
-from clm.ports import Journal, RunRecord
+from clm.ports import Journal, RunRow
 from clm.steps.results import Data, Repetition
 from clm.steps.world import Cycle
 
@@ -38,7 +38,7 @@ def basis_of(code_version: str, dataset: Dataset, policies: object, champion: Ch
     return hashlib.sha256(orjson.dumps(inputs, default=str, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def decided_on(basis: str, journal: Journal) -> RunRecord | None:
+def decided_on(basis: str, journal: Journal) -> RunRow | None:
     """Return the last run that decided, if its basis was the same and it did not promote.
 
     A promotion is never final: the switch may have been postponed or rolled back.

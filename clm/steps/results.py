@@ -7,15 +7,15 @@ from clm.artefacts.judgement import Judgement
 from clm.artefacts.manifest import Artefact
 from clm.data.audits import Finding, blocked
 from clm.data.dataset import DataPolicy, Dataset
-from clm.data.floor import SignalFloor
+from clm.data.floor import Floor
 from clm.diagnosis import Diagnosis
 from clm.domain.job import ChampionRef, TrainingJob, TrainingResult, TrainingSpec
-from clm.domain.load_check import GoldenRows, ServingProof
+from clm.domain.load_check import GoldenRows, LoadCheck
 from clm.domain.tuning import Tuning
 from clm.evaluation.evaluation import Comparison
 from clm.gates.decision import Decision, DecisionKind
 from clm.gates.verdict import GateStatus, GateVerdict
-from clm.ports import PromotionOutcome, RunRecord
+from clm.ports import PromotionOutcome, RunRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Data:
     findings: tuple[Finding, ...]
     class_weights: bool
     """Whether training gives both classes the same weight."""
-    floor: SignalFloor | None = None
+    floor: Floor | None = None
     """The skill of plain models; None where it was not measured."""
 
     @property
@@ -42,7 +42,7 @@ class Repetition:
     champion: ChampionRef | None
     basis: str
     """sha256 of all inputs of the decision."""
-    earlier: RunRecord | None
+    earlier: RunRow | None
     """None where an input changed, or where a person asked for the run."""
 
 
@@ -140,9 +140,7 @@ class Ending:
     promotion: PromotionOutcome | None = None
 
 
-Record = (
-    Data | Repetition | Trained | ServingProof | Judged | Registered | Diagnosis | Tuned | Retried | Ending
-)
+Record = Data | Repetition | Trained | LoadCheck | Judged | Registered | Diagnosis | Tuned | Retried | Ending
 """What a step may return."""
 
 R = TypeVar("R", bound=Record)

@@ -8,7 +8,7 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.engine import Connection
 
 from clm.clock import iso
-from clm.ports import PromotionKind, PromotionRecord, PromotionStart, PromotionState, Reign
+from clm.ports import PromotionKind, PromotionRow, PromotionStart, PromotionState, Reign
 from clm.store.tables import promotions
 
 _REACHED = (
@@ -23,9 +23,9 @@ _OURS = promotions.c.kind.in_(
 """Rows of promotions, which brought a file to its place."""
 
 
-def record_of(row: Row[Any]) -> PromotionRecord:
+def record_of(row: Row[Any]) -> PromotionRow:
     """Return the row as the core knows it."""
-    return PromotionRecord(
+    return PromotionRow(
         promotion_id=row.id,
         kind=PromotionKind(row.kind),
         asked=row.asked,
@@ -111,7 +111,7 @@ def known_sha256(connection: Connection, path: Path) -> str | None:
     return connection.execute(newest).scalar()
 
 
-def newest_of_lineage(connection: Connection, lineage_sha256: str) -> PromotionRecord | None:
+def newest_of_lineage(connection: Connection, lineage_sha256: str) -> PromotionRow | None:
     """Return the newest promotion of this lineage that reached the engine."""
     newest = (
         select(promotions)

@@ -17,7 +17,7 @@ from clm.ports import (
     Control,
     Controls,
     PromotionKind,
-    PromotionRecord,
+    PromotionRow,
     PromotionStart,
     PromotionState,
     Reign,
@@ -48,7 +48,7 @@ class SqlitePromotionLog:
         self._store = Store(path, clock, busy_limit_s=busy_limit_s)
         self._clock = clock
 
-    def open_promotion(self) -> PromotionRecord | None:
+    def open_promotion(self) -> PromotionRow | None:
         """Return the promotion that is not at its end; None also where our tables have not been made."""
         with self._store.reading() as connection:
             if not has_table(connection, promotions.name):
@@ -58,7 +58,7 @@ class SqlitePromotionLog:
 
     def begin(
         self, start: PromotionStart, events: Callable[[int], Sequence[Event]] = lambda _id: ()
-    ) -> PromotionRecord:
+    ) -> PromotionRow:
         """Insert a PREPARED row with the events that its id makes.
 
         Raises:
@@ -86,7 +86,7 @@ class SqlitePromotionLog:
         attempts: int | None = None,
         events: Sequence[Event] = (),
         hold: str = "",
-    ) -> PromotionRecord:
+    ) -> PromotionRow:
         """Store the next state with its events; COMMITTED also makes the model the one active one.
 
         An empty reason and attempts of None leave what is recorded; `hold` is why nothing is promoted
@@ -110,7 +110,7 @@ class SqlitePromotionLog:
             self._add_events(connection, events, row.run_id, now)
         return record_of(row)
 
-    def give_back(self, before: PromotionRecord) -> None:
+    def give_back(self, before: PromotionRow) -> None:
         """Set `attempts` and `store_count` of an open promotion back to those of `before`.
 
         For a recovery that ended with an exception, and not with its process. Its other writes stay, because
@@ -164,7 +164,7 @@ class SqlitePromotionLog:
         with self._store.reading() as connection:
             return known_sha256(connection, path) if has_table(connection, promotions.name) else None
 
-    def ended_like(self, lineage_sha256: str) -> PromotionRecord | None:
+    def ended_like(self, lineage_sha256: str) -> PromotionRow | None:
         """Return the newest promotion of this lineage that reached the engine, whatever its end."""
         with self._store.reading() as connection:
             return newest_of_lineage(connection, lineage_sha256)

@@ -15,7 +15,7 @@ from clm.domain.waiting import Waiting, WaitingModel, WaitsFor
 from clm.errors import DataError
 from clm.events import Event
 from clm.gates.decision import DecisionKind
-from clm.ports import Clock, RunEnd, RunRecord, RunStart, RunStatus
+from clm.ports import Clock, RunEnd, RunRow, RunStart, RunStatus
 from clm.store.json_text import from_text, to_text
 from clm.store.ledger import all_rows, append, closed_runs, row_of
 from clm.store.model_rows import add_model, model_is_known
@@ -109,7 +109,7 @@ class SqliteJournal:
         found = [*breaks(rows), *(unrecorded(rows, ended) if known else ()), *gone(rows, heads)]
         return rows, not_accepted(rows, found)
 
-    def run(self, run_id: str) -> RunRecord | None:
+    def run(self, run_id: str) -> RunRow | None:
         """Return a run, None where it is not known."""
         with self._store.reading() as connection:
             if not has_table(connection, runs.name):
@@ -117,7 +117,7 @@ class SqliteJournal:
             row = connection.execute(_runs(connection).where(runs.c.run_id == run_id)).first()
         return _record(row) if row else None
 
-    def recent_runs(self, limit: int) -> list[RunRecord]:
+    def recent_runs(self, limit: int) -> list[RunRow]:
         """Return the latest runs, newest first; none where our tables have not been made."""
         newest_first = (runs.c.started_at.desc(), runs.c.run_id.desc())
         with self._store.reading() as connection:
@@ -180,8 +180,8 @@ def _waiting(row: Row[Any]) -> WaitingModel | None:
     return WaitingModel(version=row.version, run_id=row.run_id, reason=row.reason, waiting=waiting)
 
 
-def _record(row: Row[Any]) -> RunRecord:
-    return RunRecord(
+def _record(row: Row[Any]) -> RunRow:
+    return RunRow(
         run_id=row.run_id,
         status=RunStatus(row.status),
         decision=row.decision,

@@ -51,7 +51,7 @@ tasks = Table(
     Column("neighbour_id", Integer),
     sqlite_autoincrement=True,
 )
-"""`triggers` counts the wishes that became this one task; `neighbour_id` is its row in training_tasks."""
+"""`triggers` counts the requests that became this one task; `neighbour_id` is its row in training_tasks."""
 
 Index(
     "ux_clm_tasks_one_pending",

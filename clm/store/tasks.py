@@ -1,4 +1,4 @@
-"""The queue of wishes for a cycle: in the store durably before they are acknowledged."""
+"""The queue of requests for a cycle: in the store durably before they are acknowledged."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -100,7 +100,7 @@ class Queue:
 
 
 @dataclass(slots=True, kw_only=True)
-class Standing:
+class FitState:
     """One fit between two epochs."""
 
     model: nn.Module

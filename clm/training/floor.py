@@ -9,15 +9,15 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from clm.data.floor import Predict, SignalFloor, measure_signal
+from clm.data.floor import Floor, Predict, measure_floor
 from clm.domain.sample import Bytes8, Floats
 from clm.questions.floor import FloorInputs
 from clm.training.work import Work
 
 
-def answer(inputs: FloorInputs, _work: Work) -> SignalFloor:
+def answer(inputs: FloorInputs, _work: Work) -> Floor:
     """Return what both models score out of sample."""
-    return measure_signal(inputs.rows, MODELS, inputs.policy)
+    return measure_floor(inputs.rows, MODELS, inputs.policy)
 
 
 def _logistic(train_NC: Floats, label_N: Bytes8, test_NC: Floats) -> Floats:

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 
 from clm.domain.architecture import KNOWN
-from clm.domain.load_check import GoldenRows, Route, ServingProof
+from clm.domain.load_check import GoldenRows, LoadCheck, Route
 from clm.domain.sample import Floats
 from clm.errors import ArtefactError
 from clm.models.existing_engine import ENGINE_ROUTES
 from clm.models.served_file import is_finite, p_win, read_state
-from clm.questions.load_check import LoadCheckInputs, ProofJob
+from clm.questions.load_check import LoadCheckInputs, LoadCheckJob
 from clm.serving.model import ServedModel
 from clm.training.work import Work
 
@@ -31,7 +31,7 @@ Predict = Callable[[Floats], Floats]
 _UNTIMED = np.full(1, np.nan)
 
 
-def answer(inputs: LoadCheckInputs, _work: Work) -> ServingProof:
+def answer(inputs: LoadCheckInputs, _work: Work) -> LoadCheck:
     """Load the file in every way, and return what each answers or why it cannot.
 
     Raises:
@@ -45,7 +45,7 @@ def answer(inputs: LoadCheckInputs, _work: Work) -> ServingProof:
     asked = [_asked(name, load, window_GLC) for name, load in _ways(job, data)]
     loaded = [predict for _, predict in asked if predict]
     cpu_ms, wall_ms = _time(loaded[0], window_GLC) if loaded else (_UNTIMED, _UNTIMED)
-    return ServingProof(
+    return LoadCheck(
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
         weights_finite=_weights_are_finite(data),
@@ -58,7 +58,7 @@ def answer(inputs: LoadCheckInputs, _work: Work) -> ServingProof:
     )
 
 
-def _ways(job: ProofJob, data: bytes) -> Iterator[tuple[str, Callable[[], Predict]]]:
+def _ways(job: LoadCheckJob, data: bytes) -> Iterator[tuple[str, Callable[[], Predict]]]:
     """Yield the ways to serve the file by name: the existing engine's, if it can load it, and ours."""
     facts = KNOWN.get(job.architecture)
     if facts and facts.loads_in_existing_engine:

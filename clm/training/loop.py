@@ -16,7 +16,7 @@ from clm.evaluation.metrics import auroc, log_loss_rows
 from clm.models.straight import BeginsStraight
 from clm.training.calibrate import Calibration, fit_calibration
 from clm.training.checkpoint import Checkpoint
-from clm.training.fit_state import Queue, Standing, Story
+from clm.training.fit_state import FitState, Queue, Story
 from clm.training.loss import class_weights, prior_shift, spread_term, weighted_loss
 from clm.training.precision import products
 from clm.training.predict import logits, p_win
@@ -120,10 +120,10 @@ def fit(
     )
 
 
-def _at_the_start(model: nn.Module, train: Part, spec: TrainingSpec) -> Standing:
+def _at_the_start(model: nn.Module, train: Part, spec: TrainingSpec) -> FitState:
     optimizer = torch.optim.AdamW(_groups(model, spec.weight_decay), lr=spec.learning_rate, fused=True)
     n_windows = min(len(train.row_N), EPOCH_WINDOWS)
-    return Standing(
+    return FitState(
         model=model,
         optimizer=optimizer,
         queue=Queue(len(train.row_N), n_windows, spec.seed),
@@ -188,7 +188,7 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
 
 
 def _train_epoch(
-    standing: Standing,
+    standing: FitState,
     windows: Windows,
     train: Part,
     index_N: Tensor,

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clm.ports import PromotionKind, PromotionRecord, Reign
+from clm.ports import PromotionKind, PromotionRow, Reign
 
 CHAMPIONS_KEPT = 4
 """The champion and the three before it."""
@@ -23,7 +23,7 @@ def models_in_use(
     *,
     named: Path | None,
     running: Path | None,
-    open_record: PromotionRecord | None,
+    open_record: PromotionRow | None,
     pinned: str | None,
 ) -> frozenset[Path]:
     """Return the files that stay: of the latest champions, and whatever anybody names now.

@@ -20,7 +20,7 @@ from clm.ports import (
     Control,
     PromotionKind,
     PromotionOutcome,
-    PromotionWish,
+    PromotionRequest,
     Reign,
     StopSignal,
 )
@@ -63,12 +63,12 @@ def promote_version(
         if freeze.state is FreezeState.UNKNOWN:
             log.warning("promotion.freeze_unknown", version=version, reason=freeze.reason)
             asked = f"{asked} although {freeze.reason}"
-    wish = PromotionWish(
+    request = PromotionRequest(
         kind=PromotionKind.PROMOTE,
         reason=asked,
         override=override is not None,
     )
-    outcome = wired.promoter.promote(artefact, artefact.manifest.lineage.run_id, wish)
+    outcome = wired.promoter.promote(artefact, artefact.manifest.lineage.run_id, request)
     send_events(settings, wired.outbox)
     return outcome
 
@@ -82,8 +82,8 @@ def roll_back(settings: Settings, version: str | None, *, reason: str, stop: Sto
     """
     wired = _ready(settings, stop)
     reign = former_champion(wired.log.reigns(), version)
-    wish = PromotionWish(kind=PromotionKind.ROLLBACK, reason=reason)
-    outcome = wired.promoter.bring_back(reign, wish)
+    request = PromotionRequest(kind=PromotionKind.ROLLBACK, reason=reason)
+    outcome = wired.promoter.bring_back(reign, request)
     send_events(settings, wired.outbox)
     return outcome
 

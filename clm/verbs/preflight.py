@@ -10,10 +10,10 @@ from clm.data.audits.coverage import starves_at
 from clm.data.audits.holds import negative_holds
 from clm.data.dataset import Dataset
 from clm.data.findings import AuditPolicy, Finding
-from clm.data.floor import SignalFloor
+from clm.data.floor import Floor
 from clm.ports import Clock, StopSignal
 from clm.report.distributions import distributions_section
-from clm.report.sections import data_section, findings_section, signal_section, splits_section
+from clm.report.sections import data_section, findings_section, floor_section, splits_section
 from clm.settings import Settings
 from clm.steps.read import read_dataset
 from clm.store.holds import read_holds
@@ -27,7 +27,7 @@ class Preflight:
 
     dataset: Dataset
     findings: tuple[Finding, ...]
-    signal: SignalFloor | None
+    signal: Floor | None
     """None where it was not asked for, or the data is refused anyway."""
     starves_at: int | None
     """Microseconds since 1970; when a window up to now holds too few samples if none come any more."""
@@ -89,7 +89,7 @@ def preflight_document(found: Preflight, settings: Settings) -> dict[str, object
         "data": data_section(found.dataset),
         "splits": splits_section(found.dataset),
         "distributions": distributions_section(found.dataset, balanced=found.class_weights),
-        "signal": signal_section(found.signal) if found.signal else None,
+        "signal": floor_section(found.signal) if found.signal else None,
         "seconds": dict(found.seconds),
     }
 

@@ -6,12 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.promotion.conftest import server, stopped_server, store_template
 from tests.promotion.server import Server
 from tests.promotion.test_recovery import assert_ended, assert_whole
 from tests.switch.helped import Helper
-
-__all__ = ["server", "stopped_server", "store_template"]
 
 FORWARD = [
     ("helper_answered", 1),

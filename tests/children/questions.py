@@ -10,13 +10,13 @@ import torch
 from clm.artefacts.files import sha256_of
 from clm.artefacts.records import write_record
 from clm.data.dataset import Dataset
-from clm.data.floor import SignalPolicy
+from clm.data.floor import FloorPolicy
 from clm.domain.job import ChampionRef, TrainingJob
 from clm.domain.load_check import GoldenRows
 from clm.domain.tuning import AS_SET, TuningJob
 from clm.models.catalogue import architecture
 from clm.questions.floor import floor_question
-from clm.questions.load_check import ProofJob, load_check_question
+from clm.questions.load_check import LoadCheckJob, load_check_question
 from clm.questions.measure import measure_question
 from clm.questions.question import Files, Question
 from clm.questions.score import score_question
@@ -54,11 +54,11 @@ def _train(place: Place, directory: Path) -> Question[Any]:
 
 
 def _floor(_place: Place, _directory: Path) -> Question[Any]:
-    return floor_question(rows(), SignalPolicy(block_h=24.0, embargo_h=1.0), budget_s=WALL_S)
+    return floor_question(rows(), FloorPolicy(block_h=24.0, embargo_h=1.0), budget_s=WALL_S)
 
 
 def _load_check(place: Place, directory: Path) -> Question[Any]:
-    job = ProofJob(
+    job = LoadCheckJob(
         directory=directory,
         weights_path=place.model,
         sha256=place.champion.sha256,

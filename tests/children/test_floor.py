@@ -8,11 +8,11 @@ import pytest
 
 from clm.children.ask import SubprocessAsker
 from clm.children.learning import SubprocessFloor
-from clm.data.floor import SignalPolicy
+from clm.data.floor import FloorPolicy
 from tests.children.processes import children, script
 from tests.data.rows import dataset_of, simulated_rows
 
-DAILY = SignalPolicy(block_h=24.0, embargo_h=1.0)
+DAILY = FloorPolicy(block_h=24.0, embargo_h=1.0)
 
 
 @pytest.fixture(scope="module")

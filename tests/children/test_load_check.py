@@ -11,10 +11,10 @@ from clm.artefacts.files import sha256_of
 from clm.artefacts.records import write_record
 from clm.children.ask import SubprocessAsker
 from clm.children.learning import SubprocessLoadCheck
-from clm.domain.load_check import GoldenRows, ServingProof
+from clm.domain.load_check import GoldenRows, LoadCheck
 from clm.errors import TrainingError
 from clm.models.catalogue import architecture
-from clm.questions.load_check import NAME, ProofJob
+from clm.questions.load_check import NAME, LoadCheckJob
 from clm.questions.question import Files
 from clm.serving.model import ServedModel
 from tests.children.processes import script
@@ -35,7 +35,7 @@ def golden_of(path: Path) -> GoldenRows:
     return GoldenRows(window_GLC=WINDOW_GLC, p_G=ServedModel(path.read_bytes(), "engine").p_win(WINDOW_GLC))
 
 
-def job(path: Path, **changes: object) -> ProofJob:
+def job(path: Path, **changes: object) -> LoadCheckJob:
     values: dict[str, object] = {
         "directory": path.parent / "proof",
         "weights_path": path,
@@ -45,10 +45,10 @@ def job(path: Path, **changes: object) -> ProofJob:
         "n_features": 8,
         "timeout_s": 60.0,
     }
-    return ProofJob(**{**values, **changes})  # type: ignore[arg-type]
+    return LoadCheckJob(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def prove(path: Path, golden: GoldenRows) -> ServingProof:
+def prove(path: Path, golden: GoldenRows) -> LoadCheck:
     return SubprocessLoadCheck(SubprocessAsker()).prove(job(path), golden, threading.Event())
 
 

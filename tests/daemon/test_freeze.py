@@ -39,10 +39,7 @@ from tests import builders
 from tests.bus.conftest import RedisServer
 from tests.daemon.test_service import Silent
 from tests.fakes import FakeBrake, FakeClock, FakeSource, FakeTrainer, oracle
-from tests.promotion.conftest import server, stopped_server, store_template
 from tests.promotion.server import NEW, OLD, Server, wait_until
-
-__all__ = ["server", "stopped_server", "store_template"]
 
 pytestmark = pytest.mark.needs_redis
 
@@ -238,13 +235,13 @@ def test_i16_a_freeze_that_begins_during_the_promotion_is_seen_before_the_switch
     machine: Machine, point: str
 ) -> None:
     """A large file takes a while to copy; up to the rename nothing has been switched."""
-    artefact, wish = machine.server.artefact(), machine.server.cycle_wish()
+    artefact, request = machine.server.artefact(), machine.server.cycle_wish()
     before = machine.server.files()
     promoter = machine.server.promoter(
         lambda passed: machine.key(FROZEN_KEY, "1") if passed == point else None
     )
     promoter._freeze = machine.wired.world.brake.freeze
-    ended = promoter.promote(artefact, "run-1", wish)
+    ended = promoter.promote(artefact, "run-1", request)
     assert ended.state is PromotionState.ABORTED
     assert ended.waiting is not None
     assert ended.waiting.waits_for is WaitsFor.THAW
@@ -252,7 +249,7 @@ def test_i16_a_freeze_that_begins_during_the_promotion_is_seen_before_the_switch
     assert machine.server.files() == before
     assert machine.server.terminal_events() == ["model.promotion_ended"]
     machine.key(FROZEN_KEY, None)
-    assert machine.wired.promoter.promote(artefact, "run-1", wish).state is PromotionState.COMMITTED
+    assert machine.wired.promoter.promote(artefact, "run-1", request).state is PromotionState.COMMITTED
 
 
 def test_i16_a_freeze_that_comes_between_thaw_and_take_up_lets_the_model_wait_on(machine: Machine) -> None:
@@ -430,8 +427,8 @@ def test_i16_a_pause_still_leaves_the_model_to_a_person(machine: Machine) -> Non
 def test_i16_recovery_goes_on_while_frozen(machine: Machine) -> None:
     """An engine between two models is worse than a promotion during a freeze."""
     artefact = machine.server.artefact()
-    wish = machine.server.cycle_wish()
-    assert machine.server.killed_at("pointed", lambda promoter: promoter.promote(artefact, "run-1", wish))
+    request = machine.server.cycle_wish()
+    assert machine.server.killed_at("pointed", lambda promoter: promoter.promote(artefact, "run-1", request))
     machine.key(FROZEN_KEY, "1")
     machine.tick()
     assert machine.server.open_record() is None

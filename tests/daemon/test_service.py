@@ -417,7 +417,7 @@ def test_h12_ready_is_said_last_and_never_by_a_daemon_that_cannot_work(
 def test_h14_a_hangup_is_answered_and_ends_nothing(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Settings are read at the start; a SIGHUP that ended the daemon would leave it down, as if by wish."""
+    """Settings are read at the start; a SIGHUP that ended the daemon would leave it down."""
     told = daemon.service._notify = Told()
     monkeypatch.setattr(told, "ready", lambda: (os.kill(os.getpid(), signal.SIGHUP), daemon.stop.set()))
     daemon.service.run()

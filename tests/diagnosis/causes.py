@@ -22,7 +22,7 @@ from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import run_cycle
 from clm.data.dataset import Dataset
 from clm.data.findings import AuditPolicy
-from clm.data.floor import SignalFloor, SignalPolicy, measure_signal, signal_rows
+from clm.data.floor import Floor, FloorPolicy, floor_rows, measure_floor
 from clm.data.reading import RAW_COLUMNS, RawSamples
 from clm.data.simulator import simulate
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
@@ -94,9 +94,9 @@ class InProcess:
 class InProcessSignal:
     """The signal floor without a child."""
 
-    def measure(self, dataset: Dataset, stop: StopSignal) -> SignalFloor:
-        policy = SignalPolicy(block_h=24.0, embargo_h=1.0)
-        return measure_signal(signal_rows(dataset, policy), MODELS, policy)
+    def measure(self, dataset: Dataset, stop: StopSignal) -> Floor:
+        policy = FloorPolicy(block_h=24.0, embargo_h=1.0)
+        return measure_floor(floor_rows(dataset, policy), MODELS, policy)
 
 
 def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> CycleReport:

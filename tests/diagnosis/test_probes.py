@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from clm.data.findings import Finding, Severity
-from clm.data.floor import SignalFloor, Skill
-from clm.diagnosis import PROBES, Evidence, ProbePolicy, ProbeVerdict, diagnose, knobs_for
+from clm.data.floor import Floor, Skill
+from clm.diagnosis import PROBES, DiagnosisInputs, ProbePolicy, ProbeVerdict, diagnose, knobs_for
 from clm.diagnosis.needs import data_needed
 from clm.domain.job import EpochReport, TrainingResult
 from clm.domain.measurement import MEASURED, LivePredictions, Measurement
@@ -63,13 +63,13 @@ def evidence(
     findings: tuple[Finding, ...] = (),
     ranks: float = 0.47,
     **spec: object,
-) -> Evidence:
+) -> DiagnosisInputs:
     """A healthy run, changed in one respect."""
     statuses = {"action_diversity": "PASS", "confidence_spread": "PASS", "skill": "PASS", **(gates or {})}
-    return Evidence(
+    return DiagnosisInputs(
         spec=builders.training_spec(epochs=len(losses), **spec),
         findings=findings,
-        floor=SignalFloor(
+        floor=Floor(
             skills={"logistic regression": Skill(auroc=0.6, p_value=p_value)}, n_rows=900, n_blocks=90
         ),
         training=TrainingResult(
@@ -105,7 +105,7 @@ def changed(name: str, **figures: float) -> Mapping[str, Mapping[str, float]]:
 
 NO_SKILL = {"skill": "FAIL"}
 
-SICK: Mapping[str, Evidence] = {
+SICK: Mapping[str, DiagnosisInputs] = {
     "best_epoch_not_restored": evidence(measured=changed("saved_file", file_log_loss=0.63)),
     "serving_input_constant": evidence(live=(0.6150280237197876,) * 200),
     "learning_rate_too_high": evidence(measured=changed("overfit", own_loss=0.69), learning_rate=0.1),
@@ -166,7 +166,7 @@ def test_a_figure_that_is_no_number_is_not_clear(name):
     assert any(answer.verdict is not ProbeVerdict.CLEAR for answer in answers)
 
 
-@pytest.mark.parametrize("floor", [None, SignalFloor(skills={}, n_rows=0, n_blocks=0, absent_because="off")])
+@pytest.mark.parametrize("floor", [None, Floor(skills={}, n_rows=0, n_blocks=0, absent_because="off")])
 def test_a_signal_that_nobody_measured_is_neither_there_nor_missing(floor):
     """CLM_SIGNAL_FLOOR=off must not look like a store without signal, nor like one with it."""
     answers = diagnose(replace(evidence(gates=NO_SKILL), floor=floor), ProbePolicy()).answers
@@ -177,7 +177,7 @@ def test_a_signal_that_nobody_measured_is_neither_there_nor_missing(floor):
 def test_a_lucky_validation_part_hides_no_leak():
     """A few weeks may agree by chance; the folds of the signal floor are most of the history."""
     lucky = evidence(measured=changed("time", naive_auroc=0.84, purged_auroc=0.84), p_value=0.01)
-    folds = SignalFloor(skills={"boosted trees": Skill(auroc=0.52, p_value=0.01)}, n_rows=900, n_blocks=90)
+    folds = Floor(skills={"boosted trees": Skill(auroc=0.52, p_value=0.01)}, n_rows=900, n_blocks=90)
     assert diagnose(lucky, ProbePolicy()).findings == ()
     assert diagnose(replace(lucky, floor=folds), ProbePolicy()).cause.name == "time_leak"
 
@@ -272,5 +272,5 @@ def test_knobs_of_the_cause_come_first():
 )
 def test_the_data_needed_follows_from_the_p_value(auroc, p_value, said):
     """Evidence grows with the root of independent blocks: (1.645 / z)^2 times as many."""
-    floor = SignalFloor(skills={"a": Skill(auroc=auroc, p_value=p_value)}, n_rows=9, n_blocks=90)
+    floor = Floor(skills={"a": Skill(auroc=auroc, p_value=p_value)}, n_rows=9, n_blocks=90)
     assert said in data_needed(floor, 0.05)

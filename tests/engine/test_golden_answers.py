@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from clm.domain.load_check import GoldenRows
-from clm.engine.golden_answers import HttpProbe, judge_probe
+from clm.engine.golden_answers import GoldenCheck, judge_probe
 from clm.engine.journal import JournalWitness
 from clm.engine.systemctl import Finished
 from tests.promotion.server import free_port
@@ -56,13 +56,13 @@ def test_an_engine_that_answers_as_the_file_does_is_proven() -> None:
         return 200, {"p_win": window[0][0] + 9e-5}
 
     with predicting(answer) as url:
-        assert HttpProbe(url)(GOLDEN).proven
+        assert GoldenCheck(url)(GOLDEN).proven
 
 
 def test_constant_answers_are_called_what_they_are_with_the_evidence() -> None:
     """The known fault of the existing engine: it repeats one price, so that any model answers one number."""
     with predicting(lambda _window: (200, {"p_win": 0.6150280237197876})) as url:
-        reading = HttpProbe(url)(GOLDEN)
+        reading = GoldenCheck(url)(GOLDEN)
     assert not reading.proven
     assert reading.final
     assert reading.detail.startswith("serving input constant: 64 different windows get one answer, 0.615028")
@@ -99,14 +99,14 @@ def test_one_answer_beyond_the_tolerance_is_no_proof() -> None:
 def test_what_is_no_answer_may_become_one(status: int, content: object) -> None:
     """It is waited for until the time is up; it is never a proof."""
     with predicting(lambda _window: (status, content)) as url:
-        reading = HttpProbe(url)(GOLDEN)
+        reading = GoldenCheck(url)(GOLDEN)
     assert (reading.proven, reading.final) == (False, False)
     assert f"HTTP {status}" in reading.detail
 
 
 def test_nobody_there_may_come_yet() -> None:
     """An engine opens its port last."""
-    reading = HttpProbe(f"http://127.0.0.1:{free_port()}/predict")(GOLDEN)
+    reading = GoldenCheck(f"http://127.0.0.1:{free_port()}/predict")(GOLDEN)
     assert (reading.proven, reading.final) == (False, False)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clm.domain.load_check import GoldenRows, Route, ServingProof
+from clm.domain.load_check import GoldenRows, LoadCheck, Route
 from clm.evaluation.evaluation import Comparison
 from clm.gates.serving import budget, parity
 from clm.gates.verdict import GateStatus
@@ -16,7 +16,7 @@ from tests.evaluation.builders import comparison, market
 ROWS, GOOD = market()
 P = np.linspace(0.2, 0.8, 64)
 GOLDEN = GoldenRows(window_GLC=np.zeros((64, 128, 8), dtype=np.float32), p_G=P)
-PROOF = ServingProof(
+PROOF = LoadCheck(
     sha256="a" * 64,
     size_bytes=2_460_000,
     weights_finite=True,
@@ -29,7 +29,7 @@ PROOF = ServingProof(
 )
 
 
-def judged(proof: ServingProof | None) -> Comparison:
+def judged(proof: LoadCheck | None) -> Comparison:
     return replace(comparison(ROWS, GOOD), serving=proof)
 
 

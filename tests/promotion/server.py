@@ -20,7 +20,7 @@ from clm.domain.line import DEFAULT_LINE
 from clm.engine.env_file import EnvFile, parse, previous_of
 from clm.engine.process import ProcessEngine, Program
 from clm.engine.switch_direct import DirectSwitch
-from clm.ports import Engine, EngineStatus, PromotionKind, PromotionRecord, PromotionWish, Switch
+from clm.ports import Engine, EngineStatus, PromotionKind, PromotionRequest, PromotionRow, Switch
 from clm.promotion.policy import ServedEngine, Workplace
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
 from clm.settings import Settings, load_settings
@@ -203,10 +203,10 @@ class Server:
             "redis_url": f"unix://{self.root}/no-redis.sock",
         }
 
-    def cycle_wish(self) -> PromotionWish:
+    def cycle_wish(self) -> PromotionRequest:
         """Return what a cycle that judged against the present champion asks."""
         champion = self.promoter().champion()
-        return PromotionWish(kind=PromotionKind.CYCLE, reason="passed: skill", instead_of=champion)
+        return PromotionRequest(kind=PromotionKind.CYCLE, reason="passed: skill", instead_of=champion)
 
     def workplace(self) -> Workplace:
         """Return what a promoter of this server works with."""
@@ -253,7 +253,7 @@ class Server:
         with contextlib.closing(sqlite3.connect(self.store)) as connection:
             return connection.execute(sql).fetchall()
 
-    def open_record(self) -> PromotionRecord | None:
+    def open_record(self) -> PromotionRow | None:
         return self.log.open_promotion()
 
     def files(self) -> dict[str, bytes]:

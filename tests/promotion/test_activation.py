@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from clm.daemon import operate, shadow
 from clm.errors import PromotionError
 from clm.gates.verdict import GateStatus, GateVerdict
 from clm.ports import PromotionKind, PromotionState
+from clm.verbs import operate, shadow
 from tests.promotion.server import NEW, OLD, Server
 from tests.verbs.test_operate import NEVER, clm
 

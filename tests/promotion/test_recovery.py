@@ -10,7 +10,7 @@ import pytest
 
 from clm.errors import Interrupted
 from clm.ports import PromotionState
-from clm.promotion.under_way import Attempt
+from clm.promotion.under_way import Promotion
 from tests.daemon.test_service import Daemon
 from tests.promotion.server import KEY, NEW, OLD, Server
 
@@ -168,7 +168,7 @@ def test_a_file_that_somebody_named_meanwhile_is_not_removed(
     server.env_path.write_bytes(server.env_path.read_bytes().replace(OLD.encode(), named.encode()))
     record = server.open_record()
     assert record is not None
-    Attempt(server.workplace(), record).discard_candidate()
+    Promotion(server.workplace(), record).discard_candidate()
     assert server.new_path.exists() is stays
 
 

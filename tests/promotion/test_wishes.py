@@ -9,12 +9,12 @@ import orjson
 import pytest
 
 from clm.errors import Interrupted
-from clm.ports import Control, PromotionKind, PromotionState, PromotionWish
+from clm.ports import Control, PromotionKind, PromotionRequest, PromotionState
 from tests.promotion.server import NEW, OLD, Server
 
 LATER = "patchtst_v20260302_120000"
-PERSON = PromotionWish(kind=PromotionKind.PROMOTE, reason="I looked at it", override=True)
-BACK = PromotionWish(kind=PromotionKind.ROLLBACK, reason="it trades badly")
+PERSON = PromotionRequest(kind=PromotionKind.PROMOTE, reason="I looked at it", override=True)
+BACK = PromotionRequest(kind=PromotionKind.ROLLBACK, reason="it trades badly")
 
 
 def make_live(server: Server) -> None:

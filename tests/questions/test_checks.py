@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clm.data.floor import SignalFloor, SignalPolicy, Skill
+from clm.data.floor import Floor, FloorPolicy, Skill
 from clm.domain.job import ChampionRef
-from clm.domain.load_check import GoldenRows, ServingProof
+from clm.domain.load_check import GoldenRows, LoadCheck
 from clm.domain.measurement import Measurement
 from clm.domain.tuning import AS_SET, Trial, TuningJob
 from clm.questions.floor import floor_question
-from clm.questions.load_check import ProofJob, load_check_question
+from clm.questions.load_check import LoadCheckJob, load_check_question
 from clm.questions.measure import Measurements, measure_question
 from clm.questions.question import Question
 from clm.questions.score import Scores, score_question
@@ -27,7 +27,7 @@ ROWS = rows()
 DATASET = jobs.dataset(n_windows=160)
 JOB = jobs.job(Path("/job"), of=DATASET)
 N_TEST = len(DATASET.split.test)
-PROOF = ProofJob(
+PROOF = LoadCheckJob(
     directory=Path("/proof"),
     weights_path=Path("/model.pth"),
     sha256="a" * 64,
@@ -49,8 +49,8 @@ TUNING = TuningJob(
     budget_s=1.0,
 )
 
-FLOOR = SignalFloor(skills={"trees": Skill(auroc=0.6, p_value=math.nan)}, n_rows=10, n_blocks=3)
-LOADED = ServingProof(
+FLOOR = Floor(skills={"trees": Skill(auroc=0.6, p_value=math.nan)}, n_rows=10, n_blocks=3)
+LOADED = LoadCheck(
     sha256="a" * 64,
     size_bytes=1,
     weights_finite=True,
@@ -66,7 +66,7 @@ TRIAL = Trial(number=0, state="complete", variant=AS_SET, settings={}, excess=0.
 SCORES = Scores(p_models=(np.full(N_TEST, 0.5),), p_logistic_N=np.full(N_TEST, 0.5))
 
 SOUND: Mapping[str, tuple[Callable[[], Question], object]] = {
-    "floor": (lambda: floor_question(ROWS, SignalPolicy(block_h=24.0, embargo_h=1.0), budget_s=1.0), FLOOR),
+    "floor": (lambda: floor_question(ROWS, FloorPolicy(block_h=24.0, embargo_h=1.0), budget_s=1.0), FLOOR),
     "load_check": (lambda: load_check_question(PROOF, GOLDEN), LOADED),
     "measure": (lambda: measure_question(JOB, budget_s=1.0), MEASURED),
     "tune": (lambda: tune_question(TUNING), Trials(trials=(TRIAL,))),

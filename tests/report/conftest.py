@@ -9,7 +9,7 @@ from clm.artefacts.manifest import Artefact, Lineage, Manifest
 from clm.clock import iso
 from clm.data.audits import Finding, Severity
 from clm.data.dataset import build_dataset
-from clm.data.floor import SignalFloor, Skill
+from clm.data.floor import Floor, Skill
 from clm.data.reading import parse_samples
 from clm.domain.job import EpochReport, TrainingResult
 from clm.evaluation.evaluate import rows_of, rows_of_part
@@ -104,7 +104,7 @@ def full_pack() -> ProofPack:
                 next_step="look whether the engine still writes",
             ),
         ),
-        signal=SignalFloor(
+        signal=Floor(
             skills={
                 "logistic regression": Skill(auroc=0.52, p_value=0.3),
                 "boosted trees": Skill(auroc=0.49, p_value=0.7),

@@ -6,7 +6,7 @@ import pytest
 
 from clm.errors import DataError, PromotionError
 from clm.events import ModelPromoted, RollbackInitiated
-from clm.ports import PromotionRecord, PromotionStart, PromotionState
+from clm.ports import PromotionRow, PromotionStart, PromotionState
 from clm.store.promotions import SqlitePromotionLog
 from tests.store.conftest import artefact, change, child, look
 
@@ -17,7 +17,7 @@ ENDS = [state for state in PromotionState if not state.is_open]
 
 def prepared(
     log: SqlitePromotionLog, version: str = FIRST, run_id: str = "p07_1", **changes: object
-) -> PromotionRecord:
+) -> PromotionRow:
     values = {
         "run_id": run_id,
         "version": version,

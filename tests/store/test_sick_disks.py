@@ -61,9 +61,9 @@ from clm.clock import SystemClock
 from clm.domain.task import Trigger
 from clm.errors import ClmError
 from clm.store.tasks import SqliteTaskQueue
-wish = Trigger(model="patchtst", reason="r", requested_by="t", source="cli")
+request = Trigger(model="patchtst", reason="r", requested_by="t", source="cli")
 try:
-    SqliteTaskQueue(Path(sys.argv[1]), SystemClock()).submit(wish, SystemClock().now())
+    SqliteTaskQueue(Path(sys.argv[1]), SystemClock()).submit(request, SystemClock().now())
 except ClmError as error:
     print(error)
 """

@@ -1,4 +1,4 @@
-"""A wish is in the store once before it is acknowledged, and is worked on by one at a time."""
+"""A request is in the store once before it is acknowledged, and is worked on by one at a time."""
 
 import json
 import random
@@ -120,7 +120,7 @@ def test_a_released_task_joins_the_one_that_came_meanwhile(queue, store):
 
 
 def test_a_batch_that_breaks_leaves_neither_inbox_rows_nor_tasks(queue, store):
-    """An entry in the inbox without its task would be a wish that is acknowledged and lost."""
+    """An entry in the inbox without its task would be a request that is acknowledged and lost."""
     poison = replace(WISH, model="b", reason=None)
     with pytest.raises(DataError, match=r"STORE_CONSTRAINT"):
         queue.accept([(delivery("1-0"), WISH), (delivery("2-0"), poison)], NOW)
@@ -142,7 +142,7 @@ while (task := queue.claim(SystemClock().now())) is not None:
 
 
 def test_processes_that_claim_at_once_never_get_the_same_task(queue, store):
-    """Two trainings of one wish would fight over the promotion."""
+    """Two trainings of one request would fight over the promotion."""
     ids = [queue.submit(replace(WISH, model=f"m{n}"), NOW) for n in range(25)]
     claimers = [child(CLAIM, store) for _ in range(3)]
     for claimer in claimers:
@@ -154,8 +154,8 @@ def test_processes_that_claim_at_once_never_get_the_same_task(queue, store):
 
 def test_the_neighbours_task_follows_ours(queue, store):
     """Whoever watches training_tasks sees the same story."""
-    wish = replace(WISH, details={"symbols": "BTCUSDT,ETHUSDT", "limit": "500"})
-    queue.submit(wish, NOW)
+    request = replace(WISH, details={"symbols": "BTCUSDT,ETHUSDT", "limit": "500"})
+    queue.submit(request, NOW)
     row = 'SELECT symbols, "limit", status, created_at, completed_at FROM training_tasks'
     assert look(store, row) == [("BTCUSDT,ETHUSDT", 500, "pending", "2026-01-02 03:04:05.000000", None)]
     (details,) = look(store, "SELECT details FROM training_tasks")[0]
@@ -242,18 +242,18 @@ DOINGS = st.lists(
 def test_whatever_happens_every_accepted_wish_has_exactly_one_task(store, doings, seed):
     """I-9: nothing is lost, nothing doubled, at most one task waits for a model."""
     change(store, *(f"DELETE FROM {table}" for table in ("clm_tasks", "clm_inbox", "training_tasks")))
-    queue, rng, seen, wishes = SqliteTaskQueue(store, SystemClock()), random.Random(seed), [], 0
+    queue, rng, seen, requests = SqliteTaskQueue(store, SystemClock()), random.Random(seed), [], 0
     running: list[int] = []
     for doing in doings:
         if doing == "accept":
             seen.append(delivery(f"{len(seen)}-0"))
             queue.accept([(seen[-1], WISH)], NOW)
-            wishes += 1
+            requests += 1
         elif doing == "again" and seen:
             queue.accept([(rng.choice(seen), WISH)], NOW)
         elif doing == "submit":
             queue.submit(WISH, NOW)
-            wishes += 1
+            requests += 1
         elif doing == "claim":
             task = queue.claim(NOW)
             running += [task.task_id] if task else []
@@ -265,7 +265,7 @@ def test_whatever_happens_every_accepted_wish_has_exactly_one_task(store, doings
         assert look(store, "SELECT count(*) FROM clm_tasks WHERE status = 'pending'")[0][0] <= 1
         assert look(store, "SELECT count(*) FROM clm_tasks WHERE status = 'running'") == [(len(running),)]
     kept = look(store, "SELECT coalesce(sum(triggers), 0) FROM clm_tasks WHERE status != 'coalesced'")
-    assert kept == [(wishes,)]
+    assert kept == [(requests,)]
     assert look(store, "SELECT count(*) FROM clm_inbox") == [(len(seen),)]
     orphans = "SELECT count(*) FROM clm_inbox i LEFT JOIN clm_tasks t ON t.id = i.task_id WHERE t.id IS NULL"
     assert look(store, orphans) == [(0,)]

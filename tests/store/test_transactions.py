@@ -253,9 +253,9 @@ from clm.store.runs import SqliteJournal
 from clm.store.tasks import SqliteTaskQueue
 path, clock = Path(sys.argv[1]), SystemClock()
 queue, journal = SqliteTaskQueue(path, clock), SqliteJournal(path, clock)
-wish = Trigger(model="patchtst", reason="r", requested_by="t", source="cli")
+request = Trigger(model="patchtst", reason="r", requested_by="t", source="cli")
 for n in range(1000):
-    queue.submit(wish, clock.now())
+    queue.submit(request, clock.now())
     task = queue.claim(clock.now())
     run_id = f"{sys.argv[2]}-{n}"
     started = RetrainingStarted(model="patchtst", timestamp="", job_id=run_id, trigger_reason="r")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from clm.data.floor import SignalPolicy
+from clm.data.floor import FloorPolicy
 from clm.questions.floor import NAME, floor_question
 from clm.questions.question import ChildExit, Files, read_answer, write_question
 from clm.training.__main__ import main
 from tests.data.test_signal import rows
 
-DAILY = SignalPolicy(block_h=24.0, embargo_h=1.0)
+DAILY = FloorPolicy(block_h=24.0, embargo_h=1.0)
 
 
 @pytest.mark.parametrize(("signal", "skilled"), [(1.0, True), (0.0, False)])

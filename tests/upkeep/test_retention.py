@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clm.artefacts.files import sha256_of
 from clm.clock import SystemClock, iso
 from clm.events import RetrainingStarted
-from clm.ports import Control, PromotionKind, PromotionRecord, PromotionState, Reign
+from clm.ports import Control, PromotionKind, PromotionRow, PromotionState, Reign
 from clm.store.outbox import SqliteOutbox
 from clm.store.runs import SqliteJournal
 from clm.upkeep.disks import Disk, DiskBrake
@@ -37,8 +37,8 @@ def reign(name: str, kind: PromotionKind = PromotionKind.CYCLE, sha256: str = "s
     )
 
 
-def record(candidate: str, previous: str) -> PromotionRecord:
-    return PromotionRecord(
+def record(candidate: str, previous: str) -> PromotionRow:
+    return PromotionRow(
         promotion_id=1,
         kind=PromotionKind.CYCLE,
         asked="",

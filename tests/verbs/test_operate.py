@@ -16,12 +16,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from clm.daemon import doctor, operate
 from clm.errors import PromotionError, UsageError
 from clm.owner import give_up_root, owned_place, root_connection
 from clm.ports import Control, PromotionKind, PromotionState, Reign
 from clm.settings import Settings
 from clm.upkeep.lock import single_instance
+from clm.verbs import doctor, operate
 from clm.verbs.overview import overview
 from clm.wiring import brake_of
 from tests.promotion.server import NEW, OLD, Server, free_port, wait_until

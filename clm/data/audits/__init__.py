@@ -32,7 +32,7 @@ from clm.data.audits.scales import features_of_other_scale, spikes, zero_filled_
 from clm.data.audits.windows import constant_windows, levels_erased
 from clm.data.dataset import Dataset
 from clm.data.findings import Audit, AuditPolicy, Finding, Severity
-from clm.data.floor import SignalFloor
+from clm.data.floor import Floor
 
 __all__ = [
     "AUDITS",
@@ -98,7 +98,7 @@ def audit(dataset: Dataset, policy: AuditPolicy, now: datetime) -> tuple[Finding
     return ranked(finding for finding in answers if finding is not None)
 
 
-def with_floor(findings: Iterable[Finding], floor: SignalFloor, policy: AuditPolicy) -> tuple[Finding, ...]:
+def with_floor(findings: Iterable[Finding], floor: Floor, policy: AuditPolicy) -> tuple[Finding, ...]:
     """Return the findings and what the signal floor adds to them, ranked."""
     added = no_skill(floor, policy)
     return ranked([*findings, *([added] if added else [])])

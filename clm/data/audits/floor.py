@@ -3,10 +3,10 @@
 import math
 
 from clm.data.findings import AuditPolicy, Finding, Severity
-from clm.data.floor import SignalFloor
+from clm.data.floor import Floor
 
 
-def no_skill(floor: SignalFloor, policy: AuditPolicy) -> Finding | None:
+def no_skill(floor: Floor, policy: AuditPolicy) -> Finding | None:
     """Where neither a linear model nor small trees find anything, there may be nothing to find."""
     if floor.p_value <= policy.max_p_value:
         return None

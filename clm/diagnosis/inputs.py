@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from clm.data.findings import Finding
-from clm.data.floor import SignalFloor
+from clm.data.floor import Floor
 from clm.domain.job import TrainingResult, TrainingSpec
 from clm.domain.measurement import LivePredictions, Measurement
 from clm.gates.verdict import GateStatus, GateVerdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class DiagnosisInputs:
     """All that is known of a run that was rejected."""
 
     spec: TrainingSpec
     findings: tuple[Finding, ...]
     """Of the audits."""
-    floor: SignalFloor | None
+    floor: Floor | None
     training: TrainingResult
     verdicts: tuple[GateVerdict, ...]
     validation_base_log_loss: float
