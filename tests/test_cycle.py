@@ -208,7 +208,7 @@ def test_the_same_model_as_the_champion_is_held(case):
     """A restart of the engine for nothing gained is a risk for nothing gained."""
     case.trainer.predict_champion = case.trainer.predict
     report = case.run()
-    assert report.decision.kind is DecisionKind.HOLD
+    assert report.decision.kind is DecisionKind.KEEP
     assert report.pack.comparison.log_loss_minus_champion.value == 0.0
     assert case.promoter.promoted == []
 
@@ -459,7 +459,7 @@ def test_b11_a_model_that_was_held_is_not_trained_again_either(case):
     """The same samples would give the same weights, and they were not better then."""
     case.trainer.predict_champion = case.trainer.predict
     case.promoter.serves = CHAMPION
-    assert case.run(SCHEDULED).decision.kind is DecisionKind.HOLD
+    assert case.run(SCHEDULED).decision.kind is DecisionKind.KEEP
     assert case.run(asked_by("redis:quantum:stream:model.retrain")).decision.kind is DecisionKind.SKIPPED
 
 

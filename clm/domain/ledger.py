@@ -37,7 +37,7 @@ class LedgerEntry:
     run_id: str
     version: str | None
     outcome: str
-    """PROMOTE, HOLD, REJECT, REFUSED, FAILED, INTERRUPTED, CROWNED, RESTORED, ROLLED_BACK, ..."""
+    """PROMOTE, KEEP (HOLD in rows of 0.1), REJECT, REFUSED, FAILED, CROWNED, ROLLED_BACK, ..."""
     judged: bool
     """Whether a candidate was, or may have been, judged on test rows: such a row is an attempt."""
     reason: str

@@ -12,10 +12,15 @@ class DecisionKind(StrEnum):
     """What becomes of a candidate."""
 
     PROMOTE = "PROMOTE"
-    HOLD = "HOLD"
+    KEEP = "KEEP"
+    """The champion stays: nothing failed, and nothing is gained. Rows and packs of 0.1 call it HOLD."""
     REJECT = "REJECT"
     REFUSED = "REFUSED"
     SKIPPED = "SKIPPED"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "DecisionKind | None":
+        return cls.KEEP if value == "HOLD" else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +32,7 @@ class Decision:
 
 
 def decide(verdicts: Sequence[GateVerdict]) -> Decision:
-    """Reject when one gate fails, hold when nothing is gained, promote otherwise."""
+    """Reject if a gate fails, keep the champion if nothing is gained, promote otherwise."""
     failed = [f"{v.name}: {v.reason}" for v in verdicts if v.status is GateStatus.FAIL]
     if failed:
         return Decision(kind=DecisionKind.REJECT, reasons=tuple(failed))
@@ -37,10 +42,10 @@ def decide(verdicts: Sequence[GateVerdict]) -> Decision:
         if v.gain is not None and not v.gain > 0
     ]
     if idle:
-        return Decision(kind=DecisionKind.HOLD, reasons=tuple(idle))
+        return Decision(kind=DecisionKind.KEEP, reasons=tuple(idle))
     passed = [v.name for v in verdicts if v.status is GateStatus.PASS]
     if not passed:
-        return Decision(kind=DecisionKind.HOLD, reasons=("no gate passed: nothing was shown",))
+        return Decision(kind=DecisionKind.KEEP, reasons=("no gate passed: nothing was shown",))
     return Decision(kind=DecisionKind.PROMOTE, reasons=(f"passed: {', '.join(passed)}",))
 
 

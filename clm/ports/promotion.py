@@ -74,7 +74,7 @@ class Control(StrEnum):
     """Nothing is trained or promoted automatically."""
     PIN = "pin"
     """Nothing replaces the champion; `value` is its version."""
-    HOLD = "hold"
+    SUSPENDED = "hold"
     """Nothing is promoted automatically: two rollbacks in a row, or one that failed."""
 
 

@@ -23,7 +23,7 @@ def withheld(
         return f"paused since {pause.since}: {pause.reason}"
     if pin := controls.get(Control.PIN):
         return f"{pin.value} is pinned since {pin.since}: {pin.reason}"
-    if hold := controls.get(Control.HOLD):
+    if hold := controls.get(Control.SUSPENDED):
         return f"held since {hold.since}: {hold.reason}; `clm resume` lifts it"
     return None
 

@@ -50,7 +50,7 @@ def _finding(decision: Decision, verdicts: Sequence[GateVerdict]) -> str:
             others = ", ".join(name for name in failed if name != "skill")
             words = [_without_skill(verdicts)] if "skill" in failed else []
             return " and ".join([*words, *([f"fails {others}"] if others else [])])
-        case DecisionKind.HOLD:
+        case DecisionKind.KEEP:
             return "nothing gained"
         case _:
             return "all that could be judged passes"

@@ -45,6 +45,6 @@ def decided_on(basis: str, journal: Journal) -> RunRow | None:
     """
     for run in journal.recent_runs(_RUNS_LOOKED_AT):
         if "basis" in run.notes and run.decision not in (None, DecisionKind.SKIPPED):
-            final = run.decision in (DecisionKind.HOLD, DecisionKind.REJECT)
+            final = DecisionKind(run.decision) in (DecisionKind.KEEP, DecisionKind.REJECT)
             return run if final and run.notes["basis"] == basis else None
     return None

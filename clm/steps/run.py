@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 _STATUS = {
     DecisionKind.PROMOTE: "promoted",
-    DecisionKind.HOLD: "held",
+    DecisionKind.KEEP: "held",
     DecisionKind.REJECT: "rejected",
     DecisionKind.REFUSED: "refused",
     DecisionKind.SKIPPED: "skipped",

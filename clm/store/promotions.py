@@ -106,7 +106,7 @@ class SqlitePromotionLog:
                 entry = append(connection, _ended(row), now)
                 events = [_with_head(event, entry) for event in events]
             if hold:
-                set_control(connection, Control.HOLD, value="", reason=hold, now=now)
+                set_control(connection, Control.SUSPENDED, value="", reason=hold, now=now)
             self._add_events(connection, events, row.run_id, now)
         return record_of(row)
 

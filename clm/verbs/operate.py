@@ -205,7 +205,7 @@ def pause_learning(settings: Settings, reason: str) -> None:
 def resume_learning(settings: Settings) -> dict[str, str]:
     """End a pause and a hold; return the reasons they had."""
     _prepare(settings)
-    lifted = controls_of(settings).clear(Control.PAUSE, Control.HOLD)
+    lifted = controls_of(settings).clear(Control.PAUSE, Control.SUSPENDED)
     return {control.value: told.reason for control, told in lifted.items()}
 
 

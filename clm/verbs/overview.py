@@ -130,7 +130,7 @@ def _promotion(settings: Settings) -> dict[str, object]:
         "promotion_mode": _promotion_mode(settings, promotions),
         "paused": told.get(Control.PAUSE),
         "pinned": told.get(Control.PIN),
-        "held": told.get(Control.HOLD),
+        "held": told.get(Control.SUSPENDED),
         "candidate_waiting": version,
         "waiting_because": _waiting_because(settings, version) if version else None,
     }

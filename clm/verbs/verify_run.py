@@ -15,14 +15,16 @@ from clm.clock import SystemClock
 from clm.domain.chain import hash_of
 from clm.domain.ledger import LedgerKind
 from clm.errors import ArtefactError, UsageError
-from clm.gates.decision import decide
+from clm.gates.decision import DecisionKind, decide
 from clm.report.proof_pack import ProofPack, as_document
 from clm.settings import Settings
 from clm.store.contract import check_contract
 from clm.store.runs import SqliteJournal
 
-RECOMPUTED = ("metrics", "attempt", "gates", "decision", "reasons")
+RECOMPUTED = ("metrics", "attempt", "gates", "decision")
 """Sections of proof.json that follow from predictions.npz alone."""
+SENTENCES = frozenset({"reason", "would_pass"})
+"""Another version may word a verdict differently; the hash of proof.json protects what was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +104,8 @@ def _recomputed(directory: Path, proof: Mapping[str, Any]) -> Iterator[RunCheck]
     )
     # Through JSON, as the proof went: NaN is null on both sides.
     again = orjson.loads(orjson.dumps(as_document(pack)))
+    if proof.get("decision") == "HOLD":  # packs of 0.1
+        proof = {**proof, "decision": DecisionKind("HOLD").value}
     for section in RECOMPUTED:
         differences = list(_differences(proof.get(section), again[section], section))
         shown = "; ".join(differences[:3]) + (f" and {len(differences) - 3} more" if differences[3:] else "")
@@ -110,7 +114,7 @@ def _recomputed(directory: Path, proof: Mapping[str, Any]) -> Iterator[RunCheck]
 
 def _differences(stored: object, again: object, path: str) -> Iterator[str]:
     if isinstance(stored, dict) and isinstance(again, dict) and stored.keys() == again.keys():
-        for name in stored:
+        for name in stored.keys() - SENTENCES:
             yield from _differences(stored[name], again[name], f"{path}.{name}")
     elif isinstance(stored, list) and isinstance(again, list) and len(stored) == len(again):
         for n, (one, other) in enumerate(zip(stored, again, strict=True)):

@@ -118,7 +118,7 @@ def test_c17_triggers_that_come_during_a_training_are_one_task_after_it(client, 
         plain.xadd(MODEL_RETRAIN, WISH)
     assert consumer.poll_once() == 3
     assert tasks.pending_count() == 1
-    tasks.complete(running.task_id, clock.now(), "HOLD")
+    tasks.complete(running.task_id, clock.now(), "KEEP")
     after = tasks.claim(clock.now())
     assert after.task_id != running.task_id
     assert tasks.claim(clock.now()) is None

@@ -165,7 +165,7 @@ def cycle(tmp_path_factory: pytest.TempPathFactory) -> Cycle:
 def test_one_cycle_from_the_command_line_tells_machines_everything(cycle):
     """decision, gates, metrics, version and seconds are what others build upon."""
     root, store, answer = cycle.root, cycle.store, cycle.answer
-    assert answer["decision"] in {"PROMOTE", "HOLD", "REJECT", "REFUSED"}
+    assert answer["decision"] in {"PROMOTE", "KEEP", "REJECT", "REFUSED"}
     assert {"name", "status", "observed", "threshold", "reason"} <= answer["gates"][0].keys()
     assert {"candidate", "champion", "baselines"} <= answer["metrics"].keys()
     assert {"base_rate", "logistic"} <= answer["metrics"]["baselines"].keys()

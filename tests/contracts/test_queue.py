@@ -109,7 +109,7 @@ def test_a_wish_during_a_run_is_a_task_of_its_own(queue: TaskQueue) -> None:
     second = queue.submit(WISH, NOW)
     assert second != first
     assert queue.submit(WISH, NOW) == second
-    queue.complete(first, NOW, "HOLD")
+    queue.complete(first, NOW, "KEEP")
     assert claimed(queue).task_id == second
 
 
@@ -185,7 +185,7 @@ def test_a_released_task_takes_in_the_one_that_came_meanwhile(queue: TaskQueue) 
     task = claimed(queue)
     assert (task.task_id, task.attempts) == (older, 2)
     with pytest.raises(DataError, match="TASK_NOT_RUNNING"):
-        queue.complete(newer, NOW, "HOLD")
+        queue.complete(newer, NOW, "KEEP")
 
 
 @pytest.mark.parametrize("end", ["complete", "release", "fail"])
@@ -207,7 +207,7 @@ def test_a_start_puts_running_tasks_back_and_counts_their_attempts(queue: TaskQu
     task_id = queue.submit(WISH, NOW)
     done = queue.submit(replace(WISH, model="done"), NOW)
     claimed(queue)
-    queue.complete(claimed(queue).task_id, NOW, "HOLD")
+    queue.complete(claimed(queue).task_id, NOW, "KEEP")
     assert queue.recover(NOW) == []
     assert queue.pending_count() == 1
     task = claimed(queue)

@@ -118,7 +118,7 @@ def test_a_skilful_first_model_is_promoted() -> None:
 
 def test_the_champion_itself_is_held() -> None:
     """It passes every gate and adds nothing."""
-    assert decide(judge(CASES["identical to the champion"], gate_policy())).kind is DecisionKind.HOLD
+    assert decide(judge(CASES["identical to the champion"], gate_policy())).kind is DecisionKind.KEEP
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c not in {"skilful", "with champion"}])

@@ -62,7 +62,7 @@ def test_within_the_margin_but_worse_is_held() -> None:
     """Not inferior is no reason to restart an engine."""
     verdict = beats_champion(with_difference(0.002, -0.001, 0.005), BAR)
     assert verdict.status is GateStatus.PASS
-    assert decide([verdict]).kind is DecisionKind.HOLD
+    assert decide([verdict]).kind is DecisionKind.KEEP
 
 
 def test_an_identical_model_differs_by_exactly_nothing_and_is_held() -> None:
@@ -71,7 +71,7 @@ def test_an_identical_model_differs_by_exactly_nothing_and_is_held() -> None:
     verdict = beats_champion(found, replace(BAR, champion_margin=0.0))
     assert (verdict.status, verdict.observed, verdict.gain) == (GateStatus.PASS, 0.0, 0.0)
     assert str(verdict.gain) == "0.0"
-    assert decide([verdict]).kind is DecisionKind.HOLD
+    assert decide([verdict]).kind is DecisionKind.KEEP
 
 
 def test_a_better_model_passes_and_its_reverse_fails() -> None:

@@ -43,13 +43,13 @@ def test_one_failure_rejects_and_every_failure_is_a_reason() -> None:
 @pytest.mark.parametrize("gain", [0.0, -0.0, -0.1, math.nan])
 def test_a_candidate_that_adds_nothing_is_held(gain: float) -> None:
     """Neither equal nor worse within the margin nor unknown is a gain."""
-    assert decide([verdict(PASS), verdict(PASS, gain=gain)]).kind is DecisionKind.HOLD
+    assert decide([verdict(PASS), verdict(PASS, gain=gain)]).kind is DecisionKind.KEEP
 
 
 @pytest.mark.parametrize("verdicts", [[], [verdict(DEFER), verdict(DEFER)]])
 def test_without_one_pass_nothing_was_shown(verdicts: list[GateVerdict]) -> None:
     """Promotion needs evidence for, not only none against."""
-    assert decide(verdicts).kind is DecisionKind.HOLD
+    assert decide(verdicts).kind is DecisionKind.KEEP
 
 
 def test_a_failure_outweighs_a_missing_gain() -> None:
@@ -68,3 +68,10 @@ def test_nothing_is_refused_without_a_blocking_finding() -> None:
     """A refusal without a reason would be a broken promise."""
     with pytest.raises(ValueError, match="blocking"):
         refuse([finding(Severity.WARN)])
+
+
+def test_rows_of_the_first_edition_say_hold() -> None:
+    """The ledger is never rewritten, so readers accept the word that it holds; a third word is refused."""
+    assert DecisionKind("HOLD") is DecisionKind.KEEP
+    with pytest.raises(ValueError, match="KEPT"):
+        DecisionKind("KEPT")

@@ -15,7 +15,10 @@ ROLLED_BACK, FAILED = PromotionState.ROLLED_BACK, PromotionState.ROLLBACK_FAILED
 def test_f15_a_model_goes_in_by_itself_only_where_every_condition_allows_it() -> None:
     """All combinations there are: one way in, and each way to wait says why."""
     combinations = itertools.product(
-        ("auto", "manual"), (True, False), (True, False), (None, Control.PAUSE, Control.PIN, Control.HOLD)
+        ("auto", "manual"),
+        (True, False),
+        (True, False),
+        (None, Control.PAUSE, Control.PIN, Control.SUSPENDED),
     )
     for mode, promote_live, shadow_only, control in combinations:
         controls = {control: SET} if control else {}

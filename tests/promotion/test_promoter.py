@@ -292,7 +292,7 @@ def test_f10_a_rollback_that_fails_is_loud_and_leaves_the_champion_named(server:
         "learning.performance.alert",
         "learning.performance.alert",
     ]
-    assert "nothing is promoted automatically" in server.log.controls()[Control.HOLD].reason
+    assert "nothing is promoted automatically" in server.log.controls()[Control.SUSPENDED].reason
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])

@@ -102,7 +102,7 @@ def test_f11_after_two_rollbacks_in_a_row_the_next_candidate_waits_for_a_person(
     assert "second rollback in a row" in waits.reason
     assert server.events()[-1] == "learning.performance.alert"
     assert len(server.terminal_events()) == 2
-    server.controls.clear(Control.HOLD)
+    server.controls.clear(Control.SUSPENDED)
     assert server.promoter().promote(good, "p07_3", server.cycle_wish()).state is PromotionState.COMMITTED
 
 
@@ -225,7 +225,7 @@ def test_a_recovery_that_is_killed_again_and_again_ends_with_the_champion_named(
     assert (state, deaths > 15, count) == ("ROLLBACK_FAILED", True, 28)
     assert server.named() == str(server.old_path)
     assert server.terminal_events() == ["model.promotion_ended"]
-    assert Control.HOLD in server.log.controls()
+    assert Control.SUSPENDED in server.log.controls()
     assert server.promoter().recover() is None
 
 

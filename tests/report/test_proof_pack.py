@@ -297,7 +297,7 @@ class TestSummary:
 
     def test_of_a_hold(self, full_pack):
         """Nothing gained, nothing touched."""
-        held = replace(full_pack, decision=Decision(kind=DecisionKind.HOLD, reasons=("same",)))
+        held = replace(full_pack, decision=Decision(kind=DecisionKind.KEEP, reasons=("same",)))
         assert summary_sentence(held).endswith("nothing gained; the champion stays.")
 
     def test_where_nothing_was_scored_against_it_no_champion_is_claimed(self, full_pack):

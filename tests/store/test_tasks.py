@@ -90,7 +90,7 @@ def test_c17_a_wish_during_a_run_waits_for_its_end(queue):
     second = queue.submit(WISH, NOW)
     assert second != first
     assert queue.submit(WISH, NOW) == second
-    queue.complete(first, NOW, "HOLD")
+    queue.complete(first, NOW, "KEEP")
     assert queue.claim(NOW).task_id == second
 
 
@@ -177,9 +177,9 @@ def test_the_queue_works_beside_a_neighbour_without_columns(queue, store):
     """The existing store's training_tasks is a bare id."""
     change(store, "DROP TABLE training_tasks", "CREATE TABLE training_tasks (id INTEGER PRIMARY KEY)")
     queue.submit(WISH, NOW)
-    queue.complete(queue.claim(NOW).task_id, NOW, "HOLD")
+    queue.complete(queue.claim(NOW).task_id, NOW, "KEEP")
     assert look(store, "SELECT count(*) FROM training_tasks") == [(0,)]
-    assert look(store, "SELECT status, outcome FROM clm_tasks") == [("completed", "HOLD")]
+    assert look(store, "SELECT status, outcome FROM clm_tasks") == [("completed", "KEEP")]
 
 
 def test_a16_what_a_crash_left_running_is_put_in_order(queue, journal, outbox, store):

@@ -193,7 +193,7 @@ def test_status_says_who_may_replace_the_champion_and_what_waits(server: Server)
     assert facts["champion_since"]
     assert facts["candidate_waiting"] is None
     operate.pause_learning(settings, "we move house")
-    server.controls.set(Control.HOLD, reason="two rollbacks")
+    server.controls.set(Control.SUSPENDED, reason="two rollbacks")
     artefact = server.artefact()
     newer = replace(artefact.manifest, created_at="2999-01-01T00:00:00.000000Z", version=LATER)
     server.registry.register(artefact.model_path, newer)
