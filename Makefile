@@ -1,10 +1,18 @@
-# make run       set everything up and perform one learning cycle on the demonstration store in var/
-# make test      set everything up and run the tests        make lint, make types   the other checks
-# make bench     measure                                    make venv               only the virtual environment
-# make chaos     all long fault sweeps, with one table at the end; make chaos PART=NAME runs one of
-#                kills helper power syscalls envfiles engines mutants rates history causes
-# make install   put the service on this machine (root), or its files below DESTDIR
-# make uninstall take it away again                         make clean              remove what make made
+# make help       this list
+# make run        set everything up and run one learning cycle on a demonstration store in var/
+# make test       set everything up and run the tests; PYTEST_ARGS="-n 0 tests/store" runs some of them
+# make lint       check style, format and the import layers
+# make types      check types
+# make bench      run the benchmarks
+# make chaos      run all long fault sweeps, hours in all; PART=NAME runs one part:
+#                 kills helper power syscalls envfiles engines mutants rates history causes
+# make docs       write the reference pages that come from the code
+# make install    install the service on this machine (as root), or its files below DESTDIR
+# make uninstall  remove the service
+# make venv       make the virtual environment with the tools of the tests
+# make venv-run   make the virtual environment that `make run` needs
+# make packages   install the system packages of the tests (Debian, as root)
+# make clean      remove what make made
 
 VENV ?= .venv
 ROOT ?= var
@@ -12,7 +20,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 TWO_FILES_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run test lint types bench chaos install uninstall venv venv-run packages clean
+.PHONY: help run test lint types bench chaos docs install uninstall venv venv-run packages clean
 .DEFAULT_GOAL := help
 
 help:
@@ -42,6 +50,9 @@ bench: packages
 
 chaos: venv
 	@$(BIN)/python -m tests.chaos $(PART) -- $(PYTEST_ARGS)
+
+docs: venv
+	@$(BIN)/python docs/generate.py
 
 install:
 	@deploy/install.sh $(if $(filter root,$(MODELS)),--models-root) $(if $(VENV_FOR_SERVICE),--venv $(VENV_FOR_SERVICE))

@@ -49,7 +49,7 @@ def test_help_and_document_name_every_part(name: str) -> None:
     """An operator chooses a part from these two places."""
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert name in shown.split()
-    assert f"\n| `{name}` |" in (ROOT / "docs/chaos.md").read_text()
+    assert f"\n| `{name}` |" in (ROOT / "docs/benchmarks/chaos.md").read_text()
 
 
 def test_an_unknown_part_is_refused_with_the_names(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""docs/faults.md names every fault of the store and of its rows, and only tests that are there."""
+"""docs/reference/faults.md names every fault of the store and of its rows, and only tests that are there."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-PAGE = (TESTS.parent / "docs" / "faults.md").read_text()
+PAGE = (TESTS.parent / "docs/reference/faults.md").read_text()
 FOUND = re.findall(r"^\| ([A-Z]\d+) \|.*\| (.*) \|$", PAGE, flags=re.MULTILINE)
 ROWS = dict(FOUND)
 COMPLETE = [*(f"A{n}" for n in range(1, 17)), *(f"B{n}" for n in range(1, 15))]

@@ -73,7 +73,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     "--features",
     default=",".join(DEFAULT_FEATURES),
     show_default=True,
-    help="Of docs/features.md, comma-separated.",
+    help="Of docs/reference/features.md, comma-separated.",
 )
 def backfill_verb(settings: Settings, say: Say, candles: Path | None, **options: Unpack[Options]) -> object:
     """Fill an empty store with labelled samples from market candles."""
@@ -119,7 +119,7 @@ def _policy(options: Options) -> "BackfillPolicy":
     names = (name.strip() for name in options["features"].split(","))
     features = tuple(dict.fromkeys(name for name in names if name))
     if not features:
-        raise UsageError("USAGE", "--features names none; docs/features.md lists them")
+        raise UsageError("USAGE", "--features names none; docs/reference/features.md lists them")
     return BackfillPolicy(
         barriers=Barriers(
             take_profit=options["take_profit"], stop_loss=options["stop_loss"], horizon=options["horizon"]

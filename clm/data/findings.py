@@ -35,7 +35,7 @@ class Finding:
 class AuditPolicy:
     """Where a data set stops being good enough; shares are of 1.
 
-    docs/audits.md says why each bar is where it is.
+    docs/reference/findings.md says why each bar is where it is.
     """
 
     min_samples: int

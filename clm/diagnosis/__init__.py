@@ -2,7 +2,7 @@
 
 To add one, write a function in the file of its kind and list it here where it ranks. What takes torch is
 measured in the child (MEASUREMENTS in clm/training/measure.py); plant its cause in tests/diagnosis/causes.py
-and describe it in docs/diagnosis.md.
+and describe it in docs/explanation/diagnosis.md.
 """
 
 from collections.abc import Callable

@@ -37,7 +37,7 @@ class DiagnosisInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbePolicy:
-    """Where a probe speaks; docs/diagnosis.md says why each bar is where it is."""
+    """Where a probe speaks; docs/explanation/diagnosis.md says why each bar is where it is."""
 
     max_unreproduced: float = 0.001
     """Nats between the reported validation log loss and that of the file."""

@@ -13,7 +13,8 @@ Statistician 69:4). That brought it to 1 to 4 %.
 Late attempts are judged far out in the tail, where no affordable number of replicates lies. A quantile
 that fewer than ten replicates are beyond is not read off: the last one that can be read off is
 stretched by the ratio of the normal quantiles. Means and AUROC of many blocks are near enough to
-normal for that, and few blocks have been paid for by the t interval; docs/gates.md has the measurement.
+normal for that, and few blocks have been paid for by the t interval; docs/reference/gates.md has the
+measurement.
 
 Legend: N rows, K buckets, R replicates.
 """

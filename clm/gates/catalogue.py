@@ -1,4 +1,4 @@
-"""All gates in the order of docs/gates.md; a new one is a function and a line in GATES."""
+"""All gates in the order of docs/reference/gates.md; a new one is a function and a line in GATES."""
 
 from collections.abc import Callable
 

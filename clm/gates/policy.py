@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatePolicy:
-    """Thresholds; docs/gates.md says why each stands where it stands."""
+    """Thresholds; docs/reference/gates.md says why each stands where it stands."""
 
     max_action_share: float
     min_action_share: float

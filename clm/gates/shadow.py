@@ -1,6 +1,6 @@
 """Gates 3 and 4: what a model showed while it served in shadow. They decide about activation, not promotion.
 
-The bars are the operators' own and no settings; docs/gates.md says where they come from.
+The bars are the operators' own and no settings; docs/reference/gates.md says where they come from.
 """
 
 from dataclasses import dataclass

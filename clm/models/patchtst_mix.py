@@ -1,8 +1,8 @@
 """Ours: patches as in PatchTST that see all channels at once, and ways for what a patch is bad at.
 
 A trade's outcome depends most on the newest step and on levels that hardly move within a window; a
-transformer over patches has to spend depth on both. Each way can be switched off; docs/model.md has what each
-is worth.
+transformer over patches has to spend depth on both. Each way can be switched off;
+docs/explanation/models.md has what each is worth.
 
 Shapes: B batch, L context_length, C channels, P patches, S patch_length, T tokens, D d_model, K numbers that
 make the logit.

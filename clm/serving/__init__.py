@@ -1,4 +1,4 @@
 """What an engine imports, so that training and serving cannot drift: the same checks, the same features.
 
-Import `Predictor` from `clm.serving.predictor`; docs/serving.md shows how.
+Import `Predictor` from `clm.serving.predictor`; docs/reference/serving.md shows how.
 """

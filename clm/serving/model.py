@@ -40,7 +40,7 @@ class ServedModel:
         """Return P(WIN) of raw windows; channels beyond theirs are zero, which the served file ignores.
 
         Not `exact` multiplies in bf16, for screening many windows: 1.6 times as fast where the processor has
-        it, and less exact by what docs/serving.md says. Batches are shared out among `threads`.
+        it, and less exact by what docs/reference/serving.md says. Batches are shared out among `threads`.
 
         Raises:
             ValueError: they have another length, or more channels than the network.

@@ -105,7 +105,7 @@ class Predictor:
     ) -> str:
         """Take a sample as the store has it and return "", or the reason why it cannot be used.
 
-        The reasons are those that a training counts (docs/faults.md), and `out_of_order`.
+        The reasons are those that a training counts (docs/reference/faults.md), and `out_of_order`.
 
         Raises:
             DataError: WRONG_INPUT, where the model reads candles alone.
@@ -157,7 +157,7 @@ class Predictor:
     def p_win(self, window_NLC: NDArray[Any], *, exact: bool = True, threads: int = 1) -> Floats:
         """Return P(WIN) of many raw windows at once, unjudged; channels beyond the features are ignored.
 
-        Not `exact` is for screening: faster, and by how much it is off is told in docs/serving.md. Ask again
+        Not `exact` is for screening: faster, and docs/reference/serving.md has the error. Ask again
         for what matters. `threads` share the batches.
         """
         served = self._served

@@ -71,7 +71,7 @@ class Fields(BaseSettings):
     features: Annotated[tuple[str, ...], NoDecode] = ()
     """Features to use, comma-separated, in this order; empty: the newest sample's, or 8 of the candles."""
     window_source: Literal["history", "candles"] = "history"
-    """What a window shows: `history`, the symbol's last samples, or `candles` (docs/features.md)."""
+    """Windows of `history`, the symbol's last samples, or of `candles` (docs/reference/features.md)."""
     candles_dir: Path = Path("/opt/quantum/data/market_data/latest")
     """Candle files of one interval (CSV, CSV.gz, Parquet); read when windows are made of candles."""
     target: Literal["win", "direction"] = "win"
@@ -91,7 +91,7 @@ class Fields(BaseSettings):
 
     # Training
     architecture: Literal["engine", "patchtst", "patchtst-revin", "patchtst-mix"] = "engine"
-    """`engine`; with CLM_ENGINE_LOADS=serving also patchtst, patchtst-revin, patchtst-mix (docs/model.md)."""
+    """`engine`; with CLM_ENGINE_LOADS=serving also patchtst, patchtst-revin, patchtst-mix."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 8
     """Epochs at most; an epoch is at most 8,192 windows."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 256
@@ -113,7 +113,7 @@ class Fields(BaseSettings):
     spread_weight: Annotated[float, Field(ge=0, le=10)] = 0.0
     """Weight of a loss term that pays for spread of P(WIN); it buys gates 1 and 2, never skill."""
     start: Literal["logistic", "random"] = "logistic"
-    """Where a training begins: as logistic regression on the last step, or anywhere (docs/model.md)."""
+    """Start as logistic regression on the last step, or random (docs/explanation/models.md)."""
     ensemble: Annotated[int, Field(ge=1, le=10)] = 1
     """Networks of different seeds whose average is taught to the served one; 1 for none."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -123,7 +123,7 @@ class Fields(BaseSettings):
     swa_from: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the epochs after which weights are averaged and the rate stays; 1: no averaging."""
     device: Literal["cpu", "auto", "cuda"] = "cpu"
-    """Where the child trains: `cpu`, `cuda`, or `auto`, a GPU where there is one (docs/training.md)."""
+    """Device of the child: `cpu`, `cuda`, or `auto`, a GPU if there is one (docs/explanation/training.md)."""
     train_threads: Annotated[int, Field(ge=0, le=256)] = 1
     """Threads of the training child; one leaves the engine its core; 0 measures if all cores are faster."""
     train_processes: Annotated[int, Field(ge=0, le=256)] = 0
@@ -137,7 +137,7 @@ class Fields(BaseSettings):
 
     # After a rejection
     diagnose_budget_s: Annotated[float, Field(ge=0, le=86400)] = 120.0
-    """Seconds that measuring the causes of a rejection may take; 0 measures nothing (docs/diagnosis.md)."""
+    """Seconds to measure the causes of a rejection; 0 measures nothing (docs/explanation/diagnosis.md)."""
     tune_trials: Annotated[int, Field(ge=0, le=1000)] = 8
     """Tries of other settings after a rejection whose cause a setting may repair; 0 for none."""
     tune_budget_s: Annotated[float, Field(ge=0, le=7 * 86400)] = 1800.0

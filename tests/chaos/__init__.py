@@ -1,1 +1,1 @@
-"""Long fault sweeps, run by `make chaos`; docs/chaos.md says what each does and how long it takes."""
+"""Long fault sweeps, run by `make chaos`; docs/benchmarks/chaos.md has what each does and its time."""

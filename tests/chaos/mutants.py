@@ -1,7 +1,7 @@
 """Mistakes that the suite has to notice, each as a change of the source.
 
-The first nine break the design of promotions, the others stand for faults of docs/faults.md. A change that no
-longer fits its file is an error, because a mutant that cannot be made cannot be noticed.
+The first nine break the design of promotions, the others stand for faults of docs/reference/faults.md. A
+change that no longer fits its file is an error, because a mutant that cannot be made cannot be noticed.
 """
 
 import os

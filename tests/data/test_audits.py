@@ -281,7 +281,7 @@ def test_a_forecast_is_no_leak_until_it_is_half_as_good_as_hindsight(foresight, 
 
 def test_every_audit_is_documented_in_the_order_of_its_rank():
     """Whoever reads a finding looks its bar and its reason up."""
-    document = (Path(__file__).parents[2] / "docs" / "audits.md").read_text(encoding="utf-8")
+    document = (Path(__file__).parents[2] / "docs/reference/findings.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\| `([a-z_]+)` \|", document, re.MULTILINE)
 
     assert documented == [*(ask_.__name__ for ask_ in AUDITS), "negative_holds", "no_skill"]

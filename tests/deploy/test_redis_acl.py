@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.bus.test_service import ACL
 
-DOCS = Path(__file__).parents[2] / "docs/install.md"
+DOCS = Path(__file__).parents[2] / "docs/how-to/install.md"
 
 
 def test_i10_the_documented_acl_is_the_tested_one() -> None:

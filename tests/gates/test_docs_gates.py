@@ -1,4 +1,4 @@
-"""docs/gates.md says what the code does."""
+"""docs/reference/gates.md says what the code does."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from clm.gates.catalogue import GATES
 from clm.gates.policy import GatePolicy
 from clm.settings import Settings, as_text
 
-TEXT = (Path(__file__).parents[2] / "docs" / "gates.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs/reference/gates.md").read_text(encoding="utf-8")
 DEFAULTS = dict(re.findall(r"^\| `CLM_(\w+)` \| (\S+) \|", TEXT, re.MULTILINE))
 
 

@@ -219,7 +219,7 @@ def test_every_known_architecture_has_a_network() -> None:
 
 def test_the_document_tells_every_architecture_with_its_size() -> None:
     """Whoever chooses one reads it there."""
-    document = (Path(__file__).parents[2] / "docs/model.md").read_text(encoding="utf-8")
+    document = (Path(__file__).parents[2] / "docs/explanation/models.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| `([a-z-]+)` \| ([\d,]{5,}) \| (\d+) \|", document, re.MULTILINE)
     assert told == [
         (

@@ -1,4 +1,4 @@
-"""A few points of each fault sweep; `make chaos` does them all (docs/chaos.md)."""
+"""A few points of each fault sweep; `make chaos` does them all (docs/benchmarks/chaos.md)."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 """Questions asked of a data set before a second is trained; AUDITS is the list.
 
 To add one, write a function in the file of its kind, list it here where it ranks, plant a store for it in
-tests/data/planted.py and describe it in docs/audits.md.
+tests/data/planted.py and describe it in docs/reference/findings.md.
 """
 
 from collections.abc import Iterable

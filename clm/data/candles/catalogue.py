@@ -1,7 +1,7 @@
 """The features that candles have; FEATURES is the list.
 
-To add one, write a function in indicators.py, list it here, and describe it in docs/features.md: every
-member is run through tests/data/candles/test_catalogue.py.
+To add one, write a function in indicators.py, list it here, and describe it in docs/reference/features.md:
+every member is run through tests/data/candles/test_catalogue.py.
 """
 
 from collections.abc import Callable, Sequence

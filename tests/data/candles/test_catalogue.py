@@ -129,7 +129,7 @@ class TestEveryFeature:
 
     def test_it_is_described(self, member):
         """The page is what an operator chooses from."""
-        page = (Path(__file__).parents[3] / "docs" / "features.md").read_text(encoding="utf-8")
+        page = (Path(__file__).parents[3] / "docs/reference/features.md").read_text(encoding="utf-8")
         (line,) = [line for line in page.splitlines() if line.startswith(f"| `{member.name}` |")]
 
         cells = [cell.strip() for cell in line.strip("|").split("|")]
