@@ -40,12 +40,12 @@ def box(machine: Box) -> Box:
 
 def test_h4_an_engine_that_serves_first_and_crashes_then_is_found_out(box: Box) -> None:
     """It answers for a moment; the window of stability is longer than that moment."""
-    assert "started anew" in rolled_back(box, "late", stable_s=3)
+    assert "was restarted" in rolled_back(box, "late", stable_s=3)
 
 
 def test_an_engine_that_hangs_is_not_waited_for_without_end(box: Box) -> None:
     """The unit is active, the process has the right file, and nobody answers."""
-    assert "health endpoint says: no answer" in rolled_back(box, "deaf", active_timeout_s=2)
+    assert "health endpoint reports: no answer" in rolled_back(box, "deaf", active_timeout_s=2)
 
 
 def test_h5_an_engine_that_ignores_the_environment_file_is_found_out(box: Box) -> None:
@@ -127,7 +127,7 @@ def test_h8_without_the_helpers_socket_nothing_is_begun_and_the_text_says_what_t
 def test_an_engine_that_answers_one_number_is_called_what_it_is(box: Box) -> None:
     """No retraining repairs it, so the reason must not blame the model."""
     reason = rolled_back(box, "constant", probe_url=PREDICT_URL)
-    assert "serving input constant: 8 different windows get one answer, 0.615028" in reason
+    assert "serving input constant: 8 different windows get one score, 0.615028" in reason
 
 
 def test_h9_an_engine_that_a_person_stops_meanwhile_is_not_started_again(box: Box) -> None:

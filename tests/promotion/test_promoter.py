@@ -284,7 +284,7 @@ def test_f10_a_rollback_that_fails_is_loud_and_leaves_the_champion_named(server:
 
     outcome = server.promoter(ruin).promote(server.artefact(b"crash"), "p07_run")
     assert outcome.state is PromotionState.ROLLBACK_FAILED
-    assert "could not be brought back" in outcome.reason
+    assert "could not be restored" in outcome.reason
     assert server.events() == [
         "model.promotion_started",
         "model.rollback_initiated",
@@ -451,7 +451,7 @@ def test_a_value_that_could_not_be_put_back_to_the_byte_is_refused(server: Serve
     server.env_path.write_bytes(quoted)
     outcome = server.promoter().promote(server.artefact(), "p07_run")
     assert outcome.state is PromotionState.ABORTED
-    assert "could not be taken back" in outcome.reason
+    assert "could not be restored" in outcome.reason
     assert server.env_path.read_bytes() == quoted
 
 
