@@ -118,14 +118,14 @@ def asset(found: Discovery, name: str):
 @pytest.mark.parametrize(
     ("name", "kind", "usable", "words"),
     [
-        ("quantum.db", "empty database", False, "mistyped a path"),
+        ("quantum.db", "empty database", False, "mistyped path"),
         ("trades.db", "database", False, "no ai_training_samples"),
         ("damaged.db", "database", False, ""),
         ("ppo.pt", "reinforcement-learning model", False, "another kind"),
         ("old.pt", "reinforcement-learning model", False, "another kind"),
-        ("patchtst_v20260101_000000.pth", "PatchTST model", False, "no data"),
+        ("patchtst_v20260101_000000.pth", "PatchTST model", False, "not data"),
         ("dump.rdb", "Redis dump", False, "no history"),
-        ("BTCUSDT_1h.csv", "candles", True, "windows can be made of it"),
+        ("BTCUSDT_1h.csv", "candles", True, "windows can be built from it"),
         ("fees.csv", "table", False, "lacks timestamp, open"),
         ("signals.jsonl", "signal log", False, "no features"),
     ],
