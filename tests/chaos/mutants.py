@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """One mistake, and the tests of the suite of which one must fail."""
+    """One mistake, and the tests; at least one of them must fail."""
 
     name: str
     file: str
@@ -128,7 +128,7 @@ MUTANTS = (
         tests=("tests/daemon/test_service.py",),
     ),
     Mutant(
-        name="H1: an engine that was started anew counts as stable",
+        name="H1: an engine that was restarted counts as stable",
         file="clm/promotion/verification.py",
         old="seen.restarts > first.restarts",
         new="seen.restarts < 0",
@@ -166,7 +166,7 @@ def mutated(mutant: Mutant, source: str) -> str:
     """
     found = source.count(mutant.old)
     if found != 1:
-        raise ValueError(f"{mutant.name}: {mutant.file} has its text {found} times; write the mutant anew")
+        raise ValueError(f"{mutant.name}: {mutant.file} has its text {found} times; rewrite the mutant")
     return source.replace(mutant.old, mutant.new)
 
 

@@ -70,7 +70,7 @@ def test_constant_answers_are_called_what_they_are_with_the_evidence() -> None:
 
 
 def test_one_answer_beyond_the_tolerance_is_no_proof() -> None:
-    """Another file, another scaling, another order of features: some row tells."""
+    """Another file, scaling or feature order changes the score of some row."""
     engine_G = FILE_G.copy()
     engine_G[17] += 1.1e-4
     reading = judge_probe(engine_G, FILE_G)

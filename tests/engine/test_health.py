@@ -124,7 +124,7 @@ def test_h6_an_engine_that_serves_and_complains_is_told_from_one_that_does_not_s
 
 
 def test_h7_a_refused_connection_is_unhealthy() -> None:
-    """Nobody listens."""
+    """No process listens."""
     assert not HttpHealth(f"http://127.0.0.1:{free_port()}/health", bounds=BOUNDS)().healthy
 
 

@@ -1,4 +1,4 @@
-"""A verification tells a crash loop from an operator at work, and slowness from failure."""
+"""Verification distinguishes a crash loop from an operator's restart, and slowness from failure."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,7 +45,7 @@ class Timeline:
 
 
 class Asked:
-    """Answers to the questions of a verification as a function of time; None where nobody is asked."""
+    """Results of the verification checks as functions of time; None for a disabled check."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ def test_h4_an_engine_that_dies_within_the_window_is_not_taken() -> None:
 
 @pytest.mark.parametrize("state", [GOOD, STARTING])
 def test_h1_a_crash_loop_is_seen_although_it_is_active_whenever_one_looks(state: EngineObservation) -> None:
-    """systemd starts it again faster than anybody looks; the counter tells."""
+    """systemd restarts it faster than the polling; the restart counter reveals it."""
     seen, seconds = verified(lambda t: replace(state, restarts=int(t / 3), invocation_id=str(int(t / 3))))
     assert seen.effect is Effect.NOT_TAKEN
     assert "was restarted" in seen.reason
@@ -128,7 +128,7 @@ def test_h9_one_restart_by_a_person_begins_the_window_anew() -> None:
 
 
 def test_h9_restarts_without_end_are_no_stability() -> None:
-    """Whoever does that does not want it verified."""
+    """An operator who does that does not want it verified."""
     seen, _ = verified(lambda t: replace(GOOD, invocation_id=str(int(t / 30))))
     assert seen.effect is Effect.NOT_TAKEN
 
@@ -169,7 +169,7 @@ def test_a_service_manager_that_is_away_for_a_moment_is_asked_again() -> None:
 
 
 def test_h6_trouble_that_was_there_before_is_not_held_against_the_model() -> None:
-    """Not worse than the baseline is what is asked; what it was is told."""
+    """Health must not be worse than the baseline; the result reports the problem."""
     troubled = Asked(health=lambda _t: Grade.TROUBLED)
     seen, _ = verified(lambda _t: GOOD, troubled, Grade.TROUBLED)
     assert (seen.effect, seen.troubled) == (Effect.CONFIRMED, "as configured")
