@@ -143,7 +143,7 @@ def test_an_environment_that_others_may_write_is_refused(box: Box) -> None:
     done = box.run(INSTALL, "--venv", VENV, check=False)
     assert done.returncode == 78
     assert "clm/switch/helper.py" in done.stderr
-    assert "can be written by others than root" in done.stderr
+    assert "can be written by other users than root" in done.stderr
 
 
 @pytest.mark.parametrize("home", ["/root", "/home/qt", "/tmp"])
