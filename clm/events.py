@@ -1,4 +1,4 @@
-"""What we tell the world: frozen past-tense records, listed in EVENTS.
+"""Published events: frozen past-tense records, listed in EVENTS.
 
 Stream names and payload fields are those of the existing system. Time stamps are RFC 3339 UTC,
 except `promoted_at`, which the existing readers expect in epoch seconds.
@@ -16,7 +16,7 @@ class Event:
     event_type: ClassVar[str]
 
     def payload(self) -> dict[str, object]:
-        """Return the JSON object that travels in the envelope."""
+        """Return the JSON object for the envelope."""
         return {"event_type": self.event_type, **asdict(self)}
 
 
@@ -33,7 +33,7 @@ class RetrainingStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrainingCompleted(Event):
-    """A cycle came to a decision, whichever."""
+    """A cycle reached a decision."""
 
     event_type: ClassVar[str] = "learning.retraining.completed"
     model: str
@@ -45,12 +45,12 @@ class RetrainingCompleted(Event):
     """promoted, held, rejected, refused, waiting, or the state of a promotion that did not succeed."""
     reason: str
     findings: Sequence[Mapping[str, object]] = ()
-    """What was found wrong, the cause first: name, statistic, threshold, message, next_step."""
+    """Diagnosed problems, the cause first: name, statistic, threshold, message, next_step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrainingFailed(Event):
-    """A cycle broke before it could decide."""
+    """A cycle failed before its decision."""
 
     event_type: ClassVar[str] = "learning.retraining.failed"
     model: str
@@ -62,7 +62,7 @@ class RetrainingFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPromoted(Event):
-    """The engine runs on a new model, proven by effect."""
+    """The engine runs on a new model; verified by observation."""
 
     event_type: ClassVar[str] = "model.promoted"
     model_name: str
@@ -79,7 +79,7 @@ class ModelPromoted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollbackInitiated(Event):
-    """The engine did not take the new model; the previous one comes back."""
+    """The engine did not load the new model; a rollback begins."""
 
     event_type: ClassVar[str] = "model.rollback_initiated"
     model_id: str
@@ -90,7 +90,7 @@ class RollbackInitiated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionStarted(Event):
-    """A model is about to be brought to the engine; exactly one event of its end follows."""
+    """A promotion begins; exactly one event for its end follows."""
 
     event_type: ClassVar[str] = "model.promotion_started"
     model_id: str
@@ -101,7 +101,7 @@ class PromotionStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRolledBack(Event):
-    """The previous model serves again, proven by effect; the end of a promotion."""
+    """The previous model serves again, verified by observation; the promotion has ended."""
 
     event_type: ClassVar[str] = "model.rolled_back"
     model_id: str
@@ -113,7 +113,7 @@ class ModelRolledBack(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionEnded(Event):
-    """A promotion ended neither promoted nor rolled back: aborted, superseded, or its rollback failed."""
+    """A promotion was aborted or superseded, or its rollback failed."""
 
     event_type: ClassVar[str] = "model.promotion_ended"
     model_id: str
@@ -125,7 +125,7 @@ class PromotionEnded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerformanceAlert(Event):
-    """Something an operator has to look at."""
+    """An alert that needs an operator."""
 
     event_type: ClassVar[str] = "learning.performance.alert"
     model_id: str

@@ -1,7 +1,7 @@
-"""Root gives up its rights before the command line loads any package.
+"""Drop root privileges before the command line loads any package.
 
-SQLite creates its journal as the user who writes first, and a daemon that cannot write it stands still. Only
-the standard library and a few modules of ours are loaded before; in an installed service they are root's.
+SQLite creates its journal as the first writing user, and a daemon that cannot write it is stuck. Only the
+standard library and a few modules of clm are loaded before; in an installed service, root owns them.
 """
 
 import os
@@ -23,16 +23,16 @@ _DEFAULTS = {
     "CLM_STORE": "/opt/quantum/data/quantum_trader.db",
 }
 _KEEPS_ROOT = {"demo", "example-config"}
-"""Verbs that work on nothing of an installed service."""
+"""Commands that do not touch an installed service."""
 
 _connection: list[socket.socket] = []
 
 
 def give_up_root(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:
-    """Become the owner of the state directory for good, if this is root; return a line that says so.
+    """As root, become the owner of the state directory permanently; return a line that reports it.
 
-    `activate` leaves a process of root's behind that can pass on one request: the switch's helper lets only
-    root switch the shadow mode off.
+    `activate` keeps a root process that forwards one request: the switch's helper lets only root disable
+    shadow mode.
     """
     verb = next((word for word in arguments if not word.startswith("-")), "")
     if os.geteuid() != 0 or verb in _KEEPS_ROOT:
@@ -48,7 +48,7 @@ def give_up_root(arguments: Sequence[str], environment: Mapping[str, str]) -> st
 
 
 def root_connection() -> socket.socket | None:
-    """Return the connection to root's process, None without one; it serves one request."""
+    """Return the connection to the root process, or None; it serves one request."""
     return _connection.pop() if _connection else None
 
 
@@ -70,7 +70,7 @@ def owned_place(arguments: Sequence[str], environment: Mapping[str, str]) -> Pat
 
 
 def _status(place: Path) -> os.stat_result:
-    """Return the status of the place, reached through no link that someone else could have made.
+    """Return the status of the place, without following links that other users can change.
 
     Raises:
         PromotionError: SWITCH_REFUSED.
@@ -81,7 +81,7 @@ def _status(place: Path) -> os.stat_result:
 
 
 def _start_relay() -> socket.socket:
-    """Fork a process that stays root and passes one GO_LIVE request on; it ends with the other end."""
+    """Fork a process that stays root and forwards one GO_LIVE request; it exits with its peer."""
     ours, relay = socket.socketpair()
     if os.fork():
         relay.close()
@@ -98,7 +98,7 @@ def _pass_on(data: bytes) -> Answer:
     try:
         request = decode_request(data, DEFAULT_LINE)
         if request.action is not Action.GO_LIVE:
-            return Answer(code="SWITCH_REFUSED", message=f"root passes on go_live, not {request.action}")
+            return Answer(code="SWITCH_REFUSED", message=f"root forwards go_live, not {request.action}")
         return ask(request)
     except PromotionError as error:
         return Answer(code=error.code, message=error.message)

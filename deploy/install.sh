@@ -28,7 +28,7 @@ while (($#)); do
 done
 [[ -n $DESTDIR || $(id -u) == 0 ]] || STATUS=77 die "must be root, or DESTDIR must name a directory to put the files below"
 
-# Root writes and executes only what root alone can change, from the root directory down.
+# Root writes and executes only files that root alone can change, from the root directory down.
 refuse_weak() {  # refuse_weak PATH...: of a path that does not exist yet, the nearest directory that does
   local path why
   for path in "$@"; do
@@ -97,12 +97,12 @@ refuse_hidden() {
 }
 
 refuse_hidden_venv() {
-  [[ -x $1/bin/clm ]] || die "$1 holds no bin/clm; is it a virtual environment with quantum-clm?"
+  [[ -x $1/bin/clm ]] || die "$1 has no bin/clm; is it a virtual environment with quantum-clm?"
   refuse_hidden "$(readlink -f "$1")" "the virtual environment"
   refuse_hidden "$(readlink -f "$1/bin/python")" "its Python"
 }
 
-# A path file would have root run code that was not examined.
+# A path file would make root run unchecked code.
 refuse_code_elsewhere() {
   local found
   found=$(find "$1"/lib/python3*/site-packages -maxdepth 1 \( -name '*.pth' ! -name distutils-precedence.pth -o -name '*.egg-link' \) -print -quit)
@@ -122,7 +122,7 @@ refuse_unusable() {  # by trying it as qt
 put_venv() {
   local dir=$venv previous why
   if [[ $venv == make ]]; then
-    # A directory a version, and one link: an installation that breaks leaves the old one in force.
+    # One directory per version and one link: a failed installation leaves the old version active.
     dir=$HOME_DIR/venvs/$(cd "$PROJECT" && find pyproject.toml constraints.txt clm -type f ! -name '*.pyc' -print0 |
       sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12)
     mkdir -p "$HOME_DIR/venvs"

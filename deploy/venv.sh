@@ -4,8 +4,8 @@
 #   dev      the same, and what the tests, lint and types need
 #   bench    the same, and what the benchmarks hold ours against
 #   service  what the program needs, the package installed by copy: independent of this tree
-# Nothing is done where DIR already holds what pyproject.toml and constraints.txt ask for.
-# One at a time for one DIR: a second call waits for the first and then finds the work done.
+# Does nothing if DIR already has what pyproject.toml and constraints.txt require.
+# Calls for the same DIR run one at a time.
 set -euo pipefail
 
 say() { echo "venv: $*"; }
@@ -21,7 +21,7 @@ can_make_venv() {  # 3.11 or newer, with what `-m venv` needs
   "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
-# The system's Python first: a service with User= cannot use one that lives in somebody's home.
+# The system's Python first: a service with User= cannot use one in a home directory.
 python_for_venv() {
   local candidate
   for candidate in /usr/bin/python3 "$(command -v python3 || true)"; do
@@ -60,7 +60,7 @@ if holds "$KIND" || { [[ $KIND == run ]] && holds dev; } || { [[ $KIND != servic
 
 started=$SECONDS
 if ! "$DIR/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-  [[ ! -e $DIR || -e $DIR/pyvenv.cfg ]] || die "$DIR exists and is no virtual environment; remove it or name another"
+  [[ ! -e $DIR || -e $DIR/pyvenv.cfg ]] || die "$DIR exists and is not a virtual environment; remove it or name another"
   python=$(python_for_venv)
   say "$DIR with $("$python" --version)"
   rm -rf "$DIR"

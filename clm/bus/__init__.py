@@ -1,1 +1,1 @@
-"""Redis: the only package that knows stream names, wire forms and what Redis answers."""
+"""Redis access: stream names, wire formats and the meaning of Redis errors."""

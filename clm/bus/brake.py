@@ -24,28 +24,28 @@ _TRIES = 3
 
 
 class RedisBrake:
-    """Reads the keys at each question; without a valid answer the last known freeze counts.
+    """Reads the freeze keys on each call; without a valid reply, the last known freeze applies.
 
-    Threads may share one brake. Processes share its record.
+    Threads may share one instance. Processes share its record.
     """
 
     def __init__(
         self, client: redis.Redis, record: FreezeStore | None = None, *, clock: Clock | None = None
     ) -> None:
-        """Read the keys with `client`, which serves nothing else; without a `record` a restart forgets."""
+        """Read the keys with a dedicated `client`; without a `record`, a restart loses the last freeze."""
         self._client = client
         self._record = record or FreezeMemory()
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self.unknown_because: str | None = None
-        """Why the last question had no valid answer, None where it had one."""
+        """Why the last read had no valid reply, or None if it had one."""
 
     def frozen_because(self) -> str | None:
-        """Return why nothing may be trained or promoted now, None where training may go on."""
+        """Return why training and promotion are stopped, or None if they are allowed."""
         return self.freeze().stops_because
 
     def freeze(self) -> Freeze:
-        """Return the freeze and keep what is known for the next question."""
+        """Return the freeze and record what is known for the next read."""
         with self._lock:
             for _ in range(_TRIES):
                 before = self._record.read()
@@ -56,7 +56,7 @@ class RedisBrake:
             return freeze_of(known, answer)
 
     def look(self) -> Freeze:
-        """Return the freeze and keep nothing."""
+        """Return the freeze without recording it."""
         with self._lock:
             before, answer = self._record.read(), self._ask()
             return freeze_of(known_after(before, answer), answer)
@@ -73,7 +73,7 @@ class RedisBrake:
         return Answer(server=server, at=at, frozen_because=frozen_because)
 
     def _read(self) -> str | None:
-        """Return why the keys freeze learning; one key that does is enough, whatever the other one says."""
+        """Return why the keys freeze learning; one freezing key is enough."""
         failed: BusUnavailable | None = None
         for key, meaning in _MEANINGS:
             try:
@@ -94,14 +94,14 @@ class RedisBrake:
 
 @contextmanager
 def _protocol_kept(server: str) -> Iterator[None]:
-    """Turn what redis-py raises on replies that break the protocol into BusUnavailable."""
+    """Translate redis-py's exceptions for protocol violations into BusUnavailable."""
     try:
         yield
     except (RedisError, OSError, UnicodeError):
         raise
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError, MemoryError) as exc:
-        said = plain(f"{type(exc).__name__}: {exc}")[:200]
-        message = f"Redis at {server} sent something that is not a Redis reply: {said}"
+        detail = plain(f"{type(exc).__name__}: {exc}")[:200]
+        message = f"Redis at {server} sent an invalid reply: {detail}"
         raise BusUnavailable("REDIS_PROTOCOL", message) from exc
 
 
@@ -109,7 +109,7 @@ def _frozen(value: str) -> str | None:
     if value.upper() in _RELEASED:
         return None
     why = f"learning is frozen: {FROZEN_KEY} = {value}"
-    return why if value.upper() in _FREEZING else f"{why}, and anything but 0, false, no or off freezes"
+    return why if value.upper() in _FREEZING else f"{why}; every value except 0, false, no and off freezes"
 
 
 def _mode(value: str) -> str | None:
@@ -125,6 +125,7 @@ def _text(value: object, server: str) -> str:
         return ""
     if not isinstance(value, bytes):
         raise BusUnavailable(
-            "REDIS_PROTOCOL", f"Redis at {server} answered GET with {type(value).__name__}, not with a string"
+            "REDIS_PROTOCOL",
+            f"Redis at {server} replied to GET with {type(value).__name__}, not a string",
         )
     return plain(value.decode("utf-8", "replace").strip())[:50]

@@ -1,4 +1,4 @@
-"""The connection to Redis, and what its refusals mean."""
+"""The Redis connection and the translation of its errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,10 +31,10 @@ HEALTH_CHECK_S = 30
 def connect(
     url: str, password: str | None = None, *, socket_timeout_s: float = SOCKET_TIMEOUT_S
 ) -> redis.Redis:
-    """Return a client that connects with its first command and never repeats one by itself.
+    """Return a client that connects on its first command and never retries.
 
-    A command that is sent again after a lost reply is a second XADD (fault C9): our loops repeat, redis-py
-    does not. RESP2 and bytes are pinned, so that replies look alike on every version; we decode strictly.
+    Retrying XADD after a lost reply would add a second entry (fault C9), so only our loops retry. RESP2 and
+    bytes are pinned to get the same replies from every version.
 
     Raises:
         ConfigError: REDIS_URL.
@@ -63,19 +63,20 @@ def _check(url: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        # Raised out here on purpose: the text of the cause may hold a piece of the password.
+        # Raised outside the except block: the cause's text may contain part of the password.
         raise ConfigError(
             "REDIS_URL",
-            f"{redacted(url)} is no Redis address; write redis://host:6379/0 or unix:///path/to/socket",
+            f"{redacted(url)} is not a Redis address; use redis://host:6379/0 or unix:///path/to/socket",
         )
     if parts.query and not all(option.startswith("db=") for option in parts.query.split("&")):
         raise ConfigError(
-            "REDIS_URL", f"{redacted(url)} carries options; only db= may follow the question mark"
+            "REDIS_URL",
+            f"{redacted(url)} has unsupported options; only db= is allowed after the `?`",
         )
 
 
 def redacted(url: str) -> str:
-    """Return the address without user, password and options, fit for logs."""
+    """Return the address without user, password and options, safe to log."""
     scheme, separator, rest = url.partition("://")
     return (
         f"{scheme}{separator}{rest.rsplit('@', 1)[-1].partition('?')[0]}" if separator else "the given text"
@@ -83,7 +84,7 @@ def redacted(url: str) -> str:
 
 
 def address(client: redis.Redis) -> str:
-    """Return where a client connects to, without secrets."""
+    """Return the client's address without secrets."""
     options = client.connection_pool.connection_kwargs
     if "path" in options:
         return f"unix://{options['path']}"
@@ -92,7 +93,7 @@ def address(client: redis.Redis) -> str:
 
 @contextmanager
 def talking_to(client: redis.Redis) -> Iterator[None]:
-    """Turn what redis-py raises inside the block into BusUnavailable."""
+    """Translate redis-py exceptions raised in the block into BusUnavailable."""
     try:
         yield
     except (RedisError, OSError, UnicodeError) as exc:
@@ -100,22 +101,22 @@ def talking_to(client: redis.Redis) -> Iterator[None]:
 
 
 _MEANINGS: dict[str, str] = {
-    "REDIS_AUTH": "refuses us: {said}; check the password file and the ACL of the user",
-    "REDIS_MISCONF": "cannot save to disk (MISCONF) and takes no writes: free space or repair its dir",
-    "REDIS_OOM": "is out of memory (OOM) and takes no writes: raise maxmemory or trim streams",
-    "REDIS_LOADING": "is loading its data set (LOADING); it answers when that is done",
-    "REDIS_BUSY": "is busy with a script (BUSY); it answers when that is done",
+    "REDIS_AUTH": "denied access: {detail}; check the password file and the ACL of the user",
+    "REDIS_MISCONF": "cannot save to disk (MISCONF) and rejects writes: free space or repair its dir",
+    "REDIS_OOM": "is out of memory (OOM) and rejects writes: raise maxmemory or trim streams",
+    "REDIS_LOADING": "is loading its data set (LOADING); it replies when loading has finished",
+    "REDIS_BUSY": "is busy with a script (BUSY); it replies when the script has finished",
     "REDIS_READONLY": "is a replica (READONLY); CLM_REDIS_URL must name the primary",
     "REDIS_MASTERDOWN": "is a replica that lost its primary (MASTERDOWN)",
-    "REDIS_WRONGTYPE": "holds a key of another type than ours (WRONGTYPE): {said}; rename that key",
-    "REDIS_TIMEOUT": "did not answer in time: {said}",
-    "REDIS_PROTOCOL": "sent what is no Redis reply: {said}",
-    "REDIS_DOWN": "cannot be reached: {said}; is redis-server running?",
-    "REDIS_ERROR": "refused a command: {said}",
+    "REDIS_WRONGTYPE": "has a key of the wrong type (WRONGTYPE): {detail}; rename that key",
+    "REDIS_TIMEOUT": "timed out: {detail}",
+    "REDIS_PROTOCOL": "sent an invalid reply: {detail}",
+    "REDIS_DOWN": "cannot be reached: {detail}; is redis-server running?",
+    "REDIS_ERROR": "rejected a command: {detail}",
 }
 
 _CLASSES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    # Order matters: several of these are kinds of ConnectionError.
+    # Order matters: several of these are subclasses of ConnectionError.
     ((AuthenticationError, AuthorizationError, NoPermissionError), "REDIS_AUTH"),
     ((AuthenticationWrongNumberOfArgsError,), "REDIS_AUTH"),
     ((BusyLoadingError,), "REDIS_LOADING"),
@@ -127,11 +128,11 @@ _CLASSES: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
 
 
 def refused(exc: Exception, where: str, key: str = "") -> BusUnavailable:
-    """Return the BusUnavailable that an exception of redis-py stands for."""
+    """Return the BusUnavailable for a redis-py exception."""
     code = _code(exc)
-    said = " ".join(str(exc).split())[:200] or type(exc).__name__
-    about = f"{key}: {said}" if key else said
-    return BusUnavailable(code, f"Redis at {where} {_MEANINGS[code].format(said=about)}")
+    text = " ".join(str(exc).split())[:200] or type(exc).__name__
+    detail = f"{key}: {text}" if key else text
+    return BusUnavailable(code, f"Redis at {where} {_MEANINGS[code].format(detail=detail)}")
 
 
 def _code(exc: Exception) -> str:

@@ -1,8 +1,8 @@
-"""Whether Redis still has what it took: an answer to XADD is no promise over a restart.
+"""Confirm that Redis has saved published events: a reply to XADD does not survive a restart.
 
-With RDB alone a killed server comes back with what it saved last. Each server life has a run id; an
-event that was published to another life, and not surely saved by then, is sent again with the same
-event_id. Sure is what two saves were seen after: the first may have forked before our XADD.
+With RDB alone, a killed server restarts from its last save. Each server process has a run id. An event
+published to an earlier process and not confirmed as saved is sent again with the same event_id. An event is
+confirmed after two later saves, because the first may have forked before our XADD.
 """
 
 import redis
@@ -18,7 +18,7 @@ LOOK_EVERY_S = 5.0
 
 
 class Confirmation:
-    """Asks the server who it is and what it saved; for one thread."""
+    """Reads the server's run id and last save time; not thread-safe."""
 
     def __init__(
         self, client: redis.Redis, outbox: Outbox, clock: Clock, *, every_s: float = LOOK_EVERY_S
@@ -33,16 +33,16 @@ class Confirmation:
         self._odd = False
 
     def forget(self) -> None:
-        """Look again at once: the connection was lost, and what answers next may be another server."""
+        """Check again immediately: after a lost connection, the server may be a different one."""
         self._look_at = 0.0
 
     def look(self, *, flushed: bool = False) -> int:
-        """Settle what was published, and return how many events are to be sent again.
+        """Confirm published events and return how many must be sent again.
 
-        Asks every few seconds, and at once where a stream was `flushed`.
+        Checks every few seconds, or immediately if a stream was `flushed`.
 
         Raises:
-            BusUnavailable: Redis is away.
+            BusUnavailable: Redis is unavailable.
             StoreBusy, DataError: the outbox could not be read or written.
         """
         if self._refused or (self._clock.monotonic() < self._look_at and not flushed):
@@ -51,7 +51,7 @@ class Confirmation:
             try:
                 facts = {**self._client.info("server"), **self._client.info("persistence")}
             except redis.exceptions.NoPermissionError as exc:
-                # A smaller ACL than ours: events are published all the same, and nobody can vouch for them.
+                # The ACL lacks +info: events are still published, but cannot be confirmed.
                 self._refused = True
                 log.warning("events.unconfirmed", error=refused(exc, "the server").message)
                 return 0
@@ -67,7 +67,7 @@ class Confirmation:
         return again
 
     def _note_odd(self, exc: Exception) -> None:
-        """Log once that this server does not report what it saved; it may be another one later."""
+        """Log once that this server does not report its saves; a later server may."""
         if not self._odd:
             log.warning("events.unconfirmed", error=f"INFO of the server is incomplete: {last_line(exc)}")
         self._odd = True

@@ -1,10 +1,10 @@
-"""What becomes of the entries of a trigger stream: a task, nothing or a dead letter.
+"""Handle entries of a trigger stream: queue a task, ignore the entry or dead-letter it.
 
-An entry whose handling raises is buried: it goes to the dead-letter stream with the exception's last line,
-and its neighbours are stored. An entry that ends the process is buried after MAX_DELIVERIES deliveries.
-From the second delivery on, entries are handled one at a time and in order, so the oldest pending one is
-the culprit. Where the process ended once more after that one was buried, there are several: all entries
-that were delivered as often are buried, because the service manager counts the starts.
+An entry whose handling raises goes to the dead-letter stream with the exception's last line; the rest of the
+batch is stored. An entry that crashes the process is dead-lettered after MAX_DELIVERIES deliveries. From the
+second delivery on, entries are handled one at a time and in order, so the oldest pending one is the culprit.
+If the process crashes again after that, there are several culprits: all entries with as many deliveries are
+dead-lettered, because the service manager limits the number of starts.
 """
 
 from collections.abc import Sequence
@@ -28,26 +28,25 @@ log = structlog.get_logger()
 GROUP = "clm"
 DEAD_LETTER_BYTES = 4096
 MAX_DELIVERIES = 2
-"""Deliveries after which an entry that ended the process each time is buried without being handled.
+"""Deliveries after which an entry that crashed the process each time is dead-lettered unread.
 
-The next start buries it. This must come before the service manager gives up (StartLimitBurst of the unit).
+The next start does so. It must come before the service manager gives up (StartLimitBurst of the unit).
 """
 UNHASHABLE = "unhashable"
-"""Stands for the payload hash of an entry that could not be hashed."""
+"""Placeholder for the payload hash of an entry that could not be hashed."""
 
 Fields = dict[bytes, bytes]
 Entry = tuple[bytes, Fields]
-"""Id and fields; no fields for a pending entry that was trimmed from the stream meanwhile."""
+"""Id and fields; no fields for a pending entry that has been trimmed from the stream."""
 Accepted = tuple[Delivery, Fields, Trigger]
 Poison = tuple[Delivery, Fields, str]
-"""An entry to bury, and the reason."""
+"""An entry to dead-letter, and the reason."""
 
 
 class EntryHandler:
-    """Stores, buries and acknowledges entries that one consumer of the group read; for one thread.
+    """Stores, dead-letters and acknowledges the entries of one consumer; not thread-safe.
 
-    Its methods raise StoreBusy, DataError and what redis-py raises; then nothing that they did not finish is
-    acknowledged.
+    Methods raise StoreBusy, DataError and redis-py exceptions; unfinished entries are then not acknowledged.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class EntryHandler:
         self._family = family
 
     def handle_again(self, stream: str, entries: Sequence[Entry]) -> int:
-        """Handle a page of entries that were delivered before; bury the oldest if it ended the process."""
+        """Handle a page of redelivered entries; dead-letter the oldest if it crashed the process."""
         if not entries:
             return 0
         times = self._times_delivered(stream, entries)
@@ -73,7 +72,7 @@ class EntryHandler:
             )
             return handled + sum(self.handle(stream, [one]) for one in entries if one[0] not in deadly)
         except ClmError:
-            # Redis or the store stopped us, and the process lives: no entry of the page has to do with it.
+            # Redis or the store failed, and the process is alive: no entry of the page is to blame.
             self.forgive(stream, [entry_id for entry_id, _ in entries])
             raise
 
@@ -87,7 +86,7 @@ class EntryHandler:
         return {one["message_id"]: one["times_delivered"] for one in pending}
 
     def handle(self, stream: str, entries: Sequence[Entry]) -> int:
-        """Store the good entries of a batch in one transaction and acknowledge with one command."""
+        """Store the valid entries of a batch in one transaction and acknowledge them with one command."""
         accepted, poison, done = _sorted_out(stream, entries, self._family)
         unstored = self._store(stream, accepted)
         missing = {delivery.entry_id for delivery, _, _ in unstored}
@@ -97,17 +96,17 @@ class EntryHandler:
         return len(done) + self._put_aside(stream, [*poison, *unstored])
 
     def _put_aside(self, stream: str, poison: Sequence[Poison]) -> int:
-        """Bury entries and acknowledge those that Redis took as dead letters; return how many."""
+        """Dead-letter entries, acknowledge those that Redis accepted, and return their number."""
         buried = [entry[0].entry_id.encode() for entry in poison if self._bury(*entry)]
         if buried:
             self._client.xack(stream, GROUP, *buried)
         return len(buried)
 
     def _store(self, stream: str, accepted: Sequence[Accepted]) -> list[Poison]:
-        """Store a batch of triggers; return the entries whose storing raised, with the reason.
+        """Store a batch of triggers; return the entries that could not be stored, with the reason.
 
         Raises:
-            ClmError: the store took nothing or only a part; nothing of the batch was acknowledged.
+            ClmError: the store failed for all or part of the batch; nothing was acknowledged.
         """
         if not accepted:
             return []
@@ -115,7 +114,7 @@ class EntryHandler:
             task_ids = self._accept(stream, accepted)
         except ClmError:
             raise
-        except Exception as exc:  # noqa: BLE001  # whatever one entry raises must not stop the others
+        except Exception as exc:  # noqa: BLE001  # one bad entry must not stop the others
             log.error("trigger.unstorable", n=len(accepted), error=last_line(exc), at=raised_at(exc))
             if len(accepted) == 1:
                 return [(accepted[0][0], accepted[0][1], _handling_raised(exc))]
@@ -141,12 +140,12 @@ class EntryHandler:
             raise
 
     def forgive(self, stream: str, ids: Sequence[bytes | str]) -> None:
-        """Set back how often entries were delivered: this did not end the process."""
+        """Reset the delivery counts of entries: they did not crash the process."""
         with suppress(RedisError):
             self._client.xclaim(stream, GROUP, self._consumer, 0, cast(Any, ids), retrycount=0, justid=True)
 
     def _bury(self, delivery: Delivery, fields: Fields, reason: str) -> bool:
-        """Put an entry aside for a person; False where Redis takes no dead letter now, to be tried again."""
+        """Dead-letter an entry; return False if Redis rejects it now, so that it is retried."""
         try:
             self._client.xadd(
                 dead_letter_stream(delivery.stream),
@@ -167,17 +166,17 @@ class EntryHandler:
             self._queue.bury(delivery, reason, self._clock.now())
         except ClmError:
             raise
-        except Exception as exc:  # noqa: BLE001  # the dead letter is in Redis; only the store's note is missing
+        except Exception as exc:  # noqa: BLE001  # the dead letter is in Redis; only the store's row is missing
             log.error("trigger.dead_letter_unnoted", error=last_line(exc), at=raised_at(exc))
         log.warning("trigger.rejected", stream=delivery.stream, entry_id=delivery.entry_id, reason=reason)
         return True
 
 
-_DEADLY = f"delivered {MAX_DELIVERIES} times or more, and the process ended each time before it was stored"
+_DEADLY = f"delivered {MAX_DELIVERIES} times or more; the process crashed each time before it was stored"
 
 
 def _deadly(entries: Sequence[Entry], times: dict[bytes, int]) -> set[bytes]:
-    """Return the ids of the entries to bury unread: the oldest, or all where it was not the only one."""
+    """Return the ids of the entries to dead-letter unread: the oldest, or all if it was not the only one."""
     oldest = times.get(entries[0][0], 0)
     if oldest <= MAX_DELIVERIES:
         return set()
@@ -188,13 +187,13 @@ def _deadly(entries: Sequence[Entry], times: dict[bytes, int]) -> set[bytes]:
 def _sorted_out(
     stream: str, entries: Sequence[Entry], family: str
 ) -> tuple[list[Accepted], list[Poison], list[bytes]]:
-    """Return the triggers, the entries to bury, and the ids of the entries to drop."""
+    """Return the triggers, the entries to dead-letter and the ids of the entries to drop."""
     accepted: list[Accepted] = []
     poison: list[Poison] = []
     nothing: list[bytes] = []
     for entry_id, fields in entries:
         if not fields:
-            # Trimmed after it was delivered: nothing is left to read, only the pending mark.
+            # Trimmed after delivery: only the pending mark is left.
             log.warning("trigger.trimmed", stream=stream, entry_id=entry_id.decode())
             nothing.append(entry_id)
             continue
@@ -213,7 +212,7 @@ def _sorted_out(
 def _verdict(stream: str, fields: Fields, family: str) -> Trigger | NotOurs | Rejected:
     try:
         return read_trigger(stream, fields, family)
-    except Exception as exc:  # noqa: BLE001  # an entry that cannot be read must not stop the others
+    except Exception as exc:  # noqa: BLE001  # an unreadable entry must not stop the others
         log.error("trigger.unreadable", stream=stream, error=last_line(exc), at=raised_at(exc))
         return Rejected(reason=_handling_raised(exc))
 

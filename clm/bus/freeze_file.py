@@ -1,7 +1,7 @@
 """The last known freeze, kept in the state directory so that it survives a restart.
 
-A file and no table of the store: it must be readable while the store is locked, restoring a backup of
-the store must not bring an old freeze back, and an operator can remove it.
+It is a file, not a table: it must be readable while the store is locked, restoring a backup of the store must
+not restore an old freeze, and an operator can remove it.
 """
 
 import fcntl
@@ -24,25 +24,25 @@ from clm.errors import ArtefactError
 log = structlog.get_logger()
 
 REFRESH = timedelta(minutes=10)
-"""How old the recorded time of the last answer may get while nothing else changes."""
+"""Maximum age of the recorded reply time while nothing else changes."""
 UNREADABLE = LastKnown(server="", state=FreezeState.UNKNOWN)
-"""Stands for a file that cannot be read: something was known, and it is not known what."""
+"""Placeholder for an unreadable file: a state was recorded, but it is lost."""
 
 
 class FreezeStore(Protocol):
-    """Where the last known freeze is kept."""
+    """Storage for the last known freeze."""
 
     def read(self) -> LastKnown | None:
-        """Return the last known freeze, None where nothing has ever replied."""
+        """Return the last known freeze, or None if Redis has never replied."""
         ...
 
     def keep(self, before: LastKnown | None, after: LastKnown | None) -> bool:
-        """Keep `after` where the record is still `before`; False where another process was faster."""
+        """Store `after` if the record is still `before`; return False if another process changed it."""
         ...
 
 
 class FreezeMemory:
-    """Keeps the last known freeze for as long as the process lives."""
+    """Keeps the last known freeze in memory."""
 
     def __init__(self) -> None:
         self._last: LastKnown | None = None
@@ -52,7 +52,7 @@ class FreezeMemory:
         return self._last
 
     def keep(self, before: LastKnown | None, after: LastKnown | None) -> bool:
-        """Keep `after`."""
+        """Store `after`."""
         self._last = after
         return True
 
@@ -60,22 +60,21 @@ class FreezeMemory:
 class FreezeFile:
     """Keeps the last known freeze in one file that several processes share.
 
-    `keep` compares and swaps under a lock of the directory: an older answer of one process never
-    replaces a newer answer of another one.
+    `keep` compares and swaps under a directory lock: an older reply never replaces a newer one.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._answered: LastKnown | None = None
-        """The last answer of this process; the file may have its time up to ten minutes late."""
+        """The last reply in this process; its time in the file may be up to ten minutes old."""
         self._in_file: LastKnown | None = None
-        """What the file held when it was last read."""
+        """The file's content when it was last read."""
         self._is_unreadable = False
         self._unsaved: LastKnown | None = None
-        """What could not be written; it counts in this process until a write succeeds."""
+        """State that could not be written; it applies in this process until a write succeeds."""
 
     def read(self) -> LastKnown | None:
-        """Return the last known freeze; what cannot be read or decoded counts as unknown."""
+        """Return the last known freeze; an unreadable file counts as unknown."""
         if self._unsaved is not None:
             return self._unsaved
         try:
@@ -92,7 +91,7 @@ class FreezeFile:
         return _with_newer_time(known, self._answered)
 
     def keep(self, before: LastKnown | None, after: LastKnown | None) -> bool:
-        """Write `after` where that is due; a failed write is logged once and kept in memory."""
+        """Write `after` if a write is due; a failed write is logged once and kept in memory."""
         if after is None:
             return True
         if not self._unsaved and not _is_due(self._in_file, after):
@@ -113,7 +112,7 @@ class FreezeFile:
         return True
 
     def _sweep(self) -> None:
-        """Remove what killed writers of this file left; under the lock no other writer of it is alive."""
+        """Remove temporary files of killed writers; the lock excludes other writers."""
         for left in self._path.parent.glob(f".{self._path.name}.clm-*.tmp"):
             left.unlink(missing_ok=True)
 
@@ -140,7 +139,7 @@ def _essence(known: LastKnown) -> tuple[str, FreezeState, str, bool]:
 
 @contextmanager
 def _alone_in(directory: Path) -> Iterator[bool]:
-    """Lock the directory for one read and one write; yield False where another process has the lock."""
+    """Lock the directory for one read and one write; yield False if another process holds the lock."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -168,7 +167,7 @@ def _decode(text: bytes) -> LastKnown:
     document = orjson.loads(text)
     state = FreezeState(document["state"])
     if state not in {FreezeState.THAWED, FreezeState.FROZEN, FreezeState.UNKNOWN}:
-        raise ValueError(f"{state} is not a state that is recorded")
+        raise ValueError(f"{state} is not a recordable state")
     return LastKnown(
         server=str(document["server"]),
         state=state,

@@ -1,7 +1,7 @@
-"""From an entry on a trigger stream to a durable task: read, insert, then acknowledge.
+"""Turn entries of the trigger streams into durable tasks: read, insert, then acknowledge.
 
-An entry that is acknowledged is in the store; one that could not be stored stays pending in Redis and
-is read again. A repeat adds nothing, because the store knows (stream, id, payload hash).
+An acknowledged entry is in the store. An entry that could not be stored stays pending in Redis and is read
+again. A repeat has no effect, because the store records (stream, id, payload hash).
 """
 
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ BLOCK_MS = 2000
 BATCH = 500
 CLAIM_EVERY_S = 30.0
 CLAIM_IDLE_MS = 60_000
-"""Enough, because nothing long happens between reading and acknowledging."""
+"""One consumer is enough: the time between reading and acknowledging is short."""
 BLOCKED_RETRY_S = 30.0
 
 
 def consumer_name(machine_id: str) -> str:
-    """Return the one name this machine reads under; a name that changed would strand its pending entries."""
+    """Return this machine's consumer name; changing it would strand pending entries."""
     return f"clm@{machine_id[:8]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """Which streams a consumer reads, for which model family, and how long it waits."""
+    """A consumer's streams, model family and waiting times."""
 
     consumer: str
     """Name of the consumer within the group `clm`; it must stay the same across restarts."""
@@ -45,13 +45,13 @@ class Subscription:
     block_ms: int = BLOCK_MS
     """Longest wait for a new entry."""
     claim_every_s: float = CLAIM_EVERY_S
-    """Time between two looks for entries that another consumer left unacknowledged."""
+    """Interval between checks for entries that another consumer left unacknowledged."""
     claim_idle_ms: int = CLAIM_IDLE_MS
-    """An entry that was pending for this long is taken over."""
+    """Pending time after which an entry is claimed."""
 
 
 class TriggerConsumer:
-    """Reads the trigger streams as one consumer of the group `clm`; for one thread."""
+    """Reads the trigger streams as one consumer of the group `clm`; not thread-safe."""
 
     def __init__(
         self, client: redis.Redis, queue: TaskQueue, clock: Clock, subscription: Subscription
@@ -73,22 +73,22 @@ class TriggerConsumer:
         self._undrained: set[str] = set()
         self._drained: set[str] = set()
         self._reconnected: set[str] = set()
-        """Streams whose entries are read again because the connection was lost, not because we died."""
+        """Streams read again because the connection was lost, not because the process crashed."""
         self._retry_at: dict[str, float] = {}
         self._create_refused: BusUnavailable | None = None
         self.blocked: dict[str, BusUnavailable] = {}
-        """Streams that cannot be read because their key is something else."""
+        """Streams that cannot be read because their key has another type."""
         self.losses = LossCounter(client, GROUP)
         self.streams_gone = False
-        """True once a stream or its group has vanished; the reader sets it back to False."""
+        """True after a stream or its group has disappeared; the reader resets it to False."""
 
     @property
     def family(self) -> str:
-        """Return the model family whose requests are read."""
+        """Return the model family whose requests are accepted."""
         return self._subscription.family
 
     def forget(self) -> None:
-        """Start over after a lost connection: look for the groups, read the own history first."""
+        """Start over after a lost connection: check the groups and read pending entries first."""
         self._ready.clear()
         self._undrained.clear()
         self._reconnected |= self._drained
@@ -96,17 +96,17 @@ class TriggerConsumer:
         self._claim_at = 0.0
 
     def poll_once(self, block_ms: int | None = None) -> int:
-        """Handle what is pending and what is new, waiting at most `block_ms` for the latter; return how many.
+        """Handle pending and new entries, wait up to `block_ms` for new ones, and return their number.
 
         Raises:
-            BusUnavailable: Redis is away or refuses us.
-            StoreBusy, DataError: the store took nothing; nothing was acknowledged.
+            BusUnavailable: Redis is unavailable or denies access.
+            StoreBusy, DataError: the store failed; nothing was acknowledged.
         """
         try:
             with talking_to(self._client):
                 self._find_groups()
                 handled = self._drain_history() + self._claim_abandoned()
-                # BLOCK 0 would wait for ever.
+                # BLOCK 0 would wait forever.
                 return handled + self._read_new(
                     max(1, self._subscription.block_ms if block_ms is None else block_ms)
                 )
@@ -128,7 +128,7 @@ class TriggerConsumer:
         return True
 
     def _find_groups(self) -> None:
-        """Make sure of stream and group; from id 0, so that what was sent before us counts too."""
+        """Create stream and group if missing; start at id 0 to include entries sent earlier."""
         self._create_refused = None
         for stream in self._subscription.streams:
             if stream not in self._ready and self._clock.monotonic() >= self._retry_at.get(stream, 0.0):
@@ -140,7 +140,7 @@ class TriggerConsumer:
         try:
             self._client.xgroup_create(stream, GROUP, id="0", mkstream=True)
         except OutOfMemoryError as exc:
-            # Refused before Redis looks whether the group is there; reading works without memory.
+            # Redis rejects this even if the group exists; reading still works without memory.
             self._create_refused = refused(exc, address(self._client))
         except ResponseError as exc:
             word = reply_word(exc)
@@ -173,7 +173,7 @@ class TriggerConsumer:
         return handled
 
     def _claim_abandoned(self) -> int:
-        """Take over entries that another consumer, or a former life of ours, left unacknowledged."""
+        """Claim entries that another consumer or an earlier process left unacknowledged."""
         if self._clock.monotonic() < self._claim_at:
             return 0
         handled = sum(self._claim_stream(stream) for stream in sorted(self._ready))
@@ -191,7 +191,7 @@ class TriggerConsumer:
                 cursor,
                 count=BATCH,
             )
-            cursor, entries, *trimmed = reply  # the third part exists since Redis 7
+            cursor, entries, *trimmed = reply  # Redis 7 added the third part
             for entry_id in trimmed[0] if trimmed else []:
                 log.warning("trigger.trimmed", stream=stream, entry_id=entry_id.decode())
             handled += self._handler.handle_again(stream, [one for one in entries if one[0] is not None])
@@ -203,7 +203,7 @@ class TriggerConsumer:
         handled = 0
         for stream, entries in self._read(dict.fromkeys(sorted(self._ready), b">"), block_ms).items():
             self.losses.note_read(stream, len(entries))
-            self._undrained.add(stream)  # until the batch is through: a store that fails leaves it pending
+            self._undrained.add(stream)  # until the batch is handled: if the store fails, it stays pending
             handled += self._handler.handle(stream, entries)
             self._undrained.discard(stream)
         return handled
@@ -216,7 +216,7 @@ class TriggerConsumer:
 
 
 def _check_block(client: redis.Redis, block_ms: int) -> None:
-    """A read that blocks as long as the socket waits looks like a dead server (fault C10)."""
+    """Reject a blocking read close to the socket timeout: it would look like a dead server (fault C10)."""
     timeout_s = client.connection_pool.connection_kwargs.get("socket_timeout")
     if not timeout_s or not 0 < block_ms <= 0.4 * timeout_s * 1000:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Triggers that were trimmed from a stream before we read them: counted, for nobody can bring them back."""
+"""Count triggers that were trimmed from a stream before they were read; they cannot be recovered."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,38 +13,38 @@ log = structlog.get_logger()
 
 
 class LossCounter:
-    """Compares what was ever added to a stream with what was read and what is there; for one thread.
+    """Compares entries added to a stream with entries read and present; not thread-safe.
 
-    Redis's own `lag` is wrong after a trim, and its count of what was read heals with the next read: it
-    is taken over at the start, and counted on here.
+    The `lag` of Redis is wrong after a trim, and its read count is corrected on the next read. So the read
+    count of Redis is only the starting point.
     """
 
     def __init__(self, client: redis.Redis, group: str) -> None:
         self._client = client
         self._group = group.encode()
         self._read_of: dict[str, int] = {}
-        """How many entries of a stream were ever read or told as lost, since the group began."""
+        """Entries of each stream that were read or reported lost since the group was created."""
         self._may_ask = True
         self.lost: dict[str, int] = {}
-        """By stream, since somebody last looked; whoever looks clears it."""
+        """Losses by stream since the last report; the reader clears it."""
 
     def forget(self) -> None:
-        """Take the server's word again: the connection or a stream was lost."""
+        """Start again from the server's counts: the connection or a stream was lost."""
         self._read_of.clear()
 
     def note_read(self, stream: str, n: int) -> None:
-        """Count what was read."""
+        """Count entries read."""
         if stream in self._read_of:
             self._read_of[stream] += n
 
     def look(self, streams: Sequence[str]) -> None:
-        """Count what is lost on these streams by now."""
+        """Count the entries lost on these streams so far."""
         if not self._may_ask:
             return
         try:
             self._look(streams)
         except (KeyError, TypeError, ValueError, IndexError) as exc:
-            self._stop_asking(f"the server's XINFO is not that of Redis: {last_line(exc)}")
+            self._stop_asking(f"the server's XINFO reply is not valid: {last_line(exc)}")
 
     def _look(self, streams: Sequence[str]) -> None:
         pipeline = self._client.pipeline(transaction=False)
@@ -57,7 +57,7 @@ class LossCounter:
                 self._stop_asking("the ACL lacks +xinfo|stream +xinfo|groups")
                 return
             if isinstance(about, Exception) or isinstance(groups, Exception):
-                continue  # a stream that vanished, or became something else, is met by the read
+                continue  # the next read reports a missing stream or a wrong type
             self._compare_ours(stream, about, groups)
 
     def _stop_asking(self, reason: str) -> None:
@@ -70,14 +70,14 @@ class LossCounter:
             self._compare(stream, about, ours)
 
     def _compare(self, stream: str, about: dict[str, Any], group: dict[str, Any]) -> None:
-        """Lost is what was added, less what was read, less what waits to be read."""
+        """Return entries added, minus entries read, minus entries waiting to be read."""
         added, read = about.get("entries-added"), group.get("entries-read")
         if added is None or read is None:
-            return  # before Redis 7, or a group that has read nothing: what is older is no loss of ours
-        # Where another machine reads too, only Redis knows how much the group has read.
+            return  # before Redis 7, or nothing read by the group yet: older entries are not lost
+        # If another machine reads too, only Redis knows how much the group has read.
         known = self._read_of.get(stream, int(read)) if group["consumers"] == 1 else int(read)
         if known > added:
-            known = int(read)  # the stream began anew
+            known = int(read)  # the stream was recreated
         unread = _unread(about, _place(group["last-delivered-id"]))
         lost = 0 if unread is None else int(added) - known - unread
         self._read_of[stream] = known + max(0, lost)
@@ -87,7 +87,7 @@ class LossCounter:
 
 
 def _unread(about: dict[str, Any], delivered: tuple[int, int]) -> int | None:
-    """Return how many entries wait to be read where that needs no counting: all of them, or none."""
+    """Return the number of unread entries if it is known without counting: all or zero."""
     first, last = about["first-entry"], about["last-entry"]
     if not first or _place(first[0]) > delivered:
         return int(about["length"])

@@ -1,4 +1,4 @@
-"""From the outbox to the streams: in the order of `seq`, at least once, the same event_id on a repeat."""
+"""Publish outbox events to the streams: in order of `seq`, at least once, with a stable event_id."""
 
 import redis
 import structlog
@@ -17,7 +17,7 @@ HEARTBEAT_S = 60
 
 
 class OutboxRelay:
-    """Publishes what the outbox holds; a crash between XADD and the mark repeats, never loses."""
+    """Publishes outbox events; a crash between XADD and the mark repeats an event and never loses one."""
 
     def __init__(
         self,
@@ -35,20 +35,20 @@ class OutboxRelay:
         self._maxlen = maxlen
 
     def drain_once(self, limit: int = BATCH) -> int:
-        """Publish up to `limit` waiting events and return how many Redis took.
+        """Publish up to `limit` waiting events and return how many Redis accepted.
 
-        Events that Redis refused stay in the outbox; those it took are marked before the refusal is raised.
+        Rejected events stay in the outbox; accepted ones are marked before the error is raised.
 
         Raises:
-            BusUnavailable: Redis is away or refused at least one event.
-            StoreBusy, DataError: the outbox could not be read or marked; what was sent is sent again.
+            BusUnavailable: Redis is unavailable or rejected at least one event.
+            StoreBusy, DataError: the outbox could not be read or marked; sent events are sent again.
         """
         rows = self._outbox.unpublished(limit)
         if not rows:
             return 0
         with talking_to(self._client):
             pipeline = self._client.pipeline(transaction=False)
-            pipeline.info("server")  # on the same connection: it names the server that takes the events
+            pipeline.info("server")  # on the same connection: it identifies the server that gets the events
             for row in rows:
                 fields = envelope(row, source=self._source, host=self._host)
                 pipeline.xadd(event_stream(row.event_type), fields, maxlen=self._maxlen, approximate=True)  # type: ignore[arg-type]
@@ -72,13 +72,13 @@ class OutboxRelay:
 
 
 class Heartbeat:
-    """The key by which the trading system sees that the daemon lives."""
+    """The heartbeat key that shows the trading system that the daemon is alive."""
 
     def __init__(self, client: redis.Redis, clock: Clock) -> None:
         self._client = client
         self._clock = clock
 
     def beat(self) -> None:
-        """Write the time; the key is gone a minute after the last beat."""
+        """Write the current time; the key expires one minute after the last heartbeat."""
         with talking_to(self._client):
             self._client.set(HEARTBEAT_KEY, iso(self._clock.now()), ex=HEARTBEAT_S)

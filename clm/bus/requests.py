@@ -1,8 +1,8 @@
-"""What strangers write on the trigger streams, read strictly and with bounds.
+"""Parse retrain requests from the trigger streams; the input is untrusted and bounded.
 
-Three wire forms are in use: the envelope with its JSON in `payload`, JSON in `data`, and flat fields.
-Nothing read here is ever used as a path, a command or a hyperparameter. The model is compared with our
-family; everything else is text that is kept for people.
+Three wire formats are in use: the envelope with JSON in `payload`, JSON in `data`, and flat fields. No value
+is used as a path, command or hyperparameter. The model is compared with our family; all other values are
+kept as text for operators.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ MAX_TOTAL_BYTES = 16 * 1024
 MAX_NAME_BYTES = 128
 
 CONTAINERS = ("payload", "data")
-"""Fields that hold the request as a JSON object; the first one present is read."""
+"""Fields that may contain the request as a JSON object; the first one present is read."""
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,63}")
 
@@ -34,8 +34,7 @@ _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,63}")
 class NotOurs:
     """A well-formed request for a model that another service trains.
 
-    It is acknowledged for our group and not a dead letter: the streams are shared by all models, and
-    dead letters are for what a person has to look at.
+    It is acknowledged and not dead-lettered: all models share the streams, and dead letters need an operator.
     """
 
     reason: str
@@ -43,26 +42,26 @@ class NotOurs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """An entry that can never be a trigger, however often it is read."""
+    """An invalid entry; reading it again gives the same result."""
 
     reason: str
 
 
 class _Unusable(ValueError):
-    """Internal: says why an entry is rejected."""
+    """Internal: the reason why an entry is rejected."""
 
 
 def _absent(value: object) -> object:
     return None if isinstance(value, str) and value.strip() in {"", "None", "null"} else value
 
 
-# The bound stands at the number itself: pydantic applies it to None, too, where it stands at the union.
+# The bound is on the number: on the union, pydantic would also apply it to None.
 _Number = Annotated[Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_absent)]
 _Whole = Annotated[int | None, BeforeValidator(_absent)]
 
 
 class _Request(BaseModel):
-    """The fields known on either stream; producers send numbers as text. Others are kept as text."""
+    """The known fields of both streams; producers send numbers as text. Other fields are kept as text."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -80,7 +79,7 @@ class _Request(BaseModel):
 
 
 def read_trigger(stream: str, fields: Mapping[bytes, bytes], family: str) -> Trigger | NotOurs | Rejected:
-    """Return the request for a model of `family` that an entry holds, or why it holds none; never raises."""
+    """Return the entry's request for a model of `family`, or why it has none; never raises."""
     try:
         texts = _request_texts(fields)
         name = _model_name(texts, family)
@@ -101,7 +100,7 @@ def read_trigger(stream: str, fields: Mapping[bytes, bytes], family: str) -> Tri
 
 
 def payload_sha256(fields: Mapping[bytes, bytes]) -> str:
-    """Return the sha256 of the fields as canonical JSON; different bytes give different text."""
+    """Return the SHA-256 of the fields as canonical JSON; different bytes give different hashes."""
     texts = {_lossless(name): _lossless(value) for name, value in fields.items()}
     canonical = json.dumps(texts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
@@ -118,16 +117,16 @@ def _request_texts(fields: Mapping[bytes, bytes]) -> dict[str, str]:
     if container is None:
         return _bounded_values(outer)
     inner = _json_object(container, outer.pop(container))
-    # What the envelope says (trace_id, source) stands where the request itself says nothing.
+    # Envelope fields (trace_id, source) apply where the request does not set them.
     return _bounded_values({**outer, **inner})
 
 
 def _bound(fields: Mapping[bytes, bytes]) -> None:
     if len(fields) > MAX_FIELDS:
-        raise _Unusable(f"{len(fields)} fields, at most {MAX_FIELDS} are read")
+        raise _Unusable(f"{len(fields)} fields, at most {MAX_FIELDS} are allowed")
     size = sum(len(name) + len(value) for name, value in fields.items())
     if size > MAX_TOTAL_BYTES:
-        raise _Unusable(f"{size} bytes, at most {MAX_TOTAL_BYTES} are read")
+        raise _Unusable(f"{size} bytes, at most {MAX_TOTAL_BYTES} are allowed")
 
 
 def _text(raw: bytes, what: str) -> str:
@@ -143,7 +142,7 @@ def _json_object(container: str, text: str) -> dict[str, str]:
     except orjson.JSONDecodeError as exc:
         raise _Unusable(f"field {container} is not JSON: {exc}") from exc
     if not isinstance(loaded, dict):
-        raise _Unusable(f"field {container} holds a JSON {type(loaded).__name__}, not an object")
+        raise _Unusable(f"field {container} is a JSON {type(loaded).__name__}, not an object")
     return {name: _json_text(name, value) for name, value in loaded.items() if value is not None}
 
 
@@ -160,13 +159,13 @@ def _json_text(name: str, value: object) -> str:
 
 def _bounded_values(texts: dict[str, str]) -> dict[str, str]:
     if len(texts) > MAX_FIELDS:
-        raise _Unusable(f"{len(texts)} fields, at most {MAX_FIELDS} are read")
+        raise _Unusable(f"{len(texts)} fields, at most {MAX_FIELDS} are allowed")
     for name, value in texts.items():
         if len(name.encode()) > MAX_NAME_BYTES:
-            raise _Unusable(f"a field name of {len(name.encode())} bytes, at most {MAX_NAME_BYTES} are read")
+            raise _Unusable(f"a field name has {len(name.encode())} bytes, at most {MAX_NAME_BYTES} allowed")
         if len(value.encode()) > MAX_VALUE_BYTES:
             raise _Unusable(
-                f"field {name} has {len(value.encode())} bytes, at most {MAX_VALUE_BYTES} are read"
+                f"field {name} has {len(value.encode())} bytes, at most {MAX_VALUE_BYTES} are allowed"
             )
     return texts
 
@@ -175,9 +174,9 @@ def _model_name(texts: Mapping[str, str], family: str) -> str:
     given = texts.get("model") or texts.get("model_type") or ""
     name = given.strip().lower()
     if not name:
-        raise _Unusable(f"names no model; send the field model (or model_type) with the value {family}")
+        raise _Unusable(f"has no model; set the field model (or model_type) to {family}")
     if not _MODEL_NAME.fullmatch(name):
-        raise _Unusable(f"model {given[:60]!r} is not a model's name")
+        raise _Unusable(f"model {given[:60]!r} is not a valid model name")
     return name
 
 

@@ -1,7 +1,7 @@
-"""What the bus thread does: read triggers, publish events, show life; and wait well while Redis is away.
+"""The bus thread: read triggers, publish events, send heartbeats, and back off while Redis is unavailable.
 
-An exception that no step expects is a bug: it is logged once, and the thread waits and goes on. The watchdog
-restarts the daemon only where the thread is dead or hangs.
+An unexpected exception is a bug: it is logged once, and the thread waits and continues. The watchdog restarts
+the daemon only if the thread is dead or hangs.
 """
 
 import random
@@ -27,21 +27,21 @@ FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 30.0
 SLICE_S = 1.0
 BEAT_EVERY_S = 10.0
-SAY_EVERY_S = 30.0
+LOG_EVERY_S = 30.0
 BUG = "BUG"
-"""Code of an exception that is not one of ours."""
+"""Code of an exception that is not a ClmError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusStatus:
-    """Where the bus stands, for STATUS and `clm status`."""
+    """State of the bus, for STATUS and `clm status`."""
 
     connected: bool
     since: datetime
     waiting: int | None
-    """Events in the outbox; None where the store does not say."""
+    """Events in the outbox; None if the store cannot be read."""
     last_error: str | None
-    """One line; None while all is well."""
+    """One line; None while there is no error."""
     tick_age_s: float
 
     @property
@@ -56,7 +56,7 @@ class BusStatus:
 
 
 class Backoff:
-    """Waits from 0.1 s, doubled up to 30 s, each between half and the whole of it."""
+    """Backoff from 0.1 s, doubled up to 30 s, with jitter between half and the full delay."""
 
     def __init__(self, first_s: float = FIRST_WAIT_S, longest_s: float = LONGEST_WAIT_S) -> None:
         self._first_s = first_s
@@ -67,10 +67,10 @@ class Backoff:
         """Return the next wait in seconds."""
         ceiling = min(self._longest_s, self._first_s * 2.0 ** min(self._failures, 16))
         self._failures += 1
-        return ceiling * random.uniform(0.5, 1.0)  # noqa: S311  # jitter is no cryptography
+        return ceiling * random.uniform(0.5, 1.0)  # noqa: S311  # jitter needs no cryptographic randomness
 
     def reset(self) -> None:
-        """Begin anew after a success."""
+        """Reset after a success."""
         self._failures = 0
 
 
@@ -102,14 +102,14 @@ class BusWorker:
         self._last_error: str | None = None
         self._ticked = clock.monotonic()
         self._beat_at = 0.0
-        self._say_at = 0.0
+        self._log_at = 0.0
         self._bugs: set[str] = set()
-        """What was logged of the bugs that are met; forgotten with the first round without one."""
+        """Bugs already logged; cleared after the first round without one."""
         self._behind = False
 
     @property
     def status(self) -> BusStatus:
-        """Return where the bus stands now."""
+        """Return the current state of the bus."""
         with self._lock:
             return BusStatus(
                 connected=self._connected,
@@ -121,7 +121,7 @@ class BusWorker:
 
     @property
     def tick_age_s(self) -> float:
-        """Return the seconds since the thread last showed life; a dead network is waited for 13 s at most."""
+        """Return seconds since the thread's last sign of life; a dead network blocks it for up to 13 s."""
         with self._lock:
             return self._clock.monotonic() - self._ticked
 
@@ -130,7 +130,7 @@ class BusWorker:
         return self.status.text
 
     def run(self, stop: StopSignal) -> None:
-        """Work until `stop` is set; returns within the blocking time of a read (2 s) plus one batch."""
+        """Run until `stop` is set; return within the blocking time of a read (2 s) plus one batch."""
         while not stop.is_set():
             if self._round_survived():
                 self._backoff.reset()
@@ -141,12 +141,12 @@ class BusWorker:
     def _round_survived(self) -> bool:
         try:
             return self._round()
-        except Exception as exc:  # noqa: BLE001  # a bug between the steps must not end the thread either
+        except Exception as exc:  # noqa: BLE001  # a bug between the steps must not end the thread
             self._note_failure(self._bug(exc))
             return False
 
     def _round(self) -> bool:
-        """Do each step once; True where triggers could be read and stored."""
+        """Run each step once; return True if triggers could be read and stored."""
         read = self._attempt(self._consume)
         if isinstance(read, BusUnavailable) and read.code not in _PARTIAL:
             self._note_lost(read)
@@ -169,7 +169,7 @@ class BusWorker:
             step()
         except ClmError as exc:
             return exc
-        except Exception as exc:  # noqa: BLE001  # a bug in one step must not keep the others from their work
+        except Exception as exc:  # noqa: BLE001  # a bug in one step must not stop the others
             return self._bug(exc)
         finally:
             self._tick()
@@ -181,16 +181,16 @@ class BusWorker:
         if at not in self._bugs:
             self._bugs.add(at)
             log.error("bus.bug", error=error, at=at)
-        return ClmError(BUG, f"{error} ({at}); please report it, the log has it as bus.bug")
+        return ClmError(BUG, f"{error} ({at}); please report it with the log event bus.bug")
 
     def _consume(self) -> None:
         try:
             self._consumer.poll_once(block_ms=1 if self._behind else None)
         finally:
-            self._tell_lost()
+            self._report_lost()
 
-    def _tell_lost(self) -> None:
-        """Alert an operator: somebody asked for a retrain and Redis no longer knows."""
+    def _report_lost(self) -> None:
+        """Alert an operator: retrain requests were lost in Redis."""
         lost = self._consumer.losses.lost
         if not lost:
             return
@@ -198,7 +198,7 @@ class BusWorker:
             PerformanceAlert(
                 model_id=self._consumer.family,
                 severity="warning",
-                message=f"{n} triggers on {stream} were trimmed before they were read; the schedule goes on",
+                message=f"{n} triggers on {stream} were trimmed before they were read; the schedule runs on",
                 timestamp=iso(self._clock.now()),
                 metadata={"code": "TRIGGER_LOST", "stream": stream, "n": n},
             )
@@ -258,28 +258,28 @@ class BusWorker:
         self._count_waiting()
         self._consumer.forget()
         self._confirmation.forget()
-        self._say("bus.lost", exc, at_once=was_connected)
+        self._log_limited("bus.lost", exc, at_once=was_connected)
 
     def _note_failure(self, exc: ClmError | None) -> None:
         with self._lock:
             self._last_error = exc.message if exc else None
         if exc and exc.code != BUG:
-            self._say("bus.step_failed", exc)
+            self._log_limited("bus.step_failed", exc)
 
-    def _say(self, event: str, exc: ClmError, *, at_once: bool = False) -> None:
-        """Log at most one line in 30 s, whatever goes wrong how often; a loss is said at once."""
+    def _log_limited(self, event: str, exc: ClmError, *, at_once: bool = False) -> None:
+        """Log at most one line in 30 s; a lost connection is logged immediately."""
         now = self._clock.monotonic()
-        if not at_once and now < self._say_at:
+        if not at_once and now < self._log_at:
             return
-        self._say_at = now + SAY_EVERY_S
+        self._log_at = now + LOG_EVERY_S
         log.warning(event, code=exc.code, error=exc.message, waiting=self._waiting)
 
     def _wait(self, stop: StopSignal, seconds: float) -> None:
-        """Wait in slices, so that a long wait is no silence."""
+        """Wait in slices, so that a long wait still shows signs of life."""
         end = self._clock.monotonic() + seconds
         while (left := end - self._clock.monotonic()) > 0 and not stop.wait(min(SLICE_S, left)):
             self._tick()
 
 
 _PARTIAL = frozenset({"REDIS_WRONGTYPE", "REDIS_OOM"})
-"""Refusals of one command or key: the connection is fine and the other steps are worth a try."""
+"""Errors of one command or key: the connection works, so the other steps still run."""

@@ -1,4 +1,4 @@
-"""Names of streams and keys, and the envelope of what we publish."""
+"""Stream and key names, and the envelope of published events."""
 
 from clm.ports import OutboxRow
 
@@ -6,7 +6,7 @@ PREFIX = "quantum:stream:"
 MODEL_RETRAIN = f"{PREFIX}model.retrain"
 MANUAL_RETRAIN = f"{PREFIX}manual.retrain_request"
 TRIGGER_STREAMS: tuple[str, ...] = (MODEL_RETRAIN, MANUAL_RETRAIN)
-"""Streams on which others ask for a retrain; never trimmed by us."""
+"""Streams on which other services request a retrain; we never trim them."""
 
 HEARTBEAT_KEY = "quantum:svc:quantum-clm:heartbeat"
 FROZEN_KEY = "quantum:learning:frozen"
@@ -22,14 +22,14 @@ def event_stream(event_type: str) -> str:
 
 
 def dead_letter_stream(stream: str) -> str:
-    """Return where entries of `stream` go that can never be a trigger."""
+    """Return the dead-letter stream for invalid entries of `stream`."""
     return f"{stream}:dlq"
 
 
 def envelope(row: OutboxRow, *, source: str, host: str) -> dict[str, str]:
-    """Return the fields of the stream entry: the common envelope, and what tells a repeat from a new event.
+    """Return the fields of the stream entry: the common envelope plus `event_id`, `seq` and `host`.
 
-    A repeat carries the same `event_id`; `seq` orders the events of one store, times do not.
+    A repeat has the same `event_id`. Order the events of one store by `seq`, not by time.
     """
     return {
         "event_type": row.event_type,

@@ -1,6 +1,6 @@
-"""What the engine tells while a model serves in shadow: `trade.intent` and `trade.closed`, only read.
+"""Read the engine's shadow telemetry from the streams `trade.intent` and `trade.closed`.
 
-Strangers write these streams: every field is checked, what cannot be used is counted by reason.
+The input is untrusted: every field is checked, and unusable entries are counted by reason.
 """
 
 import math
@@ -27,7 +27,7 @@ INTENT_STREAM = event_stream("trade.intent")
 CLOSED_STREAM = event_stream("trade.closed")
 
 LATEST = 200
-"""Live predictions that are looked at."""
+"""Maximum number of live predictions to read."""
 _LATEST_LOOKED_AT = 2000
 
 T = TypeVar("T")
@@ -41,25 +41,25 @@ _SYMBOL = re.compile(r"[A-Z0-9]{2,30}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """What the streams hold about one version."""
+    """Telemetry of one model version."""
 
     intents: tuple[Intent, ...]
     outcomes: tuple[Outcome, ...]
     left_out: Mapping[str, int]
-    """Entries that were read and not used, counted by reason."""
+    """Unusable entries, counted by reason."""
 
 
 class _Unusable(ValueError):
-    """Internal: the reason why an entry is left out."""
+    """Internal: the reason why an entry is unusable."""
 
 
 def read_telemetry(client: redis.Redis, version: str, *, line: Line, serving_since: int | None) -> Telemetry:
-    """Return what the streams still hold of this version; they keep about 10,000 entries.
+    """Return this version's telemetry; the streams keep about 10,000 entries.
 
-    An event that names no version is taken for this one's from `serving_since` on (microseconds).
+    Events without a version count as this version's from `serving_since` on (microseconds).
 
     Raises:
-        BusUnavailable: Redis is away or refuses us.
+        BusUnavailable: Redis is unavailable or denies access.
     """
     with talking_to(client):
         intents, closed = list(_entries(client, INTENT_STREAM)), list(_entries(client, CLOSED_STREAM))
@@ -67,14 +67,14 @@ def read_telemetry(client: redis.Redis, version: str, *, line: Line, serving_sin
 
 
 class RedisTelemetry:
-    """Fulfils ports.Telemetry from what the engine told last, whichever version served."""
+    """Implements ports.Telemetry from the engine's latest events, of any version."""
 
     def __init__(self, client: redis.Redis, line: Line) -> None:
         self._client = client
         self._family = line.family
 
     def live_predictions(self) -> LivePredictions:
-        """Return the latest confidences of BUY and SELL, or why there are none."""
+        """Return the latest BUY and SELL confidences, or why there are none."""
         try:
             with talking_to(self._client):
                 latest = cast(
@@ -85,7 +85,7 @@ class RedisTelemetry:
             return LivePredictions(answers=(), absent_because=error.message)
         answers = [answer for _, fields in latest if (answer := _live(fields, self._family)) is not None]
         if not answers:
-            why = f"{INTENT_STREAM} holds no answer of {self._family}"
+            why = f"{INTENT_STREAM} has no prediction of {self._family}"
             return LivePredictions(answers=(), absent_because=why)
         return LivePredictions(answers=tuple(answers[:LATEST]))
 
@@ -108,31 +108,31 @@ def telemetry_of(
     line: Line,
     serving_since: int | None,
 ) -> Telemetry:
-    """Return what entries of both streams, each with the moment it was added, say about a version."""
+    """Return a version's telemetry from the entries of both streams, each with the time it was added."""
     left_out: Counter[str] = Counter()
-    said, became = [], []
+    usable, outcomes = [], []
     for added_at, fields in intents:
         intent = _read_or_reason(partial(_intent, added_at, fields, version, line, serving_since))
         if isinstance(intent, Intent):
-            said.append(intent)
+            usable.append(intent)
         else:
             left_out[f"trade.intent: {intent}"] += 1
     for added_at, fields in closed:
         outcome = _read_or_reason(partial(_outcome, added_at, fields))
         if isinstance(outcome, Outcome):
-            became.append(outcome)
+            outcomes.append(outcome)
         else:
             left_out[f"trade.closed: {outcome}"] += 1
-    return Telemetry(intents=tuple(said), outcomes=tuple(became), left_out=dict(left_out))
+    return Telemetry(intents=tuple(usable), outcomes=tuple(outcomes), left_out=dict(left_out))
 
 
 def _read_or_reason(read: Callable[[], T]) -> T | str:
-    """Return what `read` returns, or why the entry cannot be used."""
+    """Return the result of `read`, or why the entry is unusable."""
     try:
         return read()
     except _Unusable as why:
         return str(why)
-    except Exception as exc:  # noqa: BLE001  # strangers write these; one entry must not end the reading
+    except Exception as exc:  # noqa: BLE001  # untrusted input: one entry must not stop the reader
         return f"cannot be read ({type(exc).__name__})"
 
 
@@ -148,7 +148,7 @@ def _entries(client: redis.Redis, stream: str) -> Iterator[tuple[int, Fields]]:
 
 
 def _content(fields: Fields) -> dict[str, object]:
-    """Return the event of one of the three wire forms; the envelope speaks where it is silent."""
+    """Return the event of any of the three wire formats; envelope fields fill the gaps."""
     if sum(len(name) + len(value) for name, value in fields.items()) > _MAX_BYTES:
         raise _Unusable("too large")
     try:
@@ -225,7 +225,7 @@ def _symbol(event: Mapping[str, object]) -> str:
 
 
 def _string(value: object) -> str:
-    """Return text, empty for any other type: the text of a nested value may be too deep to make."""
+    """Return text, or "" for any other type: a nested value may be too deep to convert."""
     return value if isinstance(value, str) else ""
 
 
@@ -244,7 +244,7 @@ def _confidence(value: object) -> float:
 
 
 def _number(value: object) -> float:
-    """Return a finite number, NaN for anything else."""
+    """Return a finite number, or NaN for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return math.nan
     try:
@@ -255,12 +255,12 @@ def _number(value: object) -> float:
 
 
 def _moment(event: Mapping[str, object], names: Iterable[str], added_at: int) -> int:
-    """Return the first moment that is there, else when Redis took the entry."""
+    """Return the first time present in the event, else the time at which Redis added it."""
     return _plausible(next((_micros(event[name]) for name in names if event.get(name)), added_at))
 
 
 def _micros(value: object) -> int:
-    """Return microseconds of RFC 3339 text, or of seconds or milliseconds since 1970; naive text is UTC."""
+    """Return microseconds from RFC 3339 text, or from (milli)seconds since 1970; naive text is UTC."""
     number = _number(value)
     try:
         if math.isfinite(number):
@@ -272,7 +272,7 @@ def _micros(value: object) -> int:
 
 
 def _plausible(micros: int) -> int:
-    """Return a moment that columns and calendars can hold, whoever wrote it."""
+    """Return the time if it is between the years 2000 and 9999."""
     if not _EARLIEST <= micros <= _LATEST_MOMENT:
         raise _Unusable(_NO_MOMENT)
     return micros

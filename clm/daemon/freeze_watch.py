@@ -1,4 +1,4 @@
-"""The freeze as the daemon sees it: asked in time, each change logged once."""
+"""The daemon's view of the freeze: read regularly, each change logged once."""
 
 import structlog
 
@@ -9,7 +9,7 @@ from clm.ports import Brake, Clock
 log = structlog.get_logger()
 
 ASK_S = 10.0
-"""How often the freeze keys are read where nothing depends on them, or where Redis does not answer."""
+"""Interval for reading the freeze keys while idle, or while Redis does not reply."""
 _EVENTS = {
     FreezeState.FROZEN: "daemon.frozen",
     FreezeState.HALTED: "daemon.frozen",
@@ -28,7 +28,7 @@ class FreezeWatch:
         self._seen = THAWED
 
     def freeze(self) -> Freeze:
-        """Return the freeze and log a change; a Redis without an answer is asked again after ASK_S.
+        """Return the freeze and log a change; if Redis does not reply, read again after ASK_S.
 
         Raises:
             StoreBusy: a pause cannot be read now.
@@ -46,7 +46,7 @@ class FreezeWatch:
         return seen
 
     def keep_asking(self) -> None:
-        """Ask with nothing to do, and during a training, so that the last known state is a recent one."""
+        """Read the freeze while idle and during training, so that the last known state is recent."""
         if self._clock.monotonic() < self._ask_at:
             return
         try:
@@ -56,7 +56,7 @@ class FreezeWatch:
             log.debug("daemon.freeze_not_asked", code=error.code, error=error.message)
 
     def status_text(self, doing: str, *, is_busy: bool) -> str:
-        """Return what the daemon does, with the freeze where it stops or holds something."""
+        """Return what the daemon does, with the freeze if it stops or holds something."""
         seen = self._seen
         if seen.stops_because and not is_busy:
             return f"frozen: {seen.reason}"

@@ -1,4 +1,4 @@
-"""How soon the next cycle may begin: a storm of triggers must not become a storm of trainings."""
+"""When the next cycle may begin: a burst of triggers must not cause a burst of trainings."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
@@ -14,12 +14,11 @@ def not_before(
     min_interval_min: float,
     max_a_day: int,
 ) -> datetime | None:
-    """Return when the next cycle may begin, None where it may now.
+    """Return when the next cycle may begin, or None if it may begin now.
 
-    `started` holds when the latest `max_a_day` runs began. One that began later than now was written by
-    a clock that has been put back, and holds nobody up. After one that was `interrupted`, by a stop or a
-    crash, the next begins at once, its task is still owed an answer; but it counts for its day, so that a
-    machine that dies of training does not do so all day long.
+    `started` lists the start times of the latest `max_a_day` runs. A start in the future comes from a clock
+    that was set back, and is ignored. After an `interrupted` run, stopped or crashed, the next begins
+    immediately, because its task is unfinished. It counts towards the daily limit, which bounds crash loops.
     """
     past = sorted(moment for moment in started if moment <= now)
     ended = [moment for moment in past if moment not in interrupted]

@@ -1,4 +1,4 @@
-"""When the daemon retrains by itself. Jobs only hand in a task; nothing is trained on these threads."""
+"""The retraining schedule. Jobs only insert a task; these threads never train."""
 
 import threading
 from collections.abc import Callable
@@ -23,13 +23,13 @@ TICK_S = 5.0
 FIRST_RETRY_S = 30.0
 LONGEST_RETRY_S = 900.0
 CLOCK_MOVED_S = 30.0
-"""A wall clock that fell back against the monotonic one by this much was put back."""
+"""A wall clock that lost this much against the monotonic clock was set back."""
 _RETRAIN, _AGAIN, _TICK = "retrain", "retrain-again", "tick"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """When a retrain is due. A cron expression takes the place of the interval; with neither none is due."""
+    """When a retrain is due. A cron expression replaces the interval; without both, none is due."""
 
     interval_h: float = 0.0
     """0 for no interval."""
@@ -37,16 +37,16 @@ class Timing:
     zone: str = "UTC"
     """Time zone of the cron expression."""
     tick_s: float = TICK_S
-    """Time between two signs of life of the scheduler's thread."""
+    """Interval between heartbeats of the scheduler thread."""
     first_retry_s: float = FIRST_RETRY_S
-    """Wait after a task could not be handed in; doubled with each failure in a row."""
+    """Delay after a task could not be inserted; doubled with each consecutive failure."""
 
 
 class Schedule:
-    """Hands in a task each interval, or as a cron expression says; remembers across restarts.
+    """Inserts a task at each interval or cron time; the due time survives restarts.
 
-    Memory job store on purpose: one in a database is pickle, and a locked one ends the thread (D3, D7).
-    What has to last is one date, kept by the two callables.
+    The job store is in memory: a database store uses pickle, and a locked one ends the thread (D3, D7). Only
+    one date must persist; the two callables store it.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Schedule:
         self._offset = self._clock_offset()
         self._lock = threading.Lock()
         self.overlaps = 0
-        """Times a job came due while its last run was still on; no work hangs on it."""
+        """Number of times a job came due during its last run; informational only."""
         self._scheduler = BackgroundScheduler(
             timezone=self._zone,
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
@@ -87,17 +87,17 @@ class Schedule:
 
     @property
     def tick_age_s(self) -> float:
-        """Return the seconds since the scheduler's thread last showed life."""
+        """Return the seconds since the last heartbeat of the scheduler thread."""
         return self._clock.monotonic() - self._ticked
 
     def next_due(self) -> datetime | None:
-        """Return when the next task is handed in, None without a schedule."""
+        """Return when the next task is due, or None without a schedule."""
         job = self._scheduler.get_job(_RETRAIN)
         due: datetime | None = job.next_run_time if job else None
         return due
 
     def start(self) -> None:
-        """Begin; a due time that was missed while the daemon was away gives exactly one task now."""
+        """Start; if due times were missed while the daemon was down, insert exactly one task now."""
         self._tick()
         self._scheduler.add_job(
             self._tick, _OnceForAll(IntervalTrigger(seconds=self._tick_s, timezone=self._zone)), id=_TICK
@@ -111,20 +111,20 @@ class Schedule:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """End without waiting for a job that is being handed in."""
+        """Stop without waiting for a running job."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
     def check_clock(self) -> None:
-        """Keep what is due as far away as it was where the wall clock was put back; asked every second.
+        """Keep the remaining time to the next due time after the clock was set back; called every second.
 
-        APScheduler waits for times of day: an hour back, and nothing at all would run for an hour. A clock
-        that was put forward needs nothing: what came due meanwhile runs once.
+        APScheduler waits for wall-clock times: after one hour back, nothing would run for an hour. A clock
+        set forward needs no action: missed jobs run once.
         """
         offset = self._clock_offset()
         moved = offset - self._offset
         if moved > -CLOCK_MOVED_S:
-            # Forward, or as slowly as clocks are set right: the new time is the true one.
+            # Set forward or slewed: the new time is correct.
             self._offset = max(offset, self._offset)
             return
         self._offset = offset
@@ -142,7 +142,7 @@ class Schedule:
         now = self._clock.now().astimezone(self._zone)
         last_fired = self._load_last_fired()
         if last_fired is None or last_fired > now:
-            # The first start, or a clock that ran ahead: count from here, across restarts too.
+            # First start, or the clock was ahead: count from now, also across restarts.
             self._save_last_fired(now)
             last_fired = now
         due = _next_after(trigger, last_fired.astimezone(self._zone))
@@ -166,7 +166,7 @@ class Schedule:
         self._ticked = self._clock.monotonic()
 
     def _on_error(self, event: JobEvent) -> None:
-        """Keep the schedule and hand the task in again soon: an interval is too long to wait for a lock."""
+        """Keep the schedule and retry soon: a lock must not delay the task by an interval."""
         log.error("schedule.job_failed", job=event.job_id, error=repr(event.exception), retry_s=self._retry_s)
         if event.job_id == _TICK or not self._scheduler.running:
             return
@@ -181,10 +181,10 @@ class Schedule:
 
 
 class _OnceForAll(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """Goes on from now where times were missed: one run stands for all of them.
+    """Trigger that replaces all missed times with one run.
 
-    APScheduler counts them up one by one before it makes one of them, which after a jump of the clock by
-    years takes minutes in which nothing else runs.
+    APScheduler steps through missed times one by one. After a clock jump of years, this takes minutes in
+    which nothing else runs.
     """
 
     def __init__(self, rule: BaseTrigger) -> None:
@@ -202,7 +202,9 @@ def _zone(name: str) -> tzinfo:
     try:
         zone: tzinfo = astimezone(name)
     except (ValueError, OSError, LookupError) as exc:
-        raise ConfigError("TIMEZONE_INVALID", f"{name!r} is no time zone; write UTC or Europe/Oslo") from exc
+        raise ConfigError(
+            "TIMEZONE_INVALID", f"{name!r} is not a time zone; use a name like UTC or Europe/Oslo"
+        ) from exc
     return zone
 
 

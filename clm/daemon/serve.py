@@ -1,4 +1,4 @@
-"""How the daemon starts: lock, store, adapters, threads; READY comes last."""
+"""Start the daemon: lock, store, adapters, threads; READY comes last."""
 
 import socket
 import threading
@@ -61,7 +61,7 @@ def serve(settings: Settings) -> None:
 
 
 def _machine_id() -> str:
-    """Return what stays the same over restarts of this machine; a container may have no machine-id."""
+    """Return an id that is stable across reboots; a container may have no machine-id."""
     try:
         return (
             Path("/etc/machine-id").read_text(encoding="utf-8", errors="replace").strip()

@@ -1,8 +1,8 @@
-"""The daemon: signals, one cycle at a time, and the proof of life for systemd.
+"""The daemon: signals, one cycle at a time, and the systemd watchdog.
 
-Three threads beside this one: the bus (reads triggers, publishes events), the schedule (inserts
-tasks), and, while there is work, the learner. The main thread alone pings the watchdog, and only
-while the others show signs of life: a daemon that hangs is restarted, not admired.
+There are three other threads: the bus (reads triggers, publishes events), the schedule (inserts tasks) and,
+during a cycle, the learner. Only the main thread pings the watchdog, and only while the other threads show
+signs of life, so systemd restarts a daemon that hangs.
 """
 
 import signal
@@ -35,20 +35,20 @@ log = structlog.get_logger()
 
 TICK_S = 1.0
 MAX_TICK_AGE_S = 30.0
-"""A thread that has been silent for longer no longer counts as alive (half of WatchdogSec)."""
+"""Silence after which a thread counts as dead (half of WatchdogSec)."""
 LOOK_S = 2.0
-"""How often the queue is looked at for tasks that another process put there."""
+"""Interval for checking the queue for tasks of other processes."""
 BUSY_S = 10.0
-"""How long another process's promotion is left alone before we look whether it is an orphan."""
+"""Age at which another process's promotion is checked for being orphaned."""
 TIDY_S = 3600.0
-"""How often an idle daemon makes room; it does so before each cycle, too."""
+"""Interval of retention in an idle daemon; it also runs before each cycle."""
 RETRY_S = 60.0
-"""Wait before a broken task is tried again; doubled with each break in a row."""
+"""Delay before retrying a failed task; doubled with each consecutive failure."""
 MAX_RETRY_S = 1800.0
 
 
 class Service:
-    """Runs until SIGTERM or SIGINT; every piece of work it leaves unfinished goes back to the queue."""
+    """Runs until SIGTERM or SIGINT; unfinished work returns to the queue."""
 
     def __init__(
         self, wired: Wired, *, bus: BusWorker, schedule: Schedule, brake: Brake, stop: threading.Event
@@ -70,7 +70,7 @@ class Service:
         self._triggers_wait_until: datetime | None = None
 
     def run(self) -> None:
-        """Serve until told to stop, then end the child, the threads and the open connections in order."""
+        """Serve until a stop signal, then stop the child, the threads and the connections in order."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_hangup)
@@ -93,10 +93,8 @@ class Service:
         self._stop.set()
 
     def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
-        # Unhandled it would end the daemon, and systemd takes that for a wish: it would stay down.
-        log.warning(
-            "daemon.not_reloaded", reason="settings are read at the start; `systemctl restart` does it"
-        )
+        # Unhandled, it would end the daemon, and systemd would treat that as a clean stop.
+        log.warning("daemon.not_reloaded", reason="settings are read only at start; use `systemctl restart`")
 
     def _end(self, bus: threading.Thread) -> None:
         self._notify.stopping()
@@ -149,9 +147,9 @@ class Service:
             self._back_off(_bug(error))
             return
         if task and task.attempts > self._wired.settings.max_attempts:
-            # Counted by the crashes of a daemon that could not settle it: it would go on for ever.
+            # These retries end in crashes of the daemon, so nothing else would end the task.
             log.error("task.given_up", task_id=task.task_id, attempts=task.attempts)
-            reason = f"given up after {task.attempts - 1} attempts that ended without an answer"
+            reason = f"given up after {task.attempts - 1} tries without a result"
             self._settlement = lambda: self._wired.queue.fail(task.task_id, self._clock.now(), reason)
         elif task:
             self._begin(self._learn, task)
@@ -187,7 +185,7 @@ class Service:
         )
 
     def _take_up(self, model: WaitingModel) -> None:
-        """Promote a model that waited for a thaw; where that cannot be tried now it goes on waiting."""
+        """Promote a model that waited for a thaw; if that is not possible now, it keeps waiting."""
         self._doing = f"promoting {model.version}, which waited for the thaw"
         try:
             self._recover_promotion()
@@ -204,12 +202,12 @@ class Service:
                 self._look_at = self._clock.monotonic() + BUSY_S
 
     def _recover_at_start(self) -> None:
-        """Bring a promotion that a dead process left to its end now; where that fails, it is tried again."""
+        """Finish a promotion that a dead process left; a failure is retried."""
         try:
             self._wired.registry.sweep()
             self._recover_promotion()
         except PromotionBusy:
-            # A person promotes at the command line: the record is theirs while they live.
+            # An operator's command is promoting: the record belongs to its process while it is alive.
             self._look_at = self._clock.monotonic() + BUSY_S
         except ClmError as error:
             log.error("promotion.recovery_failed", code=error.code, error=error.message)
@@ -219,7 +217,7 @@ class Service:
             self._back_off(_bug(error))
 
     def _tidy(self) -> None:
-        """Make room; what cannot be removed now is looked at again in an hour."""
+        """Run retention; items that cannot be removed now are retried in an hour."""
         self._tidy_at = self._clock.monotonic() + TIDY_S
         try:
             self._wired.retention.tidy()
@@ -237,7 +235,7 @@ class Service:
         self._wired.promoter.adopt()
 
     def _learn(self, task: Task) -> None:
-        """Run one cycle for a task; how the task ends is settled even where the store is busy."""
+        """Run one cycle for a task; the task is settled even if the store is busy."""
         log.info("cycle.started", task_id=task.task_id, reason=task.trigger.reason, attempt=task.attempts)
         self._doing = f"reading for task {task.task_id}"
         self._settlement = self._outcome_of(task)
@@ -245,7 +243,7 @@ class Service:
         give_back()
 
     def _outcome_of(self, task: Task) -> Callable[[], None]:
-        """Run the cycle and return how the task is to be settled."""
+        """Run the cycle and return how to settle the task."""
         queue, now = self._wired.queue, self._clock.now
         try:
             self._recover_promotion()
@@ -258,11 +256,11 @@ class Service:
             return lambda: queue.release(task.task_id, now(), reason, counted=False)
         except ClmError as error:
             return self._broken(task, error)
-        except Exception as error:  # the one place: a bug ends a cycle, never the daemon
+        except Exception as error:  # the only such place: a bug ends a cycle, never the daemon
             log.exception("cycle.crashed", task_id=task.task_id)
             return self._broken(task, _bug(error))
         self._breaks = 0
-        self._tell(task, report)
+        self._log_result(task, report)
         return lambda: queue.complete(task.task_id, now(), report.decision.kind.value)
 
     def _broken(self, task: Task, error: ClmError) -> Callable[[], None]:
@@ -275,14 +273,14 @@ class Service:
         return lambda: queue.release(task.task_id, now(), reason, counted=not error.transient)
 
     def _settle(self) -> None:
-        """Write how the last task ended; tried again with the next tick where the store refuses."""
+        """Store the result of the last task; retry on the next tick if the store fails."""
         if self._settlement is None:
             return
         try:
             self._settlement()
         except ClmError as error:
             if error.code == "TASK_NOT_RUNNING":
-                # The store was restored, or a person closed it: there is nothing left to settle.
+                # The store was restored or an operator closed the task: there is nothing to settle.
                 log.warning("task.changed_meanwhile", error=error.message)
                 self._settlement = None
                 return
@@ -296,7 +294,7 @@ class Service:
         self._not_before = self._clock.monotonic() + wait_s
         log.info("daemon.waiting", seconds=wait_s, code=error.code)
 
-    def _tell(self, task: Task, report: CycleReport) -> None:
+    def _log_result(self, task: Task, report: CycleReport) -> None:
         for verdict in report.pack.verdicts:
             log.info("gate.answered", gate=verdict.name, status=verdict.status.value, reason=verdict.reason)
         log.info(

@@ -1,4 +1,4 @@
-"""Promotes a model that waited for a thaw: once, and only in place of the champion it was judged against."""
+"""Promote a model that waited for a thaw: once, and only against the champion it was judged against."""
 
 import structlog
 
@@ -13,23 +13,23 @@ log = structlog.get_logger()
 
 
 def take_up(wired: Wired, model: WaitingModel) -> PromotionOutcome | None:
-    """Promote the waiting model and return how that ended; None where it does not go in automatically.
+    """Promote the waiting model and return the outcome, or None if it is not promoted automatically.
 
-    The record that it waits ends after the promotion. A crash in between is harmless: the next look finds
-    it champion, or finds its lineage among those that were tried.
+    The waiting record is removed after the promotion. A crash in between is harmless: the next check finds it
+    as champion, or finds its lineage among those already tried.
 
     Raises:
         PromotionBusy, StoreBusy, Interrupted: it still waits.
     """
     champion = wired.promoter.champion()
     if champion is not None and champion.version == model.version:
-        wired.journal.end_waiting(model.run_id, f"{model.version} is the champion by now")
+        wired.journal.end_waiting(model.run_id, f"{model.version} is the champion now")
         return None
     judged = (model.waiting.champion_path, model.waiting.champion_sha256)
     now = (str(champion.path), champion.sha256) if champion else (None, None)
     if judged != now:
         before, named = judged[0] or "no champion", now[0] or "no champion"
-        _end(wired, model, f"it was judged against {before}, and {named} is named now")
+        _end(wired, model, f"it was judged against {before}, and the champion is now {named}")
         return None
     if broken := wired.journal.standing().broken_because:
         _end(wired, model, f"the ledger is broken, attempts cannot be counted: {broken}")
@@ -47,7 +47,7 @@ def take_up(wired: Wired, model: WaitingModel) -> PromotionOutcome | None:
 
 
 def _settle(wired: Wired, model: WaitingModel, outcome: PromotionOutcome) -> None:
-    """Note how it ended, unless a freeze or another promotion came in between: then it goes on waiting."""
+    """Record the outcome, unless a freeze or another promotion intervened: then the model keeps waiting."""
     if outcome.code == "PROMOTION_BUSY" or (outcome.waiting and outcome.waiting.waits_for is WaitsFor.THAW):
         log.info("promotion.waits_on", version=model.version, reason=outcome.reason)
     elif outcome.code or outcome.state is PromotionState.WAITING:
@@ -61,7 +61,7 @@ def _settle(wired: Wired, model: WaitingModel, outcome: PromotionOutcome) -> Non
 
 
 def _end(wired: Wired, model: WaitingModel, reason: str) -> None:
-    """Leave the model to a person, with an alert: no promotion began that would publish an event."""
+    """Leave the model to an operator, with an alert: no promotion began that would publish an event."""
     message = (
         f"{model.version} waited for the thaw and is not promoted automatically: {reason}; the next cycle "
         f"judges again, or `clm promote {model.version}`"

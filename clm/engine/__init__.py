@@ -1,1 +1,1 @@
-"""The engine as we see it: its environment file, its process or unit, what it answers, and the switch."""
+"""The engine: its environment file, its process or unit, its responses, and the model switch."""

@@ -1,4 +1,4 @@
-"""A lock on a directory: it leaves no file behind, and the kernel frees it when its holder dies."""
+"""A lock on a directory: it leaves no file, and the kernel releases it when its holder exits."""
 
 import contextlib
 import fcntl
@@ -16,11 +16,11 @@ _POLL_S = 0.05
 def directory_lock(
     directory: Path, *, missing: str, busy: str, wait_s: float = 0.0, clock: SystemClock | None = None
 ) -> Iterator[None]:
-    """Hold the lock of `directory`, which `flock DIRECTORY COMMAND` takes too, while the block runs.
+    """Hold the lock of `directory` while the block runs; `flock DIRECTORY COMMAND` takes the same lock.
 
     Raises:
-        PromotionError: with code `missing`, it cannot be opened.
-        PromotionBusy: with code `busy`, another holds the lock for longer than `wait_s`.
+        PromotionError: code `missing`: the directory cannot be opened.
+        PromotionBusy: code `busy`: another process held the lock for longer than `wait_s`.
     """
     try:
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -43,7 +43,7 @@ def _wait(handle: int, directory: Path, busy: str, wait_s: float, clock: SystemC
         except BlockingIOError as exc:
             if clock.monotonic() >= deadline:
                 raise PromotionBusy(
-                    busy, f"another program is at work in {directory}; `lslocks` names it, wait for its end"
+                    busy, f"another program is at work in {directory}; `lslocks` names it, wait until it ends"
                 ) from exc
             clock.sleep(_POLL_S)
         else:

@@ -1,4 +1,4 @@
-"""The engine's environment file: the only switch. One value changes, every other byte stays."""
+"""The engine's environment file: a switch changes one value and keeps every other byte."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ from clm.engine.env_grammar import Assignment, Reading, line_at, read
 from clm.errors import PromotionError
 
 _VALUE = re.compile(r"/[A-Za-z0-9._/-]{1,255}")
-"""Means the same to systemd and to a shell that sources the file."""
+"""Characters that systemd and a sourcing shell read alike."""
 _LOCK_TIMEOUT_S = 5.0
 
 
@@ -29,7 +29,7 @@ def parse(data: bytes) -> dict[str, str]:
 
 
 def value_of(data: bytes, key: str) -> str | None:
-    """Return the one value of `key`, None where the file does not set it or sets it to nothing.
+    """Return the value of `key`, or None if it is unset or empty.
 
     Raises:
         PromotionError: ENV_ENCODING, ENV_AMBIGUOUS, ENV_UNSAFE, ENV_EXPORT; the text names the line.
@@ -39,16 +39,16 @@ def value_of(data: bytes, key: str) -> str | None:
 
 
 def with_value(data: bytes, key: str, value: str) -> bytes:
-    """Return the file with the value of `key` changed, or the key appended once, and no other byte touched.
+    """Return the file with `key` changed or appended, and no other byte changed.
 
     Raises:
-        PromotionError: ENV_VALUE for a path that systemd and a shell would not read alike; as `value_of`.
+        PromotionError: ENV_VALUE if systemd and a shell would read the path differently; as `value_of`.
     """
     if not _VALUE.fullmatch(value) or os.path.normpath(value) != value or value.startswith("//"):
         raise PromotionError(
             "ENV_VALUE",
-            f"{value!r} cannot be written as {key}: only an absolute path of letters, digits and ._/- is "
-            "read alike by systemd and by a shell",
+            f"{value!r} cannot be written as {key}: systemd and a shell agree only on absolute "
+            "paths of letters, digits and ._/-",
         )
     found = _assignments_of(data, key)
     changed = _spliced(data, found, value) if found else _appended(data, f"{key}={value}")
@@ -56,7 +56,7 @@ def with_value(data: bytes, key: str, value: str) -> bytes:
 
 
 def with_flag(data: bytes, key: str, *, flag: bool) -> bytes:
-    """Return the file with `key` set to true or false, and no other byte touched.
+    """Return the file with `key` set to true or false, and no other byte changed.
 
     Raises:
         PromotionError: as `value_of`.
@@ -67,9 +67,9 @@ def with_flag(data: bytes, key: str, *, flag: bool) -> bytes:
 
 
 def without_value(data: bytes, key: str, sha256_before: str) -> bytes:
-    """Return the file as it was before `key` was given a value: the hash says which form that was.
+    """Return the file as it was before `key` was set; the hash identifies the earlier form.
 
-    Where no form has that hash the operator changed other lines meanwhile; then the line goes, no more.
+    If no form has that hash, an operator changed other lines; then only the line is removed.
     """
     found = _assignments_of(data, key)
     if not found:
@@ -89,10 +89,10 @@ def without_value(data: bytes, key: str, sha256_before: str) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvSnapshot:
-    """The file's bytes, and what tells whether somebody wrote it since."""
+    """The file's bytes and the facts that reveal a later write."""
 
     target: Path
-    """The file behind the symbolic link."""
+    """The target of the symbolic link."""
     data: bytes
     sha256: str
     device: int
@@ -104,16 +104,16 @@ class EnvSnapshot:
 
 
 class EnvFile:
-    """The file on disk, replaced whole and only where it is still as it was read."""
+    """The file on disk, replaced atomically and only if unchanged since it was read."""
 
     def __init__(self, path: Path, clock: SystemClock | None = None, *, locks: bool = True) -> None:
-        """Without `locks` the caller excludes other writers: anyone who may read a directory can lock it."""
+        """Without `locks`, the caller must exclude other writers: any reader of a directory can lock it."""
         self.path = path
         self._clock = clock or SystemClock()
         self._locks = locks
 
     def read(self) -> EnvSnapshot:
-        """Return the file as it is now.
+        """Return the current file.
 
         Raises:
             PromotionError: ENV_MISSING, ENV_EMPTY, ENV_UNREADABLE.
@@ -126,8 +126,8 @@ class EnvFile:
         except FileNotFoundError as exc:
             raise PromotionError(
                 "ENV_MISSING",
-                f"{self.path} does not exist; the engine reads its model path there: restore it, it is never "
-                "created from nothing",
+                f"{self.path} does not exist; the engine reads its model path there: restore it, "
+                "it is never created",
             ) from exc
         except (OSError, RuntimeError) as exc:
             raise PromotionError(
@@ -150,7 +150,7 @@ class EnvFile:
         )
 
     def refuse_unreplaceable(self, snapshot: EnvSnapshot) -> None:
-        """Return when this user could replace the file with owner and mode kept; nothing is touched.
+        """Return if this user could replace the file and keep owner and mode; nothing is changed.
 
         Raises:
             PromotionError: ENV_NOT_WRITABLE.
@@ -162,7 +162,7 @@ class EnvFile:
         elif me not in {0, snapshot.uid}:
             why = f"it belongs to user {snapshot.uid} and this is user {me}, who could not keep that owner"
         elif me != 0 and snapshot.gid not in {os.getegid(), *os.getgroups()}:
-            why = f"its group {snapshot.gid} is none of this user's, who could not keep it"
+            why = f"its group {snapshot.gid} is not one of this user's groups, so it could not be kept"
         if why:
             raise PromotionError("ENV_NOT_WRITABLE", f"{self.path} cannot be replaced: {why}")
 
@@ -172,12 +172,12 @@ class EnvFile:
         return os.geteuid() != 0 and (os.access(target, os.W_OK) or os.access(target.parent, os.W_OK))
 
     def replace(self, snapshot: EnvSnapshot, data: bytes) -> None:
-        """Replace the file durably if it is still what `snapshot` says; owner, mode, ACL and link stay.
+        """Replace the file durably if it still equals `snapshot`; owner, mode, ACL and link stay.
 
-        What stood there is kept beside it as `previous_of` says.
+        The old content is kept at the path that `previous_of` returns.
 
         Raises:
-            PromotionError: ENV_CHANGED when somebody wrote it meanwhile, ENV_LOCKED; nothing was written.
+            PromotionError: ENV_CHANGED if another program wrote it, ENV_LOCKED; nothing was written.
             ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION; the file is whole, old or new.
         """
         with self._locked(snapshot.target.parent):
@@ -190,7 +190,7 @@ class EnvFile:
             )
 
     def sweep(self) -> tuple[str, ...]:
-        """Remove what a killed writer of this file left beside it."""
+        """Remove temporary files that a killed writer left next to this file."""
         directory = self.path.resolve().parent
         if not directory.is_dir():
             return ()
@@ -205,7 +205,7 @@ class EnvFile:
         now = self.read()
         if now != snapshot:
             raise PromotionError(
-                "ENV_CHANGED", f"{self.path} was written by somebody else meanwhile; their version stays"
+                "ENV_CHANGED", f"{self.path} was written by another program; its version stays"
             )
 
     def _locked(self, directory: Path) -> contextlib.AbstractContextManager[None]:
@@ -217,10 +217,10 @@ class EnvFile:
 
 
 def previous_of(target: Path) -> Path:
-    """Return where one earlier generation of an environment file lies, for a person to take back.
+    """Return the path of the environment file's previous version, for an operator to restore.
 
-    It is what our last write replaced; a write that restores it leaves it alone, so after a rollback it is
-    still the operator's own. Its name ends so that no `*.env` finds it.
+    Our last write replaced this version. A write that restores it does not overwrite it, so after a rollback
+    it is still the operator's version. Its name does not match `*.env`.
     """
     return target.with_name(f"{target.name}.clm-previous")
 
@@ -229,14 +229,14 @@ def _keep(target: Path, *, unless: bytes) -> None:
     kept = previous_of(target)
     if kept.is_file() and kept.read_bytes() == unless:
         return
-    # The file itself under a second name: owner, mode and ACL are its own, and no secret is copied.
+    # A hard link: it keeps owner, mode and ACL, and copies no secret.
     temporary = temporary_name(kept)
     os.link(target, temporary)
     temporary.rename(kept)
 
 
 def _assignments_of(data: bytes, key: str) -> list[Assignment]:
-    """Return what systemd reads as `key`, once it is sure that a person reads the same."""
+    """Return what systemd reads as `key`, after checking that the file is unambiguous."""
     reading = read(data)
     _refuse_swallowed_lines(data, key, reading)
     found = [a for a in reading.assignments if a.key == key]
@@ -246,7 +246,7 @@ def _assignments_of(data: bytes, key: str) -> list[Assignment]:
         lines = " and ".join(str(a.line) for a in found)
         raise PromotionError(
             "ENV_AMBIGUOUS",
-            f"{key} is set to different values in lines {lines}; systemd takes the last: leave one of them",
+            f"{key} is set to different values in lines {lines}; systemd takes the last: keep only one",
         )
     return found
 
@@ -282,7 +282,7 @@ def _refuse_swallowed_lines(data: bytes, key: str, reading: Reading) -> None:
 def _refuse_oddly_written(data: bytes, assignment: Assignment) -> None:
     if assignment.equals != assignment.start + len(assignment.key.encode()):
         raise _unsafe(
-            assignment.line, f"has a blank before `=`; systemd sets {assignment.key}, a shell does not"
+            assignment.line, f"has a space before `=`; systemd sets {assignment.key}, a shell does not"
         )
     if re.search(rb"[\r\n]", data[assignment.start : assignment.value_end]):
         raise _unsafe(assignment.line, f"sets {assignment.key} over more than one line")
@@ -317,7 +317,7 @@ def _without_line(data: bytes, assignment: Assignment, *, with_newline_before: b
 
 
 def _checked(before: bytes, after: bytes, change: Mapping[str, str], key: str) -> bytes:
-    _assignments_of(after, key)  # what we write we have to be able to read: there must be a way back
+    _assignments_of(after, key)  # our own output must be readable, or a rollback would be impossible
     if parse(after) != {**parse(before), **change}:
         raise PromotionError(
             "ENV_UNSAFE",

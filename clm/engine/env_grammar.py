@@ -1,9 +1,9 @@
 """systemd's EnvironmentFile grammar, character by character as systemd 252 reads it.
 
-The states are systemd's: blank space before a key, `#` and `;` start a comment, a backslash at the end of a
-line continues a value *and a comment*, one quoted piece may follow another, `$` means nothing, the last
-assignment of a name wins, a name that is no identifier is dropped. A file with a NUL or invalid UTF-8 is
-refused whole, by systemd and by us.
+The states are systemd's: whitespace may precede a key, `#` and `;` start a comment, a backslash at the end of
+a line continues a value *and a comment*, one quoted piece may follow another, `$` has no meaning, the last
+assignment of a name wins, and a name that is not an identifier is dropped. systemd and this parser reject a
+file with a NUL or invalid UTF-8.
 """
 
 import re
@@ -50,32 +50,32 @@ class Assignment:
     value: str
     line: int
     start: int
-    """Of the key's first character."""
+    """Offset of the key's first character."""
     equals: int
-    """Of the `=`."""
+    """Offset of the `=`."""
     value_start: int
     value_end: int
-    """The bytes that carry the value: inside the quotes where it is one quoted piece."""
+    """The bytes of the value: inside the quotes if it is one quoted piece."""
     end: int
-    """One past the value, its closing quote and the blanks behind it."""
+    """Offset after the value, its closing quote and trailing whitespace."""
 
     @property
     def is_seen(self) -> bool:
-        """True when systemd takes the name."""
+        """True if systemd accepts the name."""
         return _NAME.fullmatch(self.key) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one pass over the file found."""
+    """Result of one pass over the file."""
 
     assignments: tuple[Assignment, ...]
     swallowing_comments: tuple[int, ...]
-    """Lines of comments whose backslash takes the next line with it."""
+    """Lines of comments whose backslash continues into the next line."""
     continuations: tuple[int, ...]
-    """Offsets of the line ends that a backslash in a value took away."""
+    """Offsets of line ends escaped by a backslash in a value."""
     open_at_the_end: tuple[int, str] | None
-    """Line and complaint where the file ends inside an escape or a quote."""
+    """Line and complaint if the file ends inside an escape or a quote."""
 
 
 def read(data: bytes) -> Reading:
@@ -89,7 +89,7 @@ def read(data: bytes) -> Reading:
 
 
 def _refuse_undecodable(data: bytes) -> None:
-    # systemd does not start a unit whose file has either, so there is nothing to preserve.
+    # systemd does not start a unit with such a file, so there is nothing to preserve.
     at = data.find(b"\0")
     if at < 0:
         try:
@@ -100,21 +100,21 @@ def _refuse_undecodable(data: bytes) -> None:
         what = "a NUL byte" if data[at] == 0 else "bytes that are not UTF-8"
         raise PromotionError(
             "ENV_ENCODING",
-            f"line {line_at(data, at)} has {what}; systemd refuses such an environment file: repair it",
+            f"line {line_at(data, at)} has {what}; systemd rejects such an environment file: repair it",
         )
 
 
 def line_at(data: bytes, offset: int) -> int:
-    """Return the line, from 1, in which a byte lies."""
+    """Return the line number, from 1, of a byte."""
     return data.count(b"\n", 0, offset) + 1
 
 
 class _Scanner:
-    """The automaton with what it has collected for the current assignment."""
+    """The state machine and its data for the current assignment."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._text = data.decode("latin-1")  # one character a byte: offsets stay offsets
+        self._text = data.decode("latin-1")  # one character per byte, so offsets stay valid
         self._assignments: list[Assignment] = []
         self._comments: list[int] = []
         self._continuations: list[int] = []
@@ -155,8 +155,8 @@ class _Scanner:
         self._key_start = offset
         self._equals = offset
         self._value: list[str] = []
-        self._trailing: int | None = None  # pieces of the value before the blanks it ends in
-        self._first: int | None = None  # offsets of the first and behind the last byte that matters
+        self._trailing: int | None = None  # pieces of the value before its trailing whitespace
+        self._first: int | None = None  # offsets of the first relevant byte and after the last
         self._last = offset
         self._quoted_pieces = 0
         self._has_plain = False

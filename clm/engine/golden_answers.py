@@ -1,4 +1,4 @@
-"""Whether the engine answers as the file does: the golden rows, asked over its own way in."""
+"""Check that the engine scores the golden rows like the model file does."""
 
 import json
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from clm.engine.http import Endpoint
 from clm.ports import Clock
 
 TOLERANCE = 1e-4
-"""Between the engine's answer and the file's: its own arithmetic may round, nothing more."""
+"""Maximum difference between the engine's score and the file's: only rounding is allowed."""
 _SAME = 1e-9
 _CHANNELS = 8
-"""Of the existing engine; those that no feature fills are zero, and one on clm.serving ignores them."""
+"""Input columns of the existing engine; unused ones are zero, and clm.serving ignores them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeReading:
-    """What the answers prove."""
+    """Result of the golden check."""
 
     proven: bool
     final: bool
-    """False where it did not answer, which it may do yet."""
+    """False if the engine did not reply, so a retry may succeed."""
     detail: str = ""
 
 
@@ -34,7 +34,7 @@ class GoldenCheck:
         self._endpoint = Endpoint(url, clock=clock)
 
     def __call__(self, golden: GoldenRows) -> ProbeReading:
-        """Ask for every golden row; every trouble is a reading that says it."""
+        """Score every golden row; every problem is returned as a result, never raised."""
         answers = []
         for window_LC in golden.window_GLC:
             try:
@@ -43,23 +43,23 @@ class GoldenCheck:
                 return _not_yet(f"no answer: {exc or type(exc).__name__}")
             p_win = _p_win(body) if status == 200 else None
             if p_win is None:
-                said = body[:80].decode(errors="replace")
-                return _not_yet(f"HTTP {status} without a finite p_win: {said!r}")
+                text = body[:80].decode(errors="replace")
+                return _not_yet(f"HTTP {status} without a finite p_win: {text!r}")
             answers.append(p_win)
         return judge_probe(np.array(answers), golden.p_G)
 
 
 def judge_probe(engine_G: Floats, file_G: Floats) -> ProbeReading:
-    """Hold the engine's answers against the file's."""
+    """Compare the engine's scores with the file's."""
     count = len(file_G)
     if count > 1 and np.ptp(engine_G) <= _SAME and np.ptp(file_G) > TOLERANCE:
         return ProbeReading(
             proven=False,
             final=True,
             detail=(
-                f"serving input constant: {count} different windows get one answer, {engine_G[0]:.6f}, where "
-                f"the file gives {file_G.min():.6f} to {file_G.max():.6f}; the engine does not hand on what "
-                "it is given, and no other model would change that"
+                f"serving input constant: {count} different windows get one score, {engine_G[0]:.6f}, while "
+                f"the file gives {file_G.min():.6f} to {file_G.max():.6f}; the engine does not pass on its "
+                "input, and another model would not change that"
             ),
         )
     apart_G = np.abs(engine_G - file_G)
@@ -70,7 +70,7 @@ def judge_probe(engine_G: Floats, file_G: Floats) -> ProbeReading:
             proven=False,
             final=True,
             detail=(
-                f"{int(wrong_G.sum())} of {count} golden rows are answered otherwise: row {worst} with "
+                f"{int(wrong_G.sum())} of {count} golden rows have another score: row {worst} has "
                 f"{engine_G[worst]:.6f}, the file gives {file_G[worst]:.6f}"
             ),
         )
@@ -91,7 +91,7 @@ def _p_win(body: bytes) -> float | None:
         return None
     if isinstance(p_win, bool) or not isinstance(p_win, int | float):
         return None
-    # A value outside of these is not a probability, and an integer of 400 digits does not fit a float.
+    # Other values are not probabilities, and an integer of 400 digits does not fit a float.
     return float(p_win) if -1e9 < p_win < 1e9 else None
 
 

@@ -1,4 +1,4 @@
-"""The engine's health endpoint, and what its answer is worth."""
+"""The engine's health endpoint and the grade of its response."""
 
 import json
 from dataclasses import dataclass
@@ -14,42 +14,42 @@ _NOT_YET_WORDS = {"not_ready", "starting"}
 
 
 class Grade(IntEnum):
-    """How good an answer is; a verification asks for one that is not worse than before the switch."""
+    """Health grade; verification requires a grade no worse than before the switch."""
 
     SILENT = 0
-    """No answer that could be one of the engine's, or one that says that no model is loaded."""
+    """No valid response, or one that reports no loaded model."""
     TROUBLED = 1
-    """It serves, and complains: of a dependency, as far as can be told."""
+    """It serves and reports a problem, probably of a dependency."""
     HEALTHY = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthReading:
-    """One answer."""
+    """One health reading."""
 
     grade: Grade
     detail: str
 
     @property
     def healthy(self) -> bool:
-        """Return whether nothing is wrong."""
+        """Return whether the grade is HEALTHY."""
         return self.grade is Grade.HEALTHY
 
 
 class Health(Protocol):
-    """Asks the engine how it is."""
+    """Reads the engine's health."""
 
     def __call__(self) -> HealthReading: ...
 
 
 class HttpHealth:
-    """Healthy means: 200 with a JSON object that names no trouble and, if it counts models, at least one."""
+    """Healthy means: 200 with a JSON object without problems and, if it counts models, at least one."""
 
     def __init__(self, url: str, *, bounds: HttpBounds | None = None, clock: Clock | None = None) -> None:
         self._endpoint = Endpoint(url, bounds=bounds, clock=clock)
 
     def __call__(self) -> HealthReading:
-        """Ask once; every trouble is a reading that says it, never an exception."""
+        """Send one request; every problem is returned as a reading, never raised."""
         try:
             status, body = self._endpoint.ask()
         except (OSError, ValueError) as exc:
@@ -58,15 +58,15 @@ class HttpHealth:
 
 
 def judge_answer(status: int, body: bytes) -> HealthReading:
-    """Return what this answer is worth; a redirect is worth nothing."""
+    """Return the grade of this response; a redirect is SILENT."""
     if status not in {200, 503}:
         return _silent(f"HTTP {status}")
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        return _silent(f"HTTP {status}, but no JSON")
+        return _silent(f"HTTP {status}, but not JSON")
     if not isinstance(answer, dict):
-        return _silent(f"HTTP {status}, but no JSON object")
+        return _silent(f"HTTP {status}, but not a JSON object")
     word = _shown(answer.get("status", "")).lower()
     models = answer.get("models_loaded", 1)
     if isinstance(models, bool) or not isinstance(models, int) or not models > 0:
@@ -74,12 +74,12 @@ def judge_answer(status: int, body: bytes) -> HealthReading:
     if word in _NOT_YET_WORDS:
         return _silent(f"HTTP {status}, status {word}")
     if status != 200 or word in _BAD_WORDS:
-        return HealthReading(grade=Grade.TROUBLED, detail=f"HTTP {status}, status {word or 'not said'}")
+        return HealthReading(grade=Grade.TROUBLED, detail=f"HTTP {status}, status {word or 'not reported'}")
     return HealthReading(grade=Grade.HEALTHY, detail="200")
 
 
 def _shown(value: object) -> str:
-    """Return at most 40 printable characters; a lone surrogate cannot be stored."""
+    """Return up to 40 printable characters; a lone surrogate cannot be stored."""
     if isinstance(value, list | dict):
         return f"a JSON {type(value).__name__}"
     return plain(str(value)[:40])[:40]

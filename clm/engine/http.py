@@ -1,4 +1,4 @@
-"""Asks the engine over HTTP within bounds: whoever answers may hang, lie, drip or flood."""
+"""Bounded HTTP requests to the engine: the server may hang, send garbage, trickle or flood."""
 
 import socket
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from clm.ports import Clock
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpBounds:
-    """How long and how much one question may take."""
+    """Time and size limits of one request."""
 
     connect_timeout_s: float = 2.0
     total_timeout_s: float = 5.0
@@ -29,7 +29,7 @@ class Endpoint:
             port = -1
         if parts.scheme != "http" or not parts.hostname or port == -1 or parts.username:
             raise PromotionError(
-                "HEALTH_URL", f"{url!r} is no address of an engine; write http://127.0.0.1:8001/health/live"
+                "HEALTH_URL", f"{url!r} is not an engine address; use http://127.0.0.1:8001/health/live"
             )
         self._address = (parts.hostname, port or 80)
         self._target = parts.path + (f"?{parts.query}" if parts.query else "") or "/"
@@ -40,10 +40,10 @@ class Endpoint:
         """Return status and body of a GET, or of a POST of this JSON.
 
         Raises:
-            OSError: nobody answers; a TimeoutError says how long was waited. ValueError: no HTTP, too much.
+            OSError: no response; a TimeoutError contains the time waited. ValueError: not HTTP, or too large.
         """
         deadline = self._clock.monotonic() + self._bounds.total_timeout_s
-        # A socket of our own: the timeouts of http.client start anew with every byte that drips in.
+        # Our own socket: the timeouts of http.client restart with every byte received.
         with socket.create_connection(self._address, timeout=self._bounds.connect_timeout_s) as connection:
             connection.sendall(self._request(body))
             raw = b""
@@ -71,7 +71,7 @@ class Endpoint:
         return "\r\n".join(lines).encode("ascii") + (body or b"")
 
     def _too_late(self) -> TimeoutError:
-        return TimeoutError(f"no full answer within {self._bounds.total_timeout_s:g} s")
+        return TimeoutError(f"no complete response within {self._bounds.total_timeout_s:g} s")
 
 
 def _split_answer(raw: bytes) -> tuple[int, bytes]:

@@ -1,24 +1,24 @@
-"""What the engine says of itself in the journal: the line that names the file it loaded."""
+"""The engine's journal line that names the file it loaded."""
 
 import subprocess
 
 from clm.engine.systemctl import Run, run_program
 
 FILE = "{file}"
-"""Stands for the model file's name in the pattern."""
+"""Placeholder for the model file's name in the pattern."""
 _TIMEOUT_S = 10.0
 _LINES = 5000
 
 
 class JournalWitness:
-    """Looks for a line of one start of the engine; plain text, no regular expression."""
+    """Searches the journal of one engine start for a plain text; no regular expression."""
 
     def __init__(self, pattern: str, *, run: Run = run_program) -> None:
         self._pattern = pattern
         self._run = run
 
     def missing(self, invocation_id: str, file_name: str) -> str:
-        """Return why this start of the engine cannot be believed to have loaded the file, "" where it can."""
+        """Return why the journal does not confirm that this start loaded the file, or "" if it does."""
         wanted = self._pattern.replace(FILE, file_name)
         if not invocation_id:
             return "the service manager names no invocation whose journal could be read"
@@ -30,6 +30,6 @@ class JournalWitness:
         if any(wanted in line for line in done.stdout.splitlines()):
             return ""
         if done.returncode != 0 or not done.stdout:
-            said = " ".join(done.stderr.split()) or "it shows no line of this start"
-            return f"the journal cannot be read ({said}): is the user in group systemd-journal?"
+            detail = " ".join(done.stderr.split()) or "it has no line of this start"
+            return f"the journal cannot be read ({detail}): is the user in group systemd-journal?"
         return f"the journal has no line with {wanted!r} since the engine's start"

@@ -1,6 +1,6 @@
-"""Becomes the engine: `python -m clm.engine.launch PID_FILE COMMAND...` notes its pid, then runs COMMAND.
+"""Start the engine: `python -m clm.engine.launch PID_FILE COMMAND...` records its pid, then runs COMMAND.
 
-The process makes the note itself, so no crash of the one who started it leaves an engine nobody knows.
+The process writes the record itself, so a crash of its parent cannot leave an unknown engine.
 """
 
 import os
@@ -12,13 +12,13 @@ from clm.engine.proc import identity_of
 
 
 def main() -> None:
-    """Write `pid started` and execute the command in this very process."""
+    """Write `pid started` and execute the command in this process."""
     pid_file, command = Path(sys.argv[1]), sys.argv[2:]
     me = identity_of(os.getpid())
     if me is None:
         raise SystemExit(71)
     replace_durably(pid_file, f"{me.pid} {me.started}\n".encode(), mode=0o644)
-    # As it was given to us: the interpreter adds to its own copy.
+    # The inherited environment: the interpreter adds variables to os.environ.
     given = Path("/proc/self/environ").read_bytes()
     environment = dict(entry.partition(b"=")[::2] for entry in given.split(b"\0") if entry)
     try:

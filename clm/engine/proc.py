@@ -1,4 +1,4 @@
-"""A process as /proc shows it."""
+"""Process information from /proc."""
 
 import contextlib
 import os
@@ -10,33 +10,33 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessIdentity:
-    """A process that cannot be mistaken for a later one of the same number."""
+    """A process identity that survives pid reuse."""
 
     pid: int
     started: str
-    """Boot id and start time in clock ticks: a reused pid has another."""
+    """Boot id and start time in clock ticks: they differ for a reused pid."""
 
     @property
     def name(self) -> str:
-        """Return one word that changes with every start."""
+        """Return an id that changes with every start."""
         return f"{self.pid}:{self.started}"
 
 
 def identity_of(pid: int) -> ProcessIdentity | None:
-    """Return who runs under this pid now, None for nobody and for a zombie."""
+    """Return the process with this pid, or None if there is none or it is a zombie."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
-    fields = stat.rpartition(")")[2].split()  # the name before it may hold blanks and brackets
+    fields = stat.rpartition(")")[2].split()  # the name before it may contain spaces and parentheses
     if fields[0] in {"Z", "X"}:
         return None
     return ProcessIdentity(pid=pid, started=f"{boot}:{fields[19]}")
 
 
 def variable_of(pid: int, key: str) -> tuple[str | None, str]:
-    """Return a variable of a process's environment and, where there is none, why."""
+    """Return a variable of a process's environment or, if it is missing, why."""
     try:
         environ = (_PROC / str(pid) / "environ").read_bytes()
     except OSError as exc:
@@ -49,6 +49,6 @@ def variable_of(pid: int, key: str) -> tuple[str | None, str]:
 
 
 def reap(pid: int) -> None:
-    """Take a dead child of ours off the process table; a process of somebody else is left alone."""
+    """Reap a dead child process; other processes are left alone."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)

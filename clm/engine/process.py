@@ -1,4 +1,4 @@
-"""The engine as a process of ours: development and the demonstration have no service manager."""
+"""The engine as a plain process, for development and the demonstration without a service manager."""
 
 import os
 import signal
@@ -27,20 +27,20 @@ _RESET_SIGNALS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """The command that is the engine, and its files."""
+    """The engine's command and files."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
-    """Variables that it gets; those of the environment file have precedence."""
+    """Its environment variables; those of the environment file take precedence."""
     env_file: Path
     pid_file: Path
-    """Names the running process by pid and start time."""
+    """File with the pid and start time of the running process."""
     log_file: Path
-    """Gets what it prints."""
+    """File for its output."""
 
 
 class ProcessEngine:
-    """Starts a command with the environment file's variables; the process outlives the one who started it."""
+    """Starts a command with the environment file's variables; the process outlives its parent."""
 
     def __init__(
         self,
@@ -56,12 +56,12 @@ class ProcessEngine:
         self._clock = clock or SystemClock()
 
     def observe(self) -> EngineObservation:
-        """Return whether the noted process lives, and which model its environment names."""
+        """Return whether the recorded process is alive, and which model its environment names."""
         noted = self._noted()
         if noted is None:
             return _without_process(EngineStatus.INACTIVE, "", f"never started: no {self._program.pid_file}")
         if not _lives(noted):
-            detail = f"pid {noted.pid} has ended; its last words are in {self._program.log_file}"
+            detail = f"pid {noted.pid} has ended; see {self._program.log_file}"
             return _without_process(EngineStatus.FAILED, noted.name, detail)
         path, why_not = variable_of(noted.pid, self._key)
         return EngineObservation(
@@ -74,7 +74,7 @@ class ProcessEngine:
         )
 
     def restart(self) -> None:
-        """End the noted process and start the command anew with the environment file as it is now.
+        """Stop the recorded process and start the command with the current environment file.
 
         Raises:
             PromotionError: ENGINE_RESTART_FAILED, ENV_MISSING, ENV_EMPTY, ENV_UNREADABLE, ENV_ENCODING.
@@ -90,7 +90,7 @@ class ProcessEngine:
         self._wait_until_noted(pid)
 
     def stop(self) -> None:
-        """End the noted process in order, and by force where it does not end; nobody else is touched."""
+        """Stop the recorded process, by force if it does not exit; no other process is touched."""
         noted = self._noted()
         if noted is None:
             return
@@ -101,7 +101,7 @@ class ProcessEngine:
                 if not _lives(noted):
                     return
                 self._clock.sleep(_POLL_S)
-        raise PromotionError("ENGINE_RESTART_FAILED", f"pid {noted.pid} does not end, even when it is killed")
+        raise PromotionError("ENGINE_RESTART_FAILED", f"pid {noted.pid} does not exit, even after SIGKILL")
 
     def _noted(self) -> ProcessIdentity | None:
         try:
@@ -115,7 +115,7 @@ class ProcessEngine:
             ) from exc
 
     def _spawn(self, environment: Mapping[str, str]) -> int:
-        # posix_spawn and not Popen: the process belongs to nobody here, and goes on when we end.
+        # posix_spawn instead of Popen: no object here owns the process, and it outlives us.
         self._program.log_file.parent.mkdir(parents=True, exist_ok=True)
         self._program.pid_file.parent.mkdir(parents=True, exist_ok=True)
         log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -155,7 +155,7 @@ class ProcessEngine:
 
     def _signal(self, noted: ProcessIdentity, sign: signal.Signals) -> None:
         try:
-            # A descriptor taken before the identity is checked cannot come to mean another process.
+            # A descriptor opened before the identity check cannot refer to another process later.
             handle = os.pidfd_open(noted.pid)
         except ProcessLookupError:
             return
@@ -168,7 +168,7 @@ class ProcessEngine:
             return
         except PermissionError as exc:
             raise PromotionError(
-                "ENGINE_RESTART_FAILED", f"pid {noted.pid} belongs to another user and cannot be ended"
+                "ENGINE_RESTART_FAILED", f"pid {noted.pid} belongs to another user and cannot be stopped"
             ) from exc
         finally:
             os.close(handle)

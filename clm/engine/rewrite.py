@@ -1,4 +1,4 @@
-"""Changes of the environment file: the model that it names, and the shadow mode."""
+"""Changes of the environment file: the model path and the shadow mode."""
 
 from collections.abc import Callable
 
@@ -17,19 +17,19 @@ from clm.errors import PromotionError
 
 
 def go_live(env_file: EnvFile, line: Line) -> None:
-    """Switch the shadow mode off; no other byte changes.
+    """Disable shadow mode; no other byte changes.
 
     Raises:
-        PromotionError: ALREADY_LIVE, and what `EnvFile` raises. ArtefactError: the file is whole, old or new.
+        PromotionError: ALREADY_LIVE, and errors of `EnvFile`. ArtefactError: the file is whole, old or new.
     """
     snapshot = env_file.read()
     if not line.is_shadow_only(parse(snapshot.data)):
-        raise PromotionError("ALREADY_LIVE", f"{env_file.path}: {line.shadow_key} is not true already")
+        raise PromotionError("ALREADY_LIVE", f"{env_file.path}: {line.shadow_key} is already not true")
     env_file.replace(snapshot, with_flag(snapshot.data, line.shadow_key, flag=False))
 
 
 def back_to_shadow(env_file: EnvFile, line: Line) -> None:
-    """Switch the shadow mode on; byte for byte as it was where nothing else changed since.
+    """Enable shadow mode; restore the file byte for byte if nothing else has changed.
 
     Raises:
         PromotionError, ArtefactError: as `go_live`.
@@ -55,14 +55,14 @@ def rewrite(
     sha256_before: str,
     before_replacing: Callable[[], None] = lambda: None,
 ) -> None:
-    """Make the file name `target` where it names `expected`; None stands for no value.
+    """Make the file name `target` if it names `expected`; None means no value.
 
-    Where it names the target already only the last rename is made durable. A second try where somebody
-    changed another line at that moment. Without a target the form with the hash `sha256_before` is restored.
+    If it already names the target, only the last rename is made durable. A concurrent change of another line
+    causes one retry. Without a target, the form with the hash `sha256_before` is restored.
 
     Raises:
-        PromotionError: ENV_CHANGED where another value stands there or the file changes again and again,
-            and what `EnvFile` and the readers of the file raise.
+        PromotionError: ENV_CHANGED if the file has another value or changes repeatedly, and errors of
+            `EnvFile` and the readers of the file.
         ArtefactError: the file cannot be written; it is whole, old or new.
     """
     try:
@@ -90,8 +90,8 @@ def _once(
     if named != expected:
         raise PromotionError(
             "ENV_CHANGED",
-            f"{env_file.path}: {key} names {named or 'no model'} and not {expected or 'no model'} any more; "
-            "somebody changed it, their version stays",
+            f"{env_file.path}: {key} names {named or 'no model'} instead of {expected or 'no model'}; "
+            "another program changed it, its version stays",
         )
     if target is None:
         changed = without_value(snapshot.data, key, sha256_before)

@@ -1,4 +1,4 @@
-"""The switch made by this process itself, for an engine that is a process of ours (development)."""
+"""The switch without root's helper, for an engine that runs as a plain process (development)."""
 
 import os
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from clm.ports import OwnEngine
 
 
 class DirectSwitch:
-    """Fulfils ports.Switch for an engine that this user started."""
+    """Implements ports.Switch for an engine that this user started."""
 
     def __init__(
         self,
@@ -31,24 +31,24 @@ class DirectSwitch:
         self._checkpoint = checkpoint
 
     def refuse_unusable(self) -> None:
-        """Return if the file could be replaced and models could be installed now."""
+        """Return if the file can be replaced and models can be installed."""
         if not os.access(self._models_dir, os.W_OK | os.X_OK):
             raise PromotionError("MODELS_NOT_WRITABLE", f"{self._models_dir}: this user may not write there")
         self._env_file.refuse_unreplaceable(self._env_file.read())
 
     def is_installed(self, path: Path, sha256: str) -> bool:
-        """Return True: a whole file is all that is asked for."""
+        """Return True: a whole file is the only requirement."""
         return True
 
     def install(self, path: Path, source: Path | None, sha256: str) -> None:
         """Copy the model durably under its own name, readable for the engine's group."""
         if source is None:
-            raise ArtefactError("FILE_MISSING", f"{path} is gone, and the registry has no copy of it")
+            raise ArtefactError("FILE_MISSING", f"{path} is missing, and the registry has no copy")
         group = self._models_dir.stat().st_gid
         written = create_durably(path, source, mode=0o640, owner=Owner(gid=group))
         if written != sha256:
             raise ArtefactError(
-                "ARTEFACT_TORN", f"{source} changed while it was copied: sha256 is {written} now"
+                "ARTEFACT_TORN", f"{source} changed while it was copied: its sha256 is now {written}"
             )
 
     def remove(self, path: Path) -> None:
@@ -56,7 +56,7 @@ class DirectSwitch:
         remove_durably(path)
 
     def point(self, *, expected: Path | None, target: Path | None, env_sha256_before: str) -> None:
-        """Rewrite the one value."""
+        """Rewrite the value in the environment file."""
         rewrite(
             self._env_file,
             self._line.model_key,
@@ -71,16 +71,16 @@ class DirectSwitch:
         self._engine.restart()
 
     def refuse_changed(self, model_path: Path) -> None:
-        """Return: what this user could change, this process could change as well."""
+        """Return: this user and this process can change the same files."""
 
     def go_live(self, model_path: Path) -> None:
-        """Switch the shadow mode off."""
+        """Disable shadow mode."""
         go_live(self._env_file, self._line)
 
     def go_shadow(self, model_path: Path) -> None:
-        """Switch the shadow mode on again."""
+        """Enable shadow mode again."""
         back_to_shadow(self._env_file, self._line)
 
     def sweep(self) -> tuple[str, ...]:
-        """Remove what killed writers left next to the environment file and the models."""
+        """Remove temporary files of killed writers next to the environment file and the models."""
         return sweep_temporaries(self._models_dir) + self._env_file.sweep()

@@ -1,4 +1,4 @@
-"""The switch made by root's helper, which this user may ask over a socket and cannot bend: see clm/switch."""
+"""The switch through root's helper, which this user calls over a socket: see clm/switch."""
 
 import os
 import socket
@@ -19,16 +19,16 @@ from clm.engine.switch_request import (
 from clm.errors import PromotionError
 
 _ANSWER_WITHIN_S = 600.0
-"""Above RuntimeMaxSec= of the helper's unit, which covers a restart and a wait for an earlier request."""
+"""More than RuntimeMaxSec= of the helper's unit, which covers a restart and an earlier request."""
 
 Ask = Callable[[Request], Answer]
 
 
 def connected(path: Path = SOCKET) -> socket.socket:
-    """Return a connection to the helper; the helper knows its user as the one who connected.
+    """Return a connection to the helper, which identifies the user who connected.
 
     Raises:
-        PromotionError: SWITCH_FAILED with what to do.
+        PromotionError: SWITCH_FAILED with a remedy.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
@@ -37,17 +37,17 @@ def connected(path: Path = SOCKET) -> socket.socket:
         connection.close()
         raise PromotionError(
             "SWITCH_FAILED",
-            f"{path} cannot be connected to by uid {os.geteuid()} ({exc.strerror}); "
+            f"uid {os.geteuid()} cannot connect to {path} ({exc.strerror}); "
             "`systemctl start quantum-clm-switch.socket`, or run deploy/install.sh",
         ) from exc
     return connection
 
 
 def ask(request: Request, connection: socket.socket | None = None) -> Answer:
-    """Return the helper's answer; without a connection a new one is made, and it is closed either way.
+    """Return the helper's reply; open a connection if none is given, and close it in any case.
 
     Raises:
-        PromotionError: SWITCH_FAILED where the helper cannot be reached or ends without an answer.
+        PromotionError: SWITCH_FAILED if the helper is unreachable or ends without a reply.
     """
     with connection or connected() as line:
         line.settimeout(_ANSWER_WITHIN_S)
@@ -60,13 +60,13 @@ def ask(request: Request, connection: socket.socket | None = None) -> Answer:
         except (OSError, PromotionError) as exc:
             raise PromotionError(
                 "SWITCH_FAILED",
-                f"the helper ended without an answer to {request.action} {request.name} ({exc}); "
+                f"the helper ended without a reply to {request.action} {request.name} ({exc}); "
                 "see `journalctl -u 'quantum-clm-switch@*'`",
             ) from exc
 
 
 class HelperSwitch:
-    """Fulfils ports.Switch by asking root's helper."""
+    """Implements ports.Switch with root's helper."""
 
     def __init__(
         self,
@@ -88,48 +88,48 @@ class HelperSwitch:
         self._checkpoint = checkpoint
 
     def refuse_unusable(self) -> None:
-        """Let the helper say whether it could make a switch."""
+        """Check with the helper that a switch is possible."""
         self._give(Request(action=Action.CHECK))
 
     def is_installed(self, path: Path, sha256: str) -> bool:
-        """Return whether the file is root's own; its content is compared by the caller."""
+        """Return whether root owns the file; the caller compares its content."""
         status = path.lstat()
         return status.st_uid == self._helpers_uid and status.st_mode & 0o222 == 0
 
     def install(self, path: Path, source: Path | None, sha256: str) -> None:
-        """Have the registry's file copied; the helper finds the source by itself."""
+        """Copy the registry's file; the helper finds the source itself."""
         self._give(Request(action=Action.INSTALL, name=path.stem, sha256=sha256))
 
     def remove(self, path: Path) -> None:
-        """Have a version removed."""
+        """Remove a version."""
         if not self._line.is_version(path.stem):
-            raise PromotionError("SWITCH_REFUSED", f"{path} is not named as a version; remove it by hand")
+            raise PromotionError("SWITCH_REFUSED", f"{path} is not named like a version; remove it by hand")
         self._give(Request(action=Action.REMOVE, name=path.stem))
 
     def point(self, *, expected: Path | None, target: Path | None, env_sha256_before: str) -> None:
-        """Have the one value rewritten; of a line that is to go the helper knows the former hash itself."""
+        """Rewrite the value; to remove a line, the helper uses its own record of the earlier hash."""
         self._checkpoint("rewriting")
         name = self._name_of(target)
         self._give(Request(action=Action.POINT, name=name, expected=_text(expected)))
 
     def restart(self, model_path: Path | None) -> None:
-        """Have the engine restarted."""
+        """Restart the engine."""
         self._give(Request(action=Action.RESTART, name=self._name_of(model_path)))
 
     def refuse_changed(self, model_path: Path) -> None:
-        """Have the file compared with what it was before the restart."""
+        """Compare the file with its state before the restart."""
         self._give(Request(action=Action.CONFIRM, name=self._name_of(model_path)))
 
     def go_live(self, model_path: Path) -> None:
-        """Have the shadow mode switched off; the helper grants it to root only."""
+        """Disable shadow mode; the helper allows this only to root."""
         self._give(self._flag(Action.GO_LIVE, model_path), self._ask_as_root)
 
     def go_shadow(self, model_path: Path) -> None:
-        """Have the shadow mode switched on again."""
+        """Enable shadow mode again."""
         self._give(self._flag(Action.GO_SHADOW, model_path))
 
     def sweep(self) -> tuple[str, ...]:
-        """Have the helper remove what one of its kind left, if there is anything; return the names."""
+        """Remove files that a killed helper left, if any; return their names."""
         directories = (self._env_file.path.resolve().parent, self._models_dir)
         left = tuple(
             sorted(path.name for directory in directories for path in directory.glob(".*.clm-*.tmp"))

@@ -1,4 +1,4 @@
-"""What the daemon sends to root's helper over its socket, and what the helper answers: one JSON line each.
+"""Requests to root's helper and its replies over the socket: one JSON line each.
 
 A request names a target and never a path. The helper resolves the name to a value of the environment file:
 
@@ -22,17 +22,17 @@ from clm.errors import PromotionError
 SOCKET = Path("/run/quantum-clm-switch.sock")
 NO_MODEL = "none"
 MAX_BYTES = 16 * 1024
-"""Of a request and of an answer."""
+"""Maximum size of a request and of a reply."""
 
 _OTHER = re.compile(r"other-[0-9a-f]{12}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Action(StrEnum):
-    """What the helper can be asked to do."""
+    """The helper's actions."""
 
     CHECK = "check"
-    """Report whether a switch could be made, and remove what a killed helper left."""
+    """Report whether a switch is possible, and remove files of a killed helper."""
     INSTALL = "install"
     """Copy a registered version into the models directory as root's file."""
     POINT = "point"
@@ -44,22 +44,22 @@ class Action(StrEnum):
     REMOVE = "remove"
     """Remove a version from the models directory, unless the environment file names it."""
     GO_LIVE = "go_live"
-    """Switch the shadow mode off; only root may ask."""
+    """Disable shadow mode; only root may request this."""
     GO_SHADOW = "go_shadow"
-    """Switch the shadow mode on again."""
+    """Enable shadow mode again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One thing the helper is asked to do."""
+    """One request to the helper."""
 
     action: Action
     name: str = NO_MODEL
-    """Of the target."""
+    """Name of the target."""
     expected: str | None = None
     """POINT: what the environment file must name now; compared, never written."""
     sha256: str = ""
-    """INSTALL: of the file to copy. CHECK, RESTART and the others: empty."""
+    """INSTALL: hash of the file to copy. Other actions: empty."""
 
     def encode(self) -> bytes:
         """Return the line that travels."""
@@ -68,7 +68,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """How it went; an empty code means that it was done."""
+    """The helper's reply; an empty code means success."""
 
     code: str = ""
     message: str = ""
@@ -79,7 +79,7 @@ class Answer:
 
 
 def name_of(path: str | None, models_dir: Path, line: Line) -> str:
-    """Return the name that stands for a value of the environment file."""
+    """Return the target name for a value of the environment file."""
     if path is None:
         return NO_MODEL
     stem = Path(path).stem
@@ -89,10 +89,10 @@ def name_of(path: str | None, models_dir: Path, line: Line) -> str:
 
 
 def decode_request(data: bytes, line: Line) -> Request:
-    """Read a request about a model of this line; anyone may have written it.
+    """Parse an untrusted request about a model of this line.
 
     Raises:
-        PromotionError: SWITCH_REQUEST for anything but exactly the fields of a request.
+        PromotionError: SWITCH_REQUEST unless it has exactly the fields of a request.
     """
     plain = _fields(data, {"action": str, "name": str, "expected": str | None, "sha256": str})
     try:
@@ -103,14 +103,14 @@ def decode_request(data: bytes, line: Line) -> Request:
     if not (line.is_version(name) or _OTHER.fullmatch(name) or name == NO_MODEL):
         raise _malformed("its target has no valid name")
     if action in {Action.INSTALL, Action.REMOVE} and not line.is_version(name):
-        raise _malformed("its target is no version")
+        raise _malformed("its target is not a version")
     if not _SHA256.fullmatch(sha256) if action is Action.INSTALL else sha256:
-        raise _malformed("its sha256 is not 64 hexadecimal digits, or does not belong there")
+        raise _malformed("its sha256 is not 64 hexadecimal digits, or is not allowed here")
     return Request(action=action, name=name, expected=plain["expected"], sha256=sha256)
 
 
 def decode_answer(data: bytes) -> Answer:
-    """Read what the helper answered.
+    """Parse the helper's reply.
 
     Raises:
         PromotionError: SWITCH_REQUEST.

@@ -1,6 +1,6 @@
-"""The one program that service managers are asked with, and what its refusals mean.
+"""Run systemctl and translate its errors.
 
-Only the standard library: the root helper of the switch restarts the engine with it too.
+Standard library only: root's helper also restarts the engine with it.
 """
 
 import subprocess
@@ -15,7 +15,7 @@ RESTART_TIMEOUT_S = 180.0
 _COMPLAINTS = (
     (
         "not been booted with systemd",
-        "this system does not run systemd; set CLM_ENGINE_CONTROL=process or move",
+        "this system does not run systemd; set CLM_ENGINE_CONTROL=process or use another machine",
     ),
     ("Failed to connect to bus", "the service manager does not answer on its bus; is dbus running?"),
     (
@@ -30,7 +30,7 @@ _COMPLAINTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """A program that ended."""
+    """Result of a program."""
 
     returncode: int
     stdout: str
@@ -41,18 +41,18 @@ Run = Callable[[Sequence[str], float], Finished]
 
 
 def run_program(command: Sequence[str], timeout_s: float) -> Finished:
-    """Run a program to its end; bytes that are not UTF-8 become replacement characters.
+    """Run a program to its end; invalid UTF-8 becomes replacement characters.
 
     Raises:
-        OSError: it cannot be started. subprocess.TimeoutExpired: it was ended.
+        OSError: it cannot be started. subprocess.TimeoutExpired: it timed out and was killed.
     """
-    # A session of its own: run as another user it must not reach the terminal of a root who ran the command.
+    # A new session: the program may run as another user and must not reach root's terminal.
     done = subprocess.run(
         command,
         start_new_session=True,
         capture_output=True,
         encoding="utf-8",
-        # A journal holds what any program wrote into it.
+        # A journal may contain arbitrary bytes.
         errors="replace",
         timeout=timeout_s,
         check=False,
@@ -67,29 +67,31 @@ def systemctl(
     """Return what `systemctl ARGUMENTS UNIT` printed.
 
     Raises:
-        PromotionError: with `code` and what to do where it refuses or does not end in time,
-            ENGINE_UNREACHABLE where there is no such program.
+        PromotionError: `code` with a remedy if it fails or times out; ENGINE_UNREACHABLE if there is no
+            such program.
     """
     command = ["systemctl", "--no-ask-password", "--no-pager", *arguments, unit]
     try:
         done = run(command, timeout_s)
     except subprocess.TimeoutExpired as exc:
         raise PromotionError(
-            code, f"`{' '.join(command)}` did not end within {timeout_s:.0f} s; see `systemctl list-jobs`"
+            code, f"`{' '.join(command)}` timed out after {timeout_s:.0f} s; see `systemctl list-jobs`"
         ) from exc
     except OSError as exc:
         raise PromotionError(
             "ENGINE_UNREACHABLE", f"systemctl cannot be started ({exc.strerror}); is systemd installed?"
         ) from exc
     if done.returncode != 0:
-        said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        advice = next((text for sign, text in _COMPLAINTS if sign in said), "see `journalctl -u` of the unit")
-        raise PromotionError(code, f"{unit}: {arguments[0]} failed: {advice} ({said})")
+        detail = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+        advice = next(
+            (text for sign, text in _COMPLAINTS if sign in detail), "see `journalctl -u` of the unit"
+        )
+        raise PromotionError(code, f"{unit}: {arguments[0]} failed: {advice} ({detail})")
     return done.stdout
 
 
 def clear_start_limit(unit: str, *, run: Run = run_program) -> None:
-    """Forget earlier failures of a unit, so that a start is tried at all.
+    """Reset earlier failures of a unit, so that systemd allows a start.
 
     Raises:
         PromotionError: ENGINE_RESTART_FAILED.
@@ -97,16 +99,16 @@ def clear_start_limit(unit: str, *, run: Run = run_program) -> None:
     try:
         systemctl(unit, "reset-failed", code="ENGINE_RESTART_FAILED", run=run)
     except PromotionError as error:
-        # systemd forgets a unit that is stopped and did not fail: then there is no limit to clear.
+        # systemd unloads a stopped unit that did not fail: then there is no limit to reset.
         if "not loaded" not in error.message:
             raise
 
 
 def restart(unit: str, *, timeout_s: float = RESTART_TIMEOUT_S, run: Run = run_program) -> None:
-    """Clear a start limit, restart the unit, and return when the job is done.
+    """Reset the start limit, restart the unit, and return when the job is done.
 
     Raises:
-        PromotionError: ENGINE_RESTART_FAILED with systemd's words.
+        PromotionError: ENGINE_RESTART_FAILED with systemd's message.
     """
     clear_start_limit(unit, run=run)
     systemctl(unit, "restart", code="ENGINE_RESTART_FAILED", timeout_s=timeout_s, run=run)

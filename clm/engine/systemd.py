@@ -29,7 +29,7 @@ class SystemdEngine:
         self._run = run
 
     def observe(self) -> EngineObservation:
-        """Return what the service manager and /proc say.
+        """Return the engine's state from the service manager and /proc.
 
         Raises:
             PromotionError: ENGINE_UNREACHABLE, also for a unit that is masked or does not exist.
@@ -63,6 +63,6 @@ class SystemdEngine:
         if not (text.isascii() and text.isdigit() and len(text) < 20):
             raise PromotionError(
                 "ENGINE_UNREACHABLE",
-                f"{self._unit} has {name}={text[:40]!r}, which is no number; see its status",
+                f"{self._unit} has {name}={text[:40]!r}, which is not a number; see its status",
             )
         return int(text)

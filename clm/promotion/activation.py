@@ -1,4 +1,4 @@
-"""Going live: a person lets the engine trade on the model that it watched with so far."""
+"""Going live: switch the engine from shadow mode to trading, on an operator's request."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from clm.promotion.verification import Effect, verify
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activation:
-    """How it ended."""
+    """Result of going live."""
 
     is_live: bool
     path: Path
@@ -23,13 +23,13 @@ class Activation:
 
 
 def go_live(work: Workplace, version: str) -> Activation:
-    """Switch the shadow mode off, restart, and prove that the engine serves live; else put it back.
+    """Disable shadow mode, restart, and verify that the engine serves live; otherwise restore shadow mode.
 
-    The environment file is replaced in one rename: a crash shows an engine in shadow mode or a live one, on
-    the same model. A person asked for it, so nothing undoes it after a crash.
+    One rename replaces the environment file: after a crash, the engine is in shadow mode or live, on the same
+    model. An operator requested it, so recovery does not undo it.
 
     Raises:
-        PromotionError: NOT_CHAMPION, ALREADY_LIVE, and the first thing that stands in the way.
+        PromotionError: NOT_CHAMPION, ALREADY_LIVE, or the first failed precondition.
     """
     before = work.env_file.read()
     path = _champion_path(work, before, version)
@@ -68,7 +68,7 @@ def _champion_path(work: Workplace, snapshot: EnvSnapshot, version: str) -> Path
 
 
 def _restart(work: Workplace, path: Path, health: Grade) -> str:
-    """Restart and return why the engine does not serve live, empty where it does."""
+    """Restart and return why the engine does not serve live, or "" if it does."""
     work.switch.restart(path)
     seen = verify(work, path, health=health)
     if seen.effect is not Effect.CONFIRMED or seen.pid is None:
@@ -81,16 +81,16 @@ def _restart(work: Workplace, path: Path, health: Grade) -> str:
 
 
 def _put_back(work: Workplace, path: Path, live: bytes, reason: str) -> str:
-    """Return to the shadow mode, byte for byte, unless somebody changed the file meanwhile."""
+    """Restore shadow mode, byte for byte, unless the file has been changed since."""
     now = work.env_file.read()
     if now.data != live:
-        return f"{reason}; {work.env_file.path} was changed by somebody meanwhile, and stays as it is"
+        return f"{reason}; {work.env_file.path} was changed by another program and is left unchanged"
     try:
         work.switch.go_shadow(path)
         work.switch.restart(path)
         seen = verify(work, path, health=Grade.TROUBLED)
     except (PromotionError, ArtefactError) as error:
-        return f"{reason}; and the shadow mode could not be brought back: {error}"
+        return f"{reason}; shadow mode could not be restored: {error}"
     if seen.effect is not Effect.CONFIRMED:
-        return f"{reason}; the file says shadow mode again, but {seen.reason}"
+        return f"{reason}; the file sets shadow mode again, but {seen.reason}"
     return f"{reason}; the engine is in shadow mode again"

@@ -1,4 +1,4 @@
-"""What a promotion tells the world: once that it begins, once how it ended, and alerts beside."""
+"""Events of a promotion: one for its start, one for its end, and alerts."""
 
 import math
 
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 def started(
     work: Workplace, *, version: str, promotion_id: int, run_id: str, kind: str, asked: str
 ) -> PromotionStarted:
-    """Return the event of the intent."""
+    """Return the event for the start of a promotion."""
     return PromotionStarted(
         model_id=version,
         reason=asked,
@@ -35,7 +35,7 @@ def started(
 
 
 def ended(work: Workplace, record: PromotionRow, state: PromotionState, reason: str) -> Event:
-    """Return the one event that tells how a promotion ended."""
+    """Return the one event for the end of a promotion."""
     now = iso(work.clock.now())
     if state is PromotionState.COMMITTED:
         return _promoted(work, record)
@@ -57,7 +57,7 @@ def ended(work: Workplace, record: PromotionRow, state: PromotionState, reason: 
 
 
 def rollback_initiated(work: Workplace, record: PromotionRow, reason: str) -> RollbackInitiated:
-    """Return the event of going back."""
+    """Return the event for the start of a rollback."""
     return RollbackInitiated(
         model_id=record.version,
         reason=reason,
@@ -67,7 +67,7 @@ def rollback_initiated(work: Workplace, record: PromotionRow, reason: str) -> Ro
 
 
 def alert(work: Workplace, record: PromotionRow, severity: str, message: str) -> PerformanceAlert:
-    """Return an event for the operator."""
+    """Return an alert for the operator."""
     return PerformanceAlert(
         model_id=record.version,
         severity=severity,
@@ -78,7 +78,7 @@ def alert(work: Workplace, record: PromotionRow, severity: str, message: str) ->
 
 
 def _promoted(work: Workplace, record: PromotionRow) -> ModelPromoted:
-    """Return the event of success with the figures the model was judged by."""
+    """Return the success event with the metrics of the model's evaluation."""
     artefact = _artefact(work, record)
     metrics = artefact.manifest.metrics if artefact else {}
     return ModelPromoted(
@@ -112,6 +112,6 @@ def _artefact(work: Workplace, record: PromotionRow) -> Artefact | None:
     try:
         return work.registry.get(record.version)
     except ArtefactError as error:
-        # The engine serves the model already; a lost manifest is no reason to take it away again.
+        # The engine already serves the model; a missing manifest is no reason to roll back.
         log.warning("promotion.manifest_unreadable", code=error.code, error=error.message)
         return None

@@ -1,4 +1,4 @@
-"""What is to be brought to the engine: a registered model, or a former champion."""
+"""The model to promote: a registered model or a former champion."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from clm.ports import PromotionLog, Registry, Reign
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A model, where it shall lie, and where it comes from."""
+    """A model, its target path and its source."""
 
     version: str
     path: Path
     sha256: str
     source: Path | None
-    """None where it has to lie at `path` already: a former champion that was never registered."""
+    """None if the file must already be at `path`: a former champion that was never registered."""
     size_bytes: int
-    """0 without a source: nothing is to be copied."""
+    """0 without a source: no file is copied."""
     lineage_sha256: str | None
     architecture: str = ENGINE
-    """A file that was never registered is taken to be the existing engine's."""
+    """An unregistered file is assumed to have the existing engine's architecture."""
 
 
 def registered(artefact: Artefact, path: Path) -> Candidate:
@@ -45,7 +45,7 @@ def registered(artefact: Artefact, path: Path) -> Candidate:
 
 
 def former(reign: Reign, registry: Registry) -> Candidate:
-    """Return a former champion as a candidate; the registry fills in where its file is gone."""
+    """Return a former champion as a candidate; if its file is missing, the registry's copy is used."""
     try:
         artefact = registry.get(reign.version)
     except ArtefactError:
@@ -63,14 +63,14 @@ def former(reign: Reign, registry: Registry) -> Candidate:
 
 
 def waiting(registry: DirectoryRegistry, log: PromotionLog) -> str | None:
-    """Return the newest model that passed since the champion came and was never tried, None for none."""
+    """Return the newest untried model that passed after the champion's promotion, or None."""
     reigns = log.reigns()
     since = reigns[0].since if reigns else ""
     for version in reversed(registry.versions()):
         try:
             manifest = registry.manifest(version)
         except ArtefactError:
-            continue  # a torn one can never be promoted
+            continue  # a corrupt artefact can never be promoted
         if manifest.created_at <= since:
             break
         passed = manifest.decision == DecisionKind.PROMOTE.value
@@ -80,6 +80,6 @@ def waiting(registry: DirectoryRegistry, log: PromotionLog) -> str | None:
 
 
 def lineage_sha256(lineage: Lineage) -> str:
-    """Return one hash of what a model is made of: the same data, code and settings give the same model."""
+    """Return a hash of a model's lineage: the same data, code, settings and seed give the same model."""
     origin = (lineage.data_fingerprint, lineage.code_version, lineage.settings, lineage.seed)
     return hashlib.sha256(orjson.dumps(origin, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,4 +1,4 @@
-"""The model the engine's environment file names, which is the champion whatever anybody remembers."""
+"""The champion: the model that the engine's environment file names, whatever the store records."""
 
 import structlog
 
@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 
 
 def champion_of(work: Workplace) -> ChampionRef | None:
-    """Return the champion; where there is none, or no telling, the log says why."""
+    """Return the champion; if there is none or it cannot be determined, log why and return None."""
     try:
         return _named(work)
     except (PromotionError, ArtefactError) as error:
@@ -25,7 +25,7 @@ def champion_of(work: Workplace) -> ChampionRef | None:
 
 
 def adopt(work: Workplace) -> str | None:
-    """Note a champion that the record does not know as such: the environment file is the truth."""
+    """Record a champion that the store does not know; the environment file is authoritative."""
     champion = champion_of(work)
     if champion is None:
         return None
@@ -33,10 +33,10 @@ def adopt(work: Workplace) -> str | None:
     reigns = work.log.reigns()
     if reigns and (reigns[0].path, reigns[0].sha256) == (champion.path, sha256):
         return None
-    said = f"{work.env_file.path} names {champion.path}"
+    facts = f"{work.env_file.path} names {champion.path}"
     if reigns:
-        said += f" while {reigns[0].path} (sha256 {reigns[0].sha256[:12]}) was the last recorded champion"
-    message = f"{said}; it is taken as the champion from now on"
+        facts += f" while {reigns[0].path} (sha256 {reigns[0].sha256[:12]}) was the last recorded champion"
+    message = f"{facts}; it is the recorded champion from now on"
     log.warning("promotion.champion_adopted", version=champion.version, reason=message)
     work.log.adopt(
         path=champion.path,
@@ -61,7 +61,8 @@ def _named(work: Workplace) -> ChampionRef:
     path = previous_path(work, work.env_file.read())
     if path is None:
         raise PromotionError(
-            "CHAMPION_UNNAMED", f"{work.env_file.path} sets no {work.line.model_key}: there is none yet"
+            "CHAMPION_UNNAMED",
+            f"{work.env_file.path} sets no {work.line.model_key}: there is no champion yet",
         )
     if not path.is_file():
         raise PromotionError("CHAMPION_MISSING", f"{work.env_file.path} names {path}, which does not exist")

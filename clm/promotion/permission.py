@@ -1,4 +1,4 @@
-"""Who may promote, and when nothing is promoted without a person."""
+"""Whether a promotion is allowed, and when it needs an operator."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ _FAILURES = {PromotionState.ROLLED_BACK, PromotionState.ROLLBACK_FAILED}
 def withheld(
     *, mode: str, promote_live: bool, shadow_only: bool, shadow_key: str, controls: Controls
 ) -> str | None:
-    """Return why a model that passed waits for a person, None where it may go in by itself."""
+    """Return why a model that passed waits for an operator, or None if it is promoted automatically."""
     if mode == "manual":
         return "the mode is manual"
     if not shadow_only and not promote_live:
@@ -31,17 +31,17 @@ def withheld(
 def refuse_unwanted(
     work: Workplace, candidate: Candidate, request: PromotionRequest, previous: Path | None
 ) -> None:
-    """Return when this request may be fulfilled now that `previous` is what the engine is pointed to.
+    """Return if this request is allowed while the engine is pointed to `previous`.
 
     Raises:
-        PromotionError: CHAMPION_MOVED, a cycle judged against another champion; PINNED; ALREADY_TRIED.
+        PromotionError: CHAMPION_MOVED if the cycle judged against another champion; PINNED; ALREADY_TRIED.
     """
     champion = request.instead_of.path if request.instead_of else None
     if request.kind is PromotionKind.CYCLE and champion != previous:
         raise PromotionError(
             "CHAMPION_MOVED",
             f"{candidate.version} was judged against {champion or 'no champion'} while {previous or 'none'} "
-            "is named by now; the next cycle judges anew",
+            "is the champion now; the next cycle judges again",
         )
     pin = work.log.controls().get(Control.PIN)
     if pin is not None and pin.value != candidate.version:
@@ -54,14 +54,14 @@ def refuse_unwanted(
         raise PromotionError(
             "ALREADY_TRIED",
             f"{candidate.version} is made of the same data, code and settings as {tried.version}, whose "
-            f"promotion ended {tried.state.value}; wait for new data, or a person overrides it with a reason",
+            f"promotion ended {tried.state.value}; wait for new data, or override it with a reason",
         )
 
 
 def held_after(before: Sequence[PromotionState], now: PromotionState, version: str) -> str:
-    """Return why automatic promotion is off after this end, empty where it goes on.
+    """Return why automatic promotion is off after this end, or "" if it stays on.
 
-    `before` holds the earlier ends, newest first, of promotions that reached the engine.
+    `before` lists the earlier ends, newest first, of promotions that reached the engine.
     """
     if now is PromotionState.ROLLBACK_FAILED:
         return f"the rollback of {version} failed; nothing is promoted automatically until `clm resume`"

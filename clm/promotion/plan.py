@@ -34,10 +34,10 @@ This module only chooses. The callers keep the invariant while they act:
 
 - `forward.py` and `endings.py` take POINT only while the environment file names the other model of this
   promotion (1). The switch compares the value once more when it writes.
-- `attempt.py` compares hashes whenever it observes. `forward.py` does so again right before POINT, and root's
-  helper compares the file with its own record before it writes (2).
-- `attempt.py` removes the candidate only while it is not named. Nothing here removes the previous model, and
-  `retention.py` keeps both while a promotion is open (3).
+- `under_way.py` compares hashes whenever it observes. `forward.py` does so again right before POINT, and
+  root's helper compares the file with its own record before it writes (2).
+- `under_way.py` removes the candidate only while it is not named. Nothing here removes the previous model,
+  and `retention.py` keeps both while a promotion is open (3).
 - `verification.py` watches the engine for CONFIRM (4).
 - Each change of the promotion's state is stored before the visible step it belongs to, so recovery finds it.
 """

@@ -1,4 +1,4 @@
-"""The numbers of a promotion, and everything it works with."""
+"""The limits of a promotion and the parts it works with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,42 +16,42 @@ from clm.ports import Clock, Engine, PromotionLog, Registry, Switch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromotionPolicy:
-    """How long the engine may take, and what must be there before anything is touched."""
+    """Timeouts for the engine and preconditions of a promotion."""
 
     active_timeout_s: float = 150.0
-    """From the restart until it is active, on the right file and healthy."""
+    """Maximum time from the restart until the engine is active, on the right file and healthy."""
     stable_s: float = 60.0
-    """How long it must stay so, under one invocation and without a new restart."""
+    """How long it must stay so, without a new restart."""
     max_attempts: int = 2
-    """Verifications of one candidate, interrupted ones included; restarts of a rollback."""
+    """Maximum verifications of one candidate, including interrupted ones; restarts of a rollback."""
     max_stores: int = 28
-    """Writes of one promotion's row, recoveries included: it bounds a loop of crashes."""
+    """Maximum writes of one promotion's row, including recoveries: it bounds a crash loop."""
     mode: Literal["auto", "manual"] = "auto"
-    """`manual` leaves every switch to a person."""
+    """`manual` leaves every switch to an operator."""
     promote_live: bool = False
-    """Whether a live engine gets models without a person; one in shadow mode does anyway."""
+    """Whether a live engine gets models automatically; an engine in shadow mode always does."""
     poll_s: float = 0.5
     identity_grace_s: float = 5.0
-    """How long an active engine may show another model path: between fork and exec it does."""
+    """How long an active engine may show another model path, as it does between fork and exec."""
     stopped_timeout_s: float = 600.0
-    """How long we wait for an engine that somebody stopped; it is not started against their will."""
+    """How long to wait for an engine that an operator stopped; it is not started again."""
     min_free_bytes: int = 200_000_000
-    """Free space needed beside three times the model's size."""
+    """Required free space in addition to three times the model's size."""
     health_url: str | None = None
-    """Endpoint asked before and during the verification; None asks nothing."""
+    """Health endpoint, requested before and during verification; None skips the check."""
     probe_url: str | None = None
-    """Where the engine answers to windows; None asks for no golden rows."""
+    """Endpoint that scores windows; None skips the golden rows."""
     journal_pattern: str | None = None
-    """Text of the journal line that names the loaded file, `{file}` in its place; None looks for none."""
+    """Text of the journal line that names the loaded file, with the placeholder `{file}`; None skips it."""
     engine_loads: EngineLoads = "existing"
-    """What the engine can load; nothing else is promoted, whoever asks for it."""
+    """Architectures that the engine can load; others are never promoted, even with an override."""
     engine_may_be_down: bool = False
-    """Whether a promotion may begin while the engine does not run, and start it (development)."""
+    """Whether a promotion may begin while the engine is stopped, and start it (development)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedEngine:
-    """The engine that serves a line, the files from which it takes its model, and what changes them."""
+    """The engine of a model line, its model files, and the parts that change them."""
 
     line: Line
     models_dir: Path
@@ -62,7 +62,7 @@ class ServedEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
-    """The server as a promotion sees it."""
+    """Everything that a promotion needs."""
 
     registry: Registry
     models_dir: Path
@@ -77,8 +77,8 @@ class Workplace:
     probe: GoldenCheck | None
     journal: JournalWitness | None
     checkpoint: Callable[[str], None]
-    """Told the name of each point that was passed; tests end the process there."""
+    """Called with the name of each completed step; tests end the process there."""
 
     def path_of(self, version: str) -> Path:
-        """Return where a version lies once it is promoted."""
+        """Return the path of a promoted version."""
         return self.models_dir / f"{version}.pth"

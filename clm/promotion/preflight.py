@@ -1,4 +1,4 @@
-"""Everything that can be known to go wrong is found before anything is touched."""
+"""Check every precondition of a promotion before anything is changed."""
 
 import os
 import shutil
@@ -18,23 +18,23 @@ from clm.promotion.policy import Workplace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
-    """What a promotion starts from."""
+    """Starting point of a promotion."""
 
     candidate_stays: bool
-    """The file lies in its place already."""
+    """The file is already in its place."""
     previous_path: Path | None
     previous_sha256: str | None
     env_sha256: str
     engine_was_running: bool
     health: Grade
-    """Of the engine before anything was touched; HEALTHY where nobody is asked."""
+    """Health of the engine before any change; HEALTHY without a health endpoint."""
 
 
 def preflight(work: Workplace, candidate: Candidate) -> Preflight:
-    """Return where the server stands when a promotion can begin, and can be taken back.
+    """Return the starting point if a promotion can begin and can be rolled back.
 
     Raises:
-        PromotionError, ArtefactError: the first thing that stands in the way.
+        PromotionError, ArtefactError: the first failed precondition.
     """
     _refuse_unloadable(work, candidate)
     if candidate.source is not None:
@@ -43,7 +43,7 @@ def preflight(work: Workplace, candidate: Candidate) -> Preflight:
     previous = previous_path(work, snapshot)
     if previous == candidate.path:
         raise PromotionError(
-            "ALREADY_NAMED", f"{work.env_file.path} names {candidate.path} already; nothing is to be done"
+            "ALREADY_NAMED", f"{work.env_file.path} already names {candidate.path}; there is nothing to do"
         )
     _refuse_irreversible(work, snapshot, candidate.path, previous)
     previous_sha256 = None if previous is None else _verified_hash(work, previous)
@@ -61,13 +61,13 @@ def preflight(work: Workplace, candidate: Candidate) -> Preflight:
 
 
 def _refuse_unloadable(work: Workplace, candidate: Candidate) -> None:
-    """No reason of a person makes an engine load a network that it has no code for."""
+    """Reject an unsupported architecture: not even an override makes the engine load it."""
     facts = KNOWN.get(candidate.architecture)
     if facts is None or not facts.loads_in(work.policy.engine_loads):
         raise PromotionError(
             "ENGINE_CANNOT_LOAD",
             f"{candidate.version} is of architecture {candidate.architecture}, which the existing engine "
-            "does not load; set CLM_ENGINE_LOADS=serving where the engine is built on clm.serving",
+            "does not load; set CLM_ENGINE_LOADS=serving if the engine uses clm.serving",
         )
 
 
@@ -88,24 +88,24 @@ def _refuse_irreversible(
     if back != snapshot.data:
         raise PromotionError(
             "ENV_UNSAFE",
-            f"{work.env_file.path}: {work.line.model_key} is written so that a change could not be taken "
-            "back byte for byte; write it plain or in one pair of quotes",
+            f"{work.env_file.path}: {work.line.model_key} has a format that could not be "
+            "restored byte for byte; write it plain or in one pair of quotes",
         )
 
 
 def _verified_hash(work: Workplace, previous: Path) -> str:
-    """Return the hash of the model to go back to; without one there is no way back, so no way on."""
+    """Return the hash of the previous model; without it, no rollback and so no promotion is possible."""
     if not previous.is_file():
         raise PromotionError(
             "CHAMPION_MISSING",
-            f"{work.env_file.path} names {previous}, which does not exist: there would be no way back; "
+            f"{work.env_file.path} names {previous}, which does not exist: a rollback would be impossible; "
             f"restore it or correct {work.line.model_key}",
         )
     found, known = sha256_of(previous), work.log.known_sha256(previous)
     if known is not None and found != known:
         raise PromotionError(
             "CHAMPION_CHANGED",
-            f"{previous} has sha256 {found}, recorded is {known}: restore it first",
+            f"{previous} has sha256 {found}, but {known} is recorded: restore it first",
         )
     return found
 
@@ -128,25 +128,25 @@ def _refuse_unusable_directory(work: Workplace, candidate: Candidate) -> None:
     path = candidate.path
     if path.is_symlink() or (path.exists() and sha256_of(path) != candidate.sha256):
         raise PromotionError(
-            "FILE_TAKEN", f"{path} exists already and is another file; it was not overwritten"
+            "FILE_TAKEN", f"{path} already exists with other content; it was not overwritten"
         )
     if candidate.source is None and not path.exists():
         raise PromotionError(
-            "CHAMPION_MISSING", f"{path} is gone and the registry has no copy of it: restore it first"
+            "CHAMPION_MISSING", f"{path} is missing and the registry has no copy: restore it first"
         )
 
 
 def baseline(work: Workplace, previous: Path | None) -> tuple[bool, Grade]:
-    """Return whether the engine serves now, and how well: the measure for what comes after.
+    """Return the engine's current state and health, as the baseline for verification.
 
-    A dependency that is down is not held against the next model; an engine that does not answer is.
+    A dependency that is already down does not count against the next model; a silent engine does.
     """
     seen = work.engine.observe()
     if seen.runs_as_root and work.env_file.is_ours_to_write():
         raise PromotionError(
             "ENGINE_RUNS_AS_ROOT",
             f"the engine runs as root; writing {work.env_file.path} would give this user root: "
-            "set User= in its unit, or take the right to write the file away",
+            "set User= in its unit, or remove this user's write permission",
         )
     if seen.status is not EngineStatus.ACTIVE:
         down = seen.status in {EngineStatus.INACTIVE, EngineStatus.FAILED}
@@ -154,7 +154,7 @@ def baseline(work: Workplace, previous: Path | None) -> tuple[bool, Grade]:
             return False, Grade.HEALTHY
         raise PromotionError(
             "ENGINE_NOT_ACTIVE",
-            f"the engine is {seen.status.value} ({seen.detail}): bring it up on its present model first",
+            f"the engine is {seen.status.value} ({seen.detail}): start it on its current model first",
         )
     if seen.model_path != (None if previous is None else str(previous)):
         raise PromotionError(
@@ -168,6 +168,6 @@ def baseline(work: Workplace, previous: Path | None) -> tuple[bool, Grade]:
     if answer.grade is Grade.SILENT:
         raise PromotionError(
             "ENGINE_UNHEALTHY",
-            f"the engine is unhealthy before any change ({answer.detail}); nothing was begun",
+            f"the engine is unhealthy before any change ({answer.detail}); nothing was changed",
         )
     return True, answer.grade

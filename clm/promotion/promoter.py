@@ -1,12 +1,12 @@
-"""Brings an artefact to the engine and proves it, or brings the previous one back.
+"""Promote an artefact to the engine and verify it, or roll back to the previous one.
 
     PREPARED -> STAGED -> SWITCHING -> RESTARTING -> COMMITTED
         \\________\\__________\\-> ABORTED                         nothing was switched
                                 \\________\\-> ROLLING_BACK -> ROLLED_BACK | ROLLBACK_FAILED
-    any, when a person changed the model line meanwhile -> SUPERSEDED
-    a person is to decide, or a freeze holds it, so nothing begins -> WAITING
+    any, if an operator changed the model line -> SUPERSEDED
+    not started, because an operator must decide or a freeze is active -> WAITING
 
-Each state is durable before its visible step. The environment file is the truth: recovery asks it.
+Each state is durable before its visible step. The environment file is authoritative: recovery reads it.
 """
 
 import contextlib
@@ -47,9 +47,9 @@ from clm.promotion.candidate import Candidate, former, registered
 from clm.promotion.champion import adopt, champion_of
 from clm.promotion.endings import (
     abort,
+    end_unreadable,
     give_up_for_good,
     hands_off,
-    no_telling,
     roll_back,
 )
 from clm.promotion.forward import go_forward
@@ -79,7 +79,7 @@ class EnvFilePromoter:
         freeze: Callable[[], Freeze] = lambda: THAWED,
         checkpoint: Callable[[str], None] = lambda _point: None,
     ) -> None:
-        """Connect the parts; `freeze` is asked before a cycle's promotion begins and before the switch."""
+        """Connect the parts; `freeze` is read before a cycle's promotion begins and before the switch."""
         self._freeze = freeze
         health = HttpHealth(policy.health_url, clock=clock) if policy.health_url else None
         self._work = Workplace(
@@ -99,15 +99,15 @@ class EnvFilePromoter:
         )
 
     def champion(self) -> ChampionRef | None:
-        """Return the model that the environment file names; without one the log says why."""
+        """Return the model that the environment file names; without one, log why and return None."""
         return champion_of(self._work)
 
     def withheld_because(self) -> str | None:
-        """Return why a model that passed waits for a person, None where it may go in by itself."""
+        """Return why a model that passed waits for an operator, or None if it is promoted automatically."""
         try:
             variables = parse(self._work.env_file.read().data)
         except PromotionError:
-            return None  # no promotion begins without this file, and its preflight says why
+            return None  # no promotion begins without this file; the preflight check reports why
         policy, line = self._work.policy, self._work.line
         return withheld(
             mode=policy.mode,
@@ -120,13 +120,13 @@ class EnvFilePromoter:
     def promote(
         self, artefact: Artefact, run_id: str, request: PromotionRequest = PLAIN_REQUEST
     ) -> PromotionOutcome:
-        """Promote and verify by effect; every failure after the switch ends with the previous model."""
+        """Promote and verify a model; every failure after the switch rolls back."""
         return self._bring(
             registered(artefact, self._work.path_of(artefact.manifest.version)), run_id, request
         )
 
     def bring_back(self, reign: Reign, request: PromotionRequest) -> PromotionOutcome:
-        """Bring a former champion back the same way, with the same proof and the same way back."""
+        """Promote a former champion, with the same verification and rollback."""
         return self._bring(former(reign, self._work.registry), reign.run_id, request)
 
     def _bring(self, candidate: Candidate, run_id: str, request: PromotionRequest) -> PromotionOutcome:
@@ -135,50 +135,50 @@ class EnvFilePromoter:
             try:
                 held.enter_context(_alone_in(self._work.models_dir))
                 if request.kind is PromotionKind.CYCLE and (why := self.withheld_because()):
-                    said = f"{why}; `clm promote {version}` brings it in"
-                    return _not_begun(PromotionState.WAITING, version, said)
+                    reason = f"{why}; `clm promote {version}` promotes it"
+                    return _not_begun(PromotionState.WAITING, version, reason)
                 start = preflight(self._work, candidate)
                 refuse_unwanted(self._work, candidate, request, start.previous_path)
                 if waits := self._held(version, request):
                     return waits
-                attempt = self._begin(start, candidate, run_id, request)
-                attempt.baseline = start.health
-                attempt.held = partial(self._held, version, request)
+                promotion = self._begin(start, candidate, run_id, request)
+                promotion.baseline = start.health
+                promotion.held = partial(self._held, version, request)
             except (PromotionError, ArtefactError) as error:
                 log.warning("promotion.not_begun", version=version, code=error.code, reason=error.message)
                 return _not_begun(PromotionState.ABORTED, version, str(error), error.code)
-            return go_forward(attempt, candidate.source, start.engine_was_running)
+            return go_forward(promotion, candidate.source, start.engine_was_running)
 
     def go_live(self, version: str) -> Activation:
-        """Let the engine trade on the champion; proven by its effect, or put back.
+        """Let the engine trade on the champion, and verify it or restore shadow mode.
 
         Raises:
-            PromotionError: the first thing that stands in the way. PromotionBusy.
+            PromotionError: the first failed precondition. PromotionBusy.
         """
         with _alone_in(self._work.models_dir):
             if self.is_open():
-                raise PromotionBusy("PROMOTION_BUSY", "a promotion is not at its end; try again after it")
+                raise PromotionBusy("PROMOTION_BUSY", "a promotion is in progress; retry after its end")
             return go_live(self._work, version)
 
     def is_open(self) -> bool:
-        """Return whether a promotion is not at its end: under way elsewhere, or left by a dead process."""
+        """Return whether a promotion is open: in progress elsewhere, or left by a dead process."""
         return self._work.log.open_promotion() is not None
 
     def adopt(self) -> str | None:
-        """Note a champion that somebody else named, and return its version; None where the record agrees.
+        """Record a champion that an operator set, and return its version; None if the record agrees.
 
-        Where another process promotes, or a file cannot be read now, there is time until the next look.
+        If another process promotes, or a file is unreadable, the next check does it.
         """
         with contextlib.suppress(PromotionError, ArtefactError), _alone_in(self._work.models_dir):
             return None if self.is_open() else adopt(self._work)
         return None
 
     def recover(self) -> PromotionOutcome | None:
-        """Bring an interrupted promotion to its end, whatever it was doing; None where there was none.
+        """Finish an interrupted promotion from any state; return None if there is none.
 
         Raises:
-            PromotionError, ArtefactError: PROMOTION_BUSY while another process is at it, ENV_UNREADABLE,
-                ENGINE_UNREACHABLE, IO_ERROR where the server cannot be asked; the promotion stays open.
+            PromotionError, ArtefactError: PROMOTION_BUSY while another process promotes; ENV_UNREADABLE,
+                ENGINE_UNREACHABLE or IO_ERROR if the server cannot be read. The promotion stays open.
         """
         if self._work.log.open_promotion() is None:
             with contextlib.suppress(PromotionError), _alone_in(self._work.models_dir):
@@ -196,7 +196,7 @@ class EnvFilePromoter:
     # Forward
 
     def _held(self, version: str, request: PromotionRequest) -> PromotionOutcome | None:
-        """Return the outcome where a freeze holds this promotion back now; a person's is never held."""
+        """Return the outcome if a freeze holds this promotion back; an operator's is never held."""
         return held_by(self._freeze(), version, request) if request.kind is PromotionKind.CYCLE else None
 
     def _begin(
@@ -237,10 +237,10 @@ class EnvFilePromoter:
 
     @contextlib.contextmanager
     def _uncounted_if_it_raises(self, record: PromotionRow) -> Iterator[None]:
-        """Give back what a recovery counted if it ends with an exception, and not with the process.
+        """Undo a recovery's count if it ends with an exception instead of a crash.
 
-        The counts bound a loop of crashes. A process that lives waits before it tries again, so it needs no
-        bound; and an order to stop is no error: it ends the process, and counts.
+        The counts bound a crash loop. A live process waits before it retries, so it needs no bound. A stop
+        request ends the process, and counts.
         """
         try:
             yield
@@ -251,35 +251,36 @@ class EnvFilePromoter:
                 self._work.log.give_back(record)
             raise
 
-    def _resume(self, attempt: Promotion) -> PromotionOutcome:
-        """Go on from what the environment file says, not from what was meant."""
-        record = attempt.record
+    def _resume(self, promotion: Promotion) -> PromotionOutcome:
+        """Continue from the environment file's content, not from the recorded intent."""
+        record = promotion.record
         interrupted = f"interrupted while {record.state.value}"
-        if attempt.is_worn_out():
-            return give_up_for_good(attempt, record.reason or interrupted)
+        if promotion.is_worn_out():
+            return give_up_for_good(promotion, record.reason or interrupted)
         self._work.engine.observe()
-        attempt.resume()
+        promotion.resume()
         try:
-            candidate, previous = attempt.names_candidate(), attempt.names_previous()
+            candidate, previous = promotion.names_candidate(), promotion.names_previous()
         except PromotionError as error:
-            return no_telling(attempt, interrupted, error)
+            return end_unreadable(promotion, interrupted, error)
         with translated("cannot make the last switch durable"):
-            # Its rename may have been done but not yet be on the disk when we died.
+            # Before the crash, the rename may have happened without being synced to disk.
             sync_directory(self._work.env_file.path.resolve().parent)
         if record.state in {PromotionState.PREPARED, PromotionState.STAGED} and not candidate:
-            return abort(attempt, f"{interrupted}; nothing was switched")
+            return abort(promotion, f"{interrupted}; nothing was switched")
         if not candidate and not previous:
             return hands_off(
-                attempt, f"{interrupted}; the engine was pointed to {attempt.env_value() or 'no model'} since"
+                promotion,
+                f"{interrupted}; the engine has since been pointed to {promotion.env_value() or 'no model'}",
             )
         exhausted = record.attempts >= self._work.policy.max_attempts
         if previous or exhausted or record.state is PromotionState.ROLLING_BACK:
             reason = record.reason or interrupted
-            return roll_back(attempt, reason, must_serve=record.previous_path is not None)
-        return go_forward(attempt, None, was_running=record.previous_path is not None)
+            return roll_back(promotion, reason, must_serve=record.previous_path is not None)
+        return go_forward(promotion, None, was_running=record.previous_path is not None)
 
     def _sweep(self) -> None:
-        """Remove what killed writers left; where that fails nothing depends on it."""
+        """Remove files of killed writers; a failure is harmless."""
         try:
             removed = self._work.switch.sweep()
         except (PromotionError, ArtefactError) as error:

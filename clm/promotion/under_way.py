@@ -1,4 +1,4 @@
-"""One promotion under way: its record, and the redoable steps that are taken for it."""
+"""One promotion in progress: its record and its repeatable steps."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from clm.engine.health import Grade
 from clm.errors import ArtefactError, PromotionError
 from clm.events import Event
 from clm.ports import EngineStatus, PromotionOutcome, PromotionRow, PromotionState
-from clm.promotion import announcements as telling
+from clm.promotion import announcements
 from clm.promotion.permission import held_after
 from clm.promotion.plan import Observed, Target
 from clm.promotion.policy import Workplace
@@ -24,7 +24,7 @@ _RUNNING = {EngineStatus.ACTIVE, EngineStatus.ACTIVATING}
 
 
 class Promotion:
-    """Knows how far one promotion is; every change of state is durable before the next visible step."""
+    """Tracks one promotion's progress; each state is durable before the next visible step."""
 
     def __init__(self, work: Workplace, record: PromotionRow) -> None:
         self.work = work
@@ -34,13 +34,13 @@ class Promotion:
         self.confirmed = False
         self.pid: int | None = None
         self.baseline = Grade.HEALTHY
-        """Of the engine's health, before; after a crash of ours nobody knows it, so the best is asked for."""
+        """Health grade before the promotion; after a crash it is unknown, so HEALTHY is required."""
         self.held: Callable[[], PromotionOutcome | None] = lambda: None
-        """Asked right before the switch: whether a freeze began. A recovery asks nothing."""
+        """Called right before the switch to detect a new freeze. A recovery does not call it."""
         self._troubled = ""
         self._counted = False
 
-    # What is observed
+    # Observation
 
     def env_value(self) -> str | None:
         """Return the path that the environment file names now."""
@@ -51,15 +51,15 @@ class Promotion:
         return self.env_value() == str(self.record.candidate_path)
 
     def names_previous(self) -> bool:
-        """Return whether the environment file names what it named before."""
+        """Return whether the environment file names the previous model."""
         return self.env_value() == _text(self.record.previous_path)
 
     def candidate_is_whole(self) -> bool:
-        """Return whether the new file lies in its place, byte for byte."""
+        """Return whether the new file is in its place and whole."""
         return _is_whole(self.record.candidate_path, self.record.candidate_sha256)
 
     def observed(self, target: Target) -> Observed:
-        """Return where everything stands with regard to a target."""
+        """Return the observed state with regard to a target."""
         running, path = self._engine_now()
         return Observed(
             installed=self._is_installed(target.model_path),
@@ -74,7 +74,7 @@ class Promotion:
         try:
             seen = self.work.engine.observe()
         except PromotionError as error:
-            # The file can and must go back even while nobody can say what the engine does.
+            # The file must be restored even if the engine cannot be observed.
             return True, f"unknown: {error.message}"
         return seen.status in _RUNNING, seen.model_path
 
@@ -86,7 +86,7 @@ class Promotion:
             return _is_whole(path, self.record.previous_sha256)
         return self.candidate_is_whole() and self.work.switch.is_installed(path, self.record.candidate_sha256)
 
-    # What is done
+    # Steps
 
     def advance(
         self,
@@ -97,7 +97,7 @@ class Promotion:
         events: Sequence[Event] = (),
         hold: str = "",
     ) -> None:
-        """Store the next state with its events, then go on."""
+        """Store the next state with its events, then continue."""
         self.record = self.work.log.advance(
             self.record.promotion_id, state, reason=reason, attempts=attempts, events=events, hold=hold
         )
@@ -107,22 +107,22 @@ class Promotion:
         self.work.checkpoint(state.value.lower())
 
     def resume(self) -> None:
-        """Note that recovery takes it up again: each time counts, so a loop of crashes has an end."""
+        """Record that recovery resumes the promotion: each time counts, which bounds a crash loop."""
         self.record = self.work.log.advance(self.record.promotion_id, self.record.state)
         self.work.checkpoint("resumed")
 
     def is_worn_out(self) -> bool:
-        """Return whether the row may be written once more and no more: for its end."""
+        """Return whether the row may be written only once more, for its end."""
         return self.record.store_count >= self.work.policy.max_stores - 1
 
     def install(self, source: Path | None) -> None:
-        """Have the model copied durably under its own name."""
+        """Copy the model durably under its own name."""
         path = self.record.candidate_path
         self.work.switch.install(path, source, self.record.candidate_sha256)
         self._changed(f"installed {path}", "installed")
 
     def point(self, model_path: Path | None) -> None:
-        """Rewrite the one value, from the model at the other end of this promotion."""
+        """Rewrite the value in the environment file, from this promotion's other model."""
         record = self.record
         back = model_path != record.candidate_path
         self.work.switch.point(
@@ -134,20 +134,20 @@ class Promotion:
         self._changed(f"{self.work.env_file.path}: {self.work.line.model_key} names {named}", "pointed")
 
     def restart(self) -> None:
-        """Restart the engine on what the environment file says."""
+        """Restart the engine on the model that the environment file names."""
         named = self.env_value()
         self.work.switch.restart(None if named is None else Path(named))
         self.restarted = True
         self._changed("restarted the engine", "restarted")
 
     def count(self) -> None:
-        """Note one more verification before it begins: a machine that dies in it has had its attempt."""
+        """Count a verification before it begins, so that one interrupted by a crash counts too."""
         if not self._counted:
             self._counted = True
             self.advance(PromotionState.RESTARTING, attempts=self.record.attempts + 1)
 
     def confirm(self, model_path: Path | None) -> Verification:
-        """Watch the effect and remember it; of the way back no more is asked than that the model serves."""
+        """Verify the target and remember the result; a rollback only requires that the model serves."""
         if model_path == self.record.candidate_path:
             seen = verify(self.work, model_path, health=self.baseline, golden=self._golden())
         else:
@@ -161,16 +161,16 @@ class Promotion:
         return seen
 
     def inconclusive(self) -> str:
-        """Return what to add to a rollback's reason where the previous model is in trouble just the same."""
+        """Return an addition to the rollback's reason if the previous model has the same trouble."""
         if not self._troubled or self.baseline is not Grade.HEALTHY:
             return ""
         return (
-            f"; inconclusive: the previous model has the same trouble now ({self._troubled}), which it had "
-            "not before, so a dependency of the engine is down and the model is not to blame"
+            f"; inconclusive: the previous model has the same trouble now ({self._troubled}), which it did "
+            "not have before, so a dependency of the engine is down and the model is not to blame"
         )
 
     def _golden(self) -> GoldenRows | None:
-        """Return the candidate's golden rows where the engine can be asked for them."""
+        """Return the candidate's golden rows if the engine can score them."""
         if self.work.probe is None:
             return None
         from clm.artefacts.golden import read_golden
@@ -179,11 +179,10 @@ class Promotion:
         return read_golden(path) if path else None
 
     def discard_candidate(self) -> None:
-        """Remove the new file, if it is ours and nobody is pointed to it; a failure is told, no more.
+        """Remove the new file if this promotion installed it and it is not named; log a failure.
 
-        It must not stay: one generation of the engine loads the newest file, whatever the
-        environment says. Nothing is lost, the registry keeps the artefact. A file that lay there
-        before us, such as a former champion's, is not ours to remove.
+        The file must not stay: one version of the engine loads the newest file, whatever the environment
+        says. The registry keeps the artefact. A file that existed before, such as a former champion's, stays.
         """
         path = self.record.candidate_path
         if self.record.candidate_stays:
@@ -193,7 +192,7 @@ class Promotion:
                 self.work.switch.remove(path)
                 self._changed(f"removed {path}", "discarded")
         except (PromotionError, ArtefactError) as error:
-            # The way back must go on: the model that serves matters more than a file too many.
+            # The rollback must continue: the served model matters more than a leftover file.
             log.warning("promotion.file_left", path=str(path), code=error.code, error=error.message)
             self.changes.append(f"left {path} behind ({error})")
 
@@ -201,19 +200,19 @@ class Promotion:
         self.changes.append(sentence)
         self.work.checkpoint(checkpoint)
 
-    # How it ends
+    # End
 
     def outcome(self, state: PromotionState, reason: str, *, alert: str = "") -> PromotionOutcome:
-        """Store the last state with the one event that tells of it, and return the outcome.
+        """Store the final state with its event, and return the outcome.
 
-        `alert` is the severity of a message to the operator, empty for none.
+        `alert` is the severity of an alert to the operator, or "" for no alert.
         """
-        events = [telling.ended(self.work, self.record, state, reason)]
+        events = [announcements.ended(self.work, self.record, state, reason)]
         if alert:
-            events.append(telling.alert(self.work, self.record, alert, reason))
+            events.append(announcements.alert(self.work, self.record, alert, reason))
         hold = held_after(self.work.log.endings(1), state, self.record.version)
         if hold:
-            events.append(telling.alert(self.work, self.record, "critical", hold))
+            events.append(announcements.alert(self.work, self.record, "critical", hold))
         self.advance(state, reason, events=events, hold=hold)
         return PromotionOutcome(
             state=state,

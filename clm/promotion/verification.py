@@ -1,4 +1,4 @@
-"""Whether the engine took a model: proven by what it does, not by what was asked of it."""
+"""Verify that the engine serves a model, by observing the engine."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,18 +17,18 @@ class Effect(StrEnum):
     CONFIRMED = "CONFIRMED"
     NOT_TAKEN = "NOT_TAKEN"
     STOPPED = "STOPPED"
-    """Somebody stopped the engine and did not start it again."""
+    """An operator stopped the engine and did not start it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """The effect that was seen, and the reason in words."""
+    """Result of a verification, and its reason."""
 
     effect: Effect
     reason: str
     pid: int | None = None
     troubled: str = ""
-    """What the engine complained of while it served, where that was allowed."""
+    """Tolerated health problem of the engine while it served."""
 
 
 def verify(
@@ -38,9 +38,9 @@ def verify(
     health: Grade = Grade.HEALTHY,
     golden: GoldenRows | None = None,
 ) -> Verification:
-    """Watch the engine until it has been stable on `model_path`, or until it is clear that it will not be.
+    """Watch the engine until it has been stable on `model_path`, or until verification fails.
 
-    Its health may not be worse than `health`; golden rows, if any, it must answer as the file does.
+    Its health must be at least `health`, and its scores for golden rows, if any, must match the file's.
     """
     watch = _Watch(work, model_path, health, golden)
     while True:
@@ -51,7 +51,7 @@ def verify(
 
 
 class _Watch:
-    """What was seen so far."""
+    """Observations so far."""
 
     def __init__(
         self, work: Workplace, model_path: Path | None, health: Grade, golden: GoldenRows | None
@@ -60,7 +60,7 @@ class _Watch:
         self._wanted = None if model_path is None else str(model_path)
         self._began = work.clock.monotonic()
         self._first: EngineObservation | None = None
-        self._somebody_restarted = False
+        self._restarted_once = False
         self._good_since: float | None = None
         self._elsewhere_since: float | None = None
         self._stopped_since: float | None = None
@@ -71,7 +71,7 @@ class _Watch:
         self._troubled = ""
 
     def look(self) -> Verification | None:
-        """Look once; None while it is too early to say."""
+        """Observe once; return None while there is no result."""
         now = self._work.clock.monotonic()
         try:
             seen = self._work.engine.observe()
@@ -96,13 +96,13 @@ class _Watch:
         first = self._first
         if first is not None and seen.restarts > first.restarts:
             return _not_taken(
-                f"the engine crashed and was started anew (restarts: {seen.restarts}), {seen.detail}"
+                f"the engine crashed and was restarted (restarts: {seen.restarts}), {seen.detail}"
             )
         if first is None or seen.invocation_id != first.invocation_id:
-            if first is not None and self._somebody_restarted:
-                return _not_taken("the engine was restarted again and again while it was being verified")
-            # Once is an operator at work: his start is as good as ours, the clock of stability begins anew.
-            self._somebody_restarted = first is not None
+            if first is not None and self._restarted_once:
+                return _not_taken("the engine was restarted repeatedly during verification")
+            # One restart is an operator's: it is as good as ours, and the stability period starts again.
+            self._restarted_once = first is not None
             self._first = seen
             self._good_since = None
             self._has_file = self._proven = False
@@ -113,7 +113,7 @@ class _Watch:
         self._stopped_since = now if self._stopped_since is None else self._stopped_since
         if now - self._stopped_since >= self._work.policy.stopped_timeout_s:
             return Verification(
-                effect=Effect.STOPPED, reason=f"the engine was stopped meanwhile: {seen.detail}"
+                effect=Effect.STOPPED, reason=f"the engine was stopped during verification: {seen.detail}"
             )
         return None
 
@@ -126,7 +126,7 @@ class _Watch:
         return None
 
     def _judge(self, now: float, seen: EngineObservation) -> Verification | None:
-        """Take the proofs in the order of their cost; each but health is asked for once a start."""
+        """Run the checks in order of cost; all except health run once per engine start."""
         if (trouble := self._trouble_with_health()) or (trouble := self._trouble_with_journal(seen)):
             return self._not_good(now, trouble)
         if not self._proven and self._golden is not None and self._work.probe is not None:
@@ -147,7 +147,7 @@ class _Watch:
             return ""
         answer = self._work.health()
         self._troubled = "" if answer.healthy else answer.detail
-        return "" if answer.grade >= self._health else f"the health endpoint says: {answer.detail}"
+        return "" if answer.grade >= self._health else f"the health endpoint reports: {answer.detail}"
 
     def _trouble_with_journal(self, seen: EngineObservation) -> str:
         if self._has_file or self._work.journal is None or self._wanted is None:

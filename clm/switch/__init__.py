@@ -1,5 +1,5 @@
 """Root's helper: installs a verified model, points the engine to it and restarts the engine.
 
-It uses the standard library only, answers one request a connection, and trusts nothing that the daemon's user
-can write. Whoever may connect can make it do no more than the actions of `clm.engine.switch_request`.
+It uses only the standard library, handles one request per connection, and trusts nothing that the daemon's
+user can write. Clients can only trigger the actions of `clm.engine.switch_request`.
 """

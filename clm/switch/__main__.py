@@ -9,11 +9,11 @@ _SYSTEMCTL = Path("/usr/bin/systemctl")
 
 
 def main() -> int:
-    """Answer the one request of the connection and return the exit code."""
+    """Handle the connection's request and return the exit code."""
     if why := weakness_of_this_program(_SYSTEMCTL):
         sys.stderr.write(f"SWITCH_UNTRUSTED: root would run code that others can change: {why}\n")
         return 78
-    # Only now: what is imported here is what was checked.
+    # Imported only now, after the check of the code.
     from clm.switch.connection import answer_once
 
     return answer_once()

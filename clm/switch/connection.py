@@ -1,4 +1,4 @@
-"""One connection of the helper's socket: who asks, what is asked, and the answer."""
+"""One connection of the helper's socket: peer user, request and reply."""
 
 import os
 import socket
@@ -21,11 +21,11 @@ _CREDENTIALS = struct.Struct("iII")
 
 
 def answer_once() -> int:
-    """Serve the request on standard input and return the exit code; the journal gets one line."""
+    """Serve the request on standard input, log one line, and return the exit code."""
     with socket.socket(fileno=os.dup(sys.stdin.fileno())) as connection:
         what = "request"
         try:
-            line = read_line(connection)  # first: a close with unread input would discard the answer
+            line = read_line(connection)  # first: closing with unread input would discard the reply
             uid = asking_user(connection)
             request = decode_request(line, DEFAULT_LINE)
             what = f"{request.action} {request.name}"
@@ -38,15 +38,15 @@ def answer_once() -> int:
 
 
 def asking_user(connection: socket.socket) -> int:
-    """Return the user at the other end: root, or the owner of the socket's file.
+    """Return the peer user: root, or the owner of the socket file.
 
     Raises:
-        PromotionError: SWITCH_REFUSED for anyone else.
+        PromotionError: SWITCH_REFUSED for other users.
     """
     data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, uid, _ = _CREDENTIALS.unpack(data)
     if uid not in {0, Path(connection.getsockname()).lstat().st_uid}:
-        raise PromotionError("SWITCH_REFUSED", f"user {uid} may not ask; nothing was done")
+        raise PromotionError("SWITCH_REFUSED", f"user {uid} is not allowed; nothing was done")
     return int(uid)
 
 
@@ -54,7 +54,7 @@ def read_line(connection: socket.socket, *, within_s: float = _READ_S) -> bytes:
     """Return the bytes of one line.
 
     Raises:
-        PromotionError: SWITCH_REQUEST where it is too long, or not there in time.
+        PromotionError: SWITCH_REQUEST if it is too long or times out.
     """
     data, deadline = b"", time.monotonic() + within_s
     while not data.endswith(b"\n"):
@@ -62,7 +62,9 @@ def read_line(connection: socket.socket, *, within_s: float = _READ_S) -> bytes:
         try:
             chunk = connection.recv(MAX_BYTES + 1 - len(data))
         except OSError as exc:
-            raise PromotionError("SWITCH_REQUEST", f"no whole line came within {within_s:g} s") from exc
+            raise PromotionError(
+                "SWITCH_REQUEST", f"no complete line was received within {within_s:g} s"
+            ) from exc
         data += chunk
         if len(data) > MAX_BYTES:
             raise PromotionError("SWITCH_REQUEST", f"the line has more than {MAX_BYTES} bytes")
@@ -72,7 +74,7 @@ def read_line(connection: socket.socket, *, within_s: float = _READ_S) -> bytes:
 
 
 def _helper(uid: int) -> Helper:
-    environment = os.environ  # noqa: TID251  a program of its own: clm.settings needs packages
+    environment = os.environ  # noqa: TID251  a separate program: clm.settings needs packages
     site = site_of(environment, Path(environment.get("STATE_DIRECTORY", _OWN_DIR)))
     return Helper(site=site, unit=SystemdUnit(site.engine_unit), uid=uid)
 
@@ -82,4 +84,4 @@ def _send(connection: socket.socket, answer: Answer) -> None:
     try:
         connection.sendall(answer.encode())
     except OSError as exc:
-        sys.stderr.write(f"the answer was not delivered: {exc.strerror or exc}\n")
+        sys.stderr.write(f"the reply was not delivered: {exc.strerror or exc}\n")

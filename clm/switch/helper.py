@@ -1,4 +1,4 @@
-"""What root's helper does with a request: verify, act, and answer with a code."""
+"""How root's helper handles a request: verify, act, and reply with a code."""
 
 import contextlib
 from collections.abc import Callable
@@ -18,14 +18,14 @@ from clm.switch.site import Site
 from clm.switch.trust import weakness
 
 LOCK_WAIT_S = RESTART_TIMEOUT_S + 10.0
-"""A request may meet the one of a daemon that died: that one comes to its end first."""
+"""Time to wait for an earlier request, such as that of a daemon that crashed."""
 
 
 class Unit(Protocol):
     """The engine's unit."""
 
     def refuse_root(self) -> None:
-        """Raise PromotionError ENGINE_RUNS_AS_ROOT where the engine has root's rights."""
+        """Raise PromotionError ENGINE_RUNS_AS_ROOT if the engine has root's rights."""
         ...
 
     def restart(self) -> None:
@@ -35,18 +35,18 @@ class Unit(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Helper:
-    """Answers a user's requests."""
+    """Handles a user's requests."""
 
     site: Site
     unit: Unit
     uid: int
-    """Who asks."""
+    """The requesting user."""
     checkpoint: Callable[[str], None] = lambda _point: None
-    """Called with the name of each step that was taken; tests end the process there."""
+    """Called with the name of each completed step; tests end the process there."""
     lock_wait_s: float = LOCK_WAIT_S
 
     def serve(self, request: Request) -> Answer:
-        """Do what is asked, once; every failure is an answer."""
+        """Execute the request once; every failure becomes a reply."""
         try:
             if request.action is Action.GO_LIVE and self.uid != 0:
                 raise PromotionError("SWITCH_REFUSED", "only root may let the engine trade; nothing was done")
@@ -67,14 +67,14 @@ class Helper:
         )
 
     def _sweep_own_directory(self) -> None:
-        """Remove temporary files that a killed helper left where the daemon's user cannot see them."""
+        """Remove temporary files of a killed helper that the daemon's user cannot see."""
         for directory in (self.site.own_dir, self.site.own_dir / models.NOTES):
             if directory.is_dir():
                 with contextlib.suppress(ArtefactError):  # the request does not depend on it
                     sweep_temporaries(directory)
 
     def _check(self, _request: Request) -> None:
-        """Find out whether a switch could be made, and remove what a killed helper left."""
+        """Check whether a switch is possible, and remove files of a killed helper."""
         self._refuse_unsafe()
         self.site.env_file.sweep()
         models.sweep(self.site)
@@ -83,7 +83,7 @@ class Helper:
         self.site.env_file.refuse_unreplaceable(snapshot)
 
     def _refuse_unsafe(self) -> None:
-        """Refuse an engine with root's rights, and an environment file that others than root can replace."""
+        """Reject an engine with root's rights, or an environment file that other users can replace."""
         self.unit.refuse_root()
         if why := weakness(self.site.env_file.path.resolve().parent):
             raise PromotionError(
@@ -115,7 +115,7 @@ class Helper:
         self.checkpoint("helper_pointed")
 
     def _restart(self, request: Request) -> None:
-        """Restart on what the environment file names anyway, if the file is the same before and after."""
+        """Restart on the model that the environment file names, if the file is the same before and after."""
         self._refuse_unsafe()
         note = models.named_now(self.site, self._named(request))
         before = models.fingerprint(self.site, note) if note.is_verifiable(self.site) else None
@@ -125,7 +125,7 @@ class Helper:
         self._refuse_changed(note)
 
     def _confirm(self, request: Request) -> None:
-        """Compare the file with what it was before the restart."""
+        """Compare the file with its state before the restart."""
         self._refuse_changed(models.named_now(self.site, self._named(request)))
 
     def _refuse_changed(self, note: models.Note) -> None:
@@ -133,10 +133,10 @@ class Helper:
         if before is None or not note.is_verifiable(self.site):
             return
         if models.fingerprint(self.site, note) != before:
-            raise PromotionError("MODEL_CHANGED", f"{note.value} was replaced or touched since the restart")
+            raise PromotionError("MODEL_CHANGED", f"{note.value} was replaced or changed since the restart")
 
     def _named(self, request: Request) -> str | None:
-        """Return what the environment file names, if that is the target.
+        """Return the value in the environment file if it is the target.
 
         Raises:
             PromotionError: ENV_CHANGED.

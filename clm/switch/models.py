@@ -1,4 +1,4 @@
-"""The model files that the helper vouches for: what it copied or found, by hash, and where it lies."""
+"""The model files that the helper has verified: their paths and hashes."""
 
 import contextlib
 import json
@@ -23,28 +23,28 @@ from clm.switch.paths import (
 from clm.switch.site import Site
 
 NOTES = "found"
-"""Directory of root's own notes, one file a target."""
+"""Directory of root's notes, one file per target."""
 _REGISTERED = "model.pth"
 _SERVED = "served.json"
 _MODE = 0o444
 _NAMELESS = os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC
-"""No name, so nobody can replace the file before it is complete, and a kill leaves nothing behind."""
+"""An unnamed file: it cannot be replaced before it is complete, and a kill leaves no file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:
-    """A value that the environment file may be given: the helper installed it, or found it there."""
+    """An allowed value of the environment file: the helper installed the model, or found the value there."""
 
     value: str | None
     """None: no model is named."""
     sha256: str
-    """Of the file; empty where it lies outside of the models directory or could not be read."""
+    """Hash of the file; empty if it is outside the models directory or unreadable."""
     env_sha256: str
-    """Of the environment file when the value was found in it; empty for a file that was installed."""
+    """Hash of the environment file in which the value was found; empty for an installed file."""
 
     @property
     def is_installed(self) -> bool:
-        """Return whether the helper itself put the file there."""
+        """Return whether the helper installed the file."""
         return not self.env_sha256
 
     def is_verifiable(self, site: Site) -> bool:
@@ -53,13 +53,13 @@ class Note:
 
 
 def install(site: Site, version: str, sha256: str, *, uid: int) -> None:
-    """Copy a version into the models directory as root's read-only file; what is hashed is what is written.
+    """Copy a version into the models directory as root's read-only file, hashing the bytes written.
 
-    The source is the registry's file or, without one, the file that lies in the models directory already. A
-    file that user `uid` could not read is not touched: an answer about it would reveal what it holds.
+    The source is the registry's file or, without one, the file already in the models directory. A file that
+    user `uid` cannot read is not opened, because a reply about it would reveal its content.
 
     Raises:
-        PromotionError: SWITCH_REFUSED where the source does not have this hash; FILE_TAKEN.
+        PromotionError: SWITCH_REFUSED if the source does not have this hash; FILE_TAKEN.
     """
     name = f"{version}.pth"
     with opened_models(site) as models:
@@ -75,8 +75,8 @@ def opened_models(site: Site) -> Iterator[int]:
     """Yield a descriptor of the models directory.
 
     Raises:
-        PromotionError: SWITCH_REFUSED where the sandbox was made for another directory: systemd follows links
-            when it grants the directory, and the link may have been another one at that time.
+        PromotionError: SWITCH_REFUSED if the sandbox grants another directory: systemd follows links when it
+            sets up the sandbox, and the link may have changed since.
     """
     with opened_directory(site.models_dir) as models:
         if site.is_sandboxed:
@@ -85,13 +85,13 @@ def opened_models(site: Site) -> Iterator[int]:
                     raise PromotionError(
                         "SWITCH_REFUSED",
                         f"{site.models_dir} is not what ReadWritePaths= of the helper's unit granted; "
-                        "correct the path there, or find out who moved the directory",
+                        "correct the path there, or find out why the directory moved",
                     )
         yield models
 
 
 def target_of(site: Site, name: str) -> Note:
-    """Return the value that this name stands for, its file verified now.
+    """Return the value for this name, after verifying its file.
 
     Raises:
         PromotionError: SWITCH_REFUSED.
@@ -108,7 +108,7 @@ def target_of(site: Site, name: str) -> Note:
 
 
 def fingerprint(site: Site, note: Note) -> Identity:
-    """Return the identity of the file that a note vouches for, after comparing its hash.
+    """Return the identity of the note's file, after comparing its hash.
 
     Raises:
         PromotionError: SWITCH_REFUSED, MODEL_CHANGED.
@@ -124,7 +124,7 @@ def fingerprint(site: Site, note: Note) -> Identity:
 
 
 def note_served(site: Site, before: Identity | None) -> None:
-    """Note the identity of the file that the engine is about to load; None if there is nothing to compare."""
+    """Record the identity of the file that the engine is about to load; None if there is none."""
     replace_durably(site.own_dir / _SERVED, json.dumps(before).encode(), mode=0o600)
 
 
@@ -138,7 +138,7 @@ def served(site: Site) -> Identity | None:
 
 
 def named_now(site: Site, value: str | None) -> Note:
-    """Return the note of what the environment file names now; without one, with the hash of its file now.
+    """Return the note for the environment file's current value; without one, make one with the current hash.
 
     Raises:
         PromotionError: SWITCH_REFUSED for a note that cannot be read.
@@ -150,9 +150,9 @@ def named_now(site: Site, value: str | None) -> Note:
 
 
 def remember(site: Site, value: str | None, env_sha256: str) -> None:
-    """Note the value that the environment file has now, so that there is a way back to it.
+    """Record the environment file's current value, so that a rollback to it is possible.
 
-    The note of an installed file stays: where the file was changed since, there is no way back to it.
+    The note of an installed file stays: if the file has changed since, there is no rollback to it.
 
     Raises:
         PromotionError: SWITCH_REFUSED for a file in the models directory that cannot be read.
@@ -164,13 +164,14 @@ def remember(site: Site, value: str | None, env_sha256: str) -> None:
     sha256 = _hash_now(site, value)
     if sha256 is None:
         raise PromotionError(
-            "SWITCH_REFUSED", f"{value} cannot be read as a regular file: there would be no way back to it"
+            "SWITCH_REFUSED",
+            f"{value} cannot be read as a regular file: a rollback to it would be impossible",
         )
     _write_note(site, name, Note(value=value, sha256=sha256, env_sha256=env_sha256))
 
 
 def remove(site: Site, version: str) -> None:
-    """Remove a version's file and its note; a file that is gone already is no error.
+    """Remove a version's file and its note; a missing file is not an error.
 
     Raises:
         PromotionError: SWITCH_REFUSED.
@@ -185,7 +186,7 @@ def remove(site: Site, version: str) -> None:
 
 
 def sweep(site: Site) -> None:
-    """Remove temporary files that a killed helper left in the models directory."""
+    """Remove temporary files of a killed helper from the models directory."""
     with opened_models(site) as models:
         for name in os.listdir(models):  # noqa: PTH208  a descriptor, not a path
             if name.startswith(f".{site.line.family}_v") and ".clm-" in name and name.endswith(".tmp"):
@@ -194,9 +195,9 @@ def sweep(site: Site) -> None:
 
 
 def _hash_now(site: Site, value: str | None) -> str | None:
-    """Return the hash of a file in the models directory, None if it cannot be read, "" for any other value.
+    """Return the hash of a file in the models directory, None if unreadable, "" for any other value.
 
-    Nothing else is hashed: a comparison with root's hash would reveal files that its owner cannot read.
+    No other file is hashed: comparing hashes would reveal files that the user cannot read.
     """
     if value is None or Path(value).parent != site.models_dir:
         return ""
@@ -211,10 +212,10 @@ def _hash_now(site: Site, value: str | None) -> str | None:
 
 
 def _is_installed(site: Site, models: int, name: str, sha256: str, uid: int) -> bool:
-    """Return whether root's own file of this hash lies there already.
+    """Return whether root's file with this hash already exists.
 
     Raises:
-        PromotionError: FILE_TAKEN where the name belongs to another file.
+        PromotionError: FILE_TAKEN if the name belongs to another file.
     """
     if not exists(models, name):
         return False
@@ -223,7 +224,7 @@ def _is_installed(site: Site, models: int, name: str, sha256: str, uid: int) -> 
         if copied_sha256(handle) != sha256:
             raise PromotionError(
                 "FILE_TAKEN",
-                f"{site.models_dir / name} exists already and is another file; it was left alone",
+                f"{site.models_dir / name} already exists with other content; it was not changed",
             )
         status = os.fstat(handle)
         return status.st_uid == os.geteuid() and status.st_mode & 0o777 == _MODE
@@ -262,7 +263,7 @@ def _copy(site: Site, models: int, name: str, source: int, sha256: str) -> None:
             )
         os.fchmod(target, _MODE)
         os.fsync(target)
-        if exists(models, name):  # the same bytes, but somebody else's file
+        if exists(models, name):  # the same bytes, but another user's file
             temporary = f".{name}.clm-{os.getpid()}-0.tmp"
             _name(target, temporary, models)
             os.rename(temporary, name, src_dir_fd=models, dst_dir_fd=models)
@@ -277,7 +278,7 @@ def _copy(site: Site, models: int, name: str, source: int, sha256: str) -> None:
 
 
 def _name(handle: int, name: str, directory: int) -> None:
-    """Give a nameless file a name; a name that is taken, also by a link, is an error."""
+    """Name an unnamed file; an existing name, even a link, is an error."""
     os.link(f"/proc/self/fd/{handle}", name, dst_dir_fd=directory, follow_symlinks=True)
 
 
@@ -291,7 +292,7 @@ def _write_note(site: Site, name: str, note: Note) -> None:
 
 
 def _note(site: Site, name: str) -> Note | None:
-    """Return root's own note; None without one, or for one from a time when the paths were others.
+    """Return root's note; None if it is missing or has outdated paths.
 
     Raises:
         PromotionError: SWITCH_REFUSED for a note that cannot be read.

@@ -1,4 +1,4 @@
-"""Files that another user may have put in the helper's way: no link is followed, no read is unbounded."""
+"""Safe access to files that other users control: no link is followed, and every read is bounded."""
 
 import contextlib
 import hashlib
@@ -17,12 +17,12 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Identity = tuple[int, int, int, int]
-"""Device, inode, size and time of the last change: differs after a write, a rename or a replacement."""
+"""Device, inode, size and ctime: they differ after a write, a rename or a replacement."""
 
 
 @contextlib.contextmanager
 def opened_directory(path: Path) -> Iterator[int]:
-    """Yield a descriptor of a directory, reached through links only where root alone could have made them.
+    """Yield a descriptor of a directory, following only links that root alone can change.
 
     Raises:
         PromotionError: SWITCH_REFUSED.
@@ -74,21 +74,21 @@ def opened_file(directory: int, name: str, *, max_bytes: int, where: Path) -> It
 
 
 def mount_of(directory: int) -> str:
-    """Return the id of the mount that an open directory lies on."""
+    """Return the mount id of an open directory."""
     lines = Path(f"/proc/self/fdinfo/{directory}").read_text(encoding="ascii").splitlines()
     return next(line.split()[1] for line in lines if line.startswith("mnt_id:"))
 
 
 def may_read(status: os.stat_result, uid: int) -> bool:
-    """Return whether a user could read a file without the helper, as far as owner and mode say."""
+    """Return whether a user could read a file without the helper, judging by owner and mode."""
     return uid in {0, status.st_uid} or bool(status.st_mode & stat.S_IROTH)
 
 
 def copied_sha256(source: int, target: int | None = None) -> str:
-    """Return the sha256 of an open file, read once; what is hashed is written to `target` on the way.
+    """Return the sha256 of an open file, and write the hashed bytes to `target` in the same pass.
 
     Raises:
-        PromotionError: SWITCH_REFUSED where the file grows meanwhile.
+        PromotionError: SWITCH_REFUSED if the file grows during the read.
     """
     digest, left = hashlib.sha256(), os.fstat(source).st_size
     while chunk := os.read(source, _CHUNK):
@@ -102,13 +102,13 @@ def copied_sha256(source: int, target: int | None = None) -> str:
 
 
 def identity(handle: int) -> Identity:
-    """Return what changes when somebody replaces, moves or writes the open file."""
+    """Return the identity of an open file; it changes when the file is replaced, moved or written."""
     status = os.fstat(handle)
     return status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns
 
 
 def exists(directory: int, name: str) -> bool:
-    """Return whether the directory has an entry of this name, a dangling link included."""
+    """Return whether the directory has an entry of this name, including a dangling link."""
     try:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -117,13 +117,13 @@ def exists(directory: int, name: str) -> bool:
 
 
 def _link_of_root(here: int, name: str, path: Path) -> Path | None:
-    """Return where a link leads, None if `name` is no link."""
+    """Return a link's target, or None if `name` is not a link."""
     try:
         status = os.stat(name, dir_fd=here, follow_symlinks=False)
         if not stat.S_ISLNK(status.st_mode):
             return None
         if not is_protected(os.fstat(here)) or status.st_uid not in {0, os.geteuid()}:
-            raise _refused(path, f"leads through the link {name}, which others than root can change")
+            raise _refused(path, f"leads through the link {name}, which other users than root can change")
         return Path(os.readlink(name, dir_fd=here))
     except OSError as exc:
         raise _refused(path, f"cannot be reached at {name} ({exc.strerror})") from exc

@@ -1,4 +1,4 @@
-"""Where the helper finds things, from root's settings file; the defaults are those of clm.settings."""
+"""The helper's paths and limits, from root's settings file; the defaults equal those of clm.settings."""
 
 import re
 from collections.abc import Mapping
@@ -21,24 +21,24 @@ _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9:_.@-]*\.service")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """The server as the helper sees it."""
+    """The helper's configuration."""
 
     line: Line
     env_file: EnvFile
     models_dir: Path
     artefacts_dir: Path
-    """The registry, one directory a version; the daemon's user writes it."""
+    """The registry, one directory per version; the daemon's user writes it."""
     own_dir: Path
-    """Root alone writes it: notes of models that were installed, or found in the environment file."""
+    """Notes of models that were installed or found in the environment file; only root writes here."""
     engine_unit: str
     max_file_bytes: int
     """A model file above this size is not read."""
     is_sandboxed: bool = True
-    """systemd mounts the models directory as a mount of its own."""
+    """Whether systemd mounts the models directory separately."""
 
 
 def site_of(environment: Mapping[str, str], own_dir: Path) -> Site:
-    """Return the site that these variables describe.
+    """Return the site for these variables.
 
     Raises:
         ConfigError: CONFIG_INVALID.

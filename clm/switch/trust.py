@@ -1,8 +1,8 @@
-"""Whether anyone but root could change a file that root executes or rewrites.
+"""Check whether anyone but root can change a file that root executes or rewrites.
 
-Standard library only and self-contained: the helper runs it before it imports anything else of ours, and the
-installer runs it as a script: `trust.py --path|--below PATH...` prints the first weakness and exits
-with 1; `--below` examines all that is in a directory as well.
+Standard library only and self-contained: the helper runs it before any other import of clm, and the installer
+runs it as a script: `trust.py --path|--below PATH...` prints the first weakness and exits with 1; `--below`
+also checks a directory's content.
 """
 
 import os
@@ -15,7 +15,7 @@ _MAX_LINKS = 16
 
 
 def is_protected(status: os.stat_result, users: Collection[int] | None = None) -> bool:
-    """Return whether only `users` can change what has this status: by default root and who runs this process.
+    """Return whether only `users` can change an entry with this status: by default root and our own user.
 
     A sticky directory counts as protected: others add entries to it, but cannot replace root's.
     """
@@ -25,9 +25,9 @@ def is_protected(status: os.stat_result, users: Collection[int] | None = None) -
 
 
 def weakness(path: Path, users: Collection[int] | None = None) -> str | None:
-    """Return why others than `users` could change what this absolute path leads to; None if they cannot.
+    """Return why other users could change the target of this absolute path, or None if they cannot.
 
-    Checks every directory from the root directory down, the targets of links included.
+    Checks every directory from the root directory down, including link targets.
     """
     here, rest, links = Path("/"), [*path.parts[1:]], 0
     if why := _weak(here, users):
@@ -86,7 +86,7 @@ def _weak(path: Path, users: Collection[int] | None = None) -> str | None:
 
 def _describe(path: Path, status: os.stat_result) -> str:
     mode = stat.S_IMODE(status.st_mode)
-    return f"{path} (uid {status.st_uid}, mode {mode:04o}) can be written by others than root"
+    return f"{path} (uid {status.st_uid}, mode {mode:04o}) can be written by other users than root"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The engine's unit as root's helper needs it: restarted, and never run with root's rights."""
+"""The engine's unit for root's helper: restart it, and check that it does not run as root."""
 
 import pwd
 import re
@@ -29,7 +29,7 @@ class SystemdUnit:
         """Return if the unit gives up root's rights before it loads a model.
 
         Raises:
-            PromotionError: ENGINE_RUNS_AS_ROOT; ENGINE_UNREACHABLE where systemd does not know the unit.
+            PromotionError: ENGINE_RUNS_AS_ROOT; ENGINE_UNREACHABLE if systemd does not know the unit.
         """
         shown = systemctl.systemctl(
             self._name,
@@ -60,10 +60,10 @@ class SystemdUnit:
         )
 
     def restart(self) -> None:
-        """Clear a start limit, restart the unit and return when it has started.
+        """Reset the start limit, restart the unit and return when it has started.
 
         Raises:
-            PromotionError: ENGINE_RESTART_FAILED with systemd's words.
+            PromotionError: ENGINE_RESTART_FAILED with systemd's message.
         """
         systemctl.restart(self._name, run=self._run)
 

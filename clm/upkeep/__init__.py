@@ -1,1 +1,1 @@
-"""What keeps a server going: room on the disks, one instance at a time, and what stops the learning."""
+"""Upkeep: disk space, the single-instance lock, and the brakes that stop learning."""

@@ -1,4 +1,4 @@
-"""How full the disks are, and when they are too full to train."""
+"""Disk usage, and when the disks are too full to train."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -10,16 +10,16 @@ from clm.domain.freeze import Freeze, halted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """The file system that a path lies on."""
+    """The file system of a path."""
 
     path: Path
     total_bytes: int
     free_bytes: int
-    """For us: what is reserved for root is not free."""
+    """Free for this user: space reserved for root does not count."""
 
     @property
     def used_share(self) -> float:
-        """Return how full it is."""
+        """Return the share of space in use."""
         return 1 - self.free_bytes / self.total_bytes if self.total_bytes else 1.0
 
     def __str__(self) -> str:
@@ -27,14 +27,14 @@ class Disk:
 
 
 def disk_of(path: Path) -> Disk:
-    """Return the file system that `path` lies on, or will lie on once it is made."""
+    """Return the file system of `path`, which need not exist yet."""
     there = next(p for p in (path, *path.parents) if p.exists())
     usage = shutil.disk_usage(there)
     return Disk(path=path, total_bytes=usage.total, free_bytes=usage.free)
 
 
 class DiskBrake:
-    """A run on a full disk ends in the middle, and the engine's own writes with it."""
+    """Stops runs on a nearly full disk: a full disk also breaks the engine's writes."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class DiskBrake:
         self._disk = disk
 
     def frozen_because(self) -> str | None:
-        """Return which disk is too full, None where all have room."""
+        """Return which disk is too full, or None if all have enough space."""
         for path in self._paths:
             disk = self._disk(path)
             enough = disk.free_bytes >= self._min_free_bytes and 1 - disk.used_share >= self._min_free_share
@@ -62,5 +62,5 @@ class DiskBrake:
         return None
 
     def freeze(self) -> Freeze:
-        """Return the same as a freeze."""
+        """Return the full disk as a freeze."""
         return halted(self.frozen_because())

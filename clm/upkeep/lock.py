@@ -1,4 +1,4 @@
-"""One instance at a time: a lock on the state directory, freed by the kernel with the process."""
+"""The single-instance lock on the state directory; the kernel releases it when the process exits."""
 
 import fcntl
 import os
@@ -13,10 +13,10 @@ from clm.errors import AlreadyRunning, ConfigError
 
 @contextmanager
 def single_instance(path: Path, role: str) -> Iterator[None]:
-    """Hold the lock while inside.
+    """Hold the lock during the block.
 
     Raises:
-        AlreadyRunning: ALREADY_RUNNING, naming the pid and start time of the other.
+        AlreadyRunning: ALREADY_RUNNING, with pid and start time of the other instance.
         ConfigError: STATE_DIR, the directory cannot be used.
     """
     try:
@@ -30,7 +30,7 @@ def single_instance(path: Path, role: str) -> Iterator[None]:
         if not _taken(handle):
             raise AlreadyRunning(
                 "ALREADY_RUNNING",
-                f"{path} is held by {_holder(path)}; wait for its end, or let `clm trigger` queue a retrain",
+                f"{path} is held by {_holder(path)}; wait for it, or queue a retrain with `clm trigger`",
             )
         handle.seek(0)
         handle.truncate()
@@ -40,7 +40,7 @@ def single_instance(path: Path, role: str) -> Iterator[None]:
 
 
 def _taken(handle: IO[str]) -> bool:
-    """Try for half a second: `clm status` holds the lock for a moment to see whether somebody does."""
+    """Retry for half a second: `clm status` holds the lock briefly to check it."""
     clock = SystemClock()
     for _ in range(10):
         try:
@@ -53,7 +53,7 @@ def _taken(handle: IO[str]) -> bool:
 
 
 def holder(path: Path) -> str | None:
-    """Return `pid N since T` of the instance that holds the lock, None where nobody does."""
+    """Return `pid N since T` of the instance that holds the lock, or None if it is free."""
     try:
         with path.open("r", encoding="utf-8") as handle:
             try:

@@ -1,4 +1,4 @@
-"""What may go: never a model that anybody could be pointed to, and of the rest the oldest first."""
+"""Choose what may be removed: never a model in use, and otherwise the oldest first."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ CHAMPIONS_KEPT = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aged:
-    """Something that gets old: a registered model, a run."""
+    """Something with an age: a registered model or a run."""
 
     name: str
     age_days: float
@@ -26,7 +26,7 @@ def models_in_use(
     open_record: PromotionRow | None,
     pinned: str | None,
 ) -> frozenset[Path]:
-    """Return the files that stay: of the latest champions, and whatever anybody names now.
+    """Return the files to keep: those of the latest champions, and those named now.
 
     `named` is the environment file's value, `running` the running engine's.
     """
@@ -39,7 +39,7 @@ def models_in_use(
 
 
 def surplus_models(reigns: Sequence[Reign], in_use: Collection[Path]) -> tuple[Reign, ...]:
-    """Return former champions whose file may go, each path once; never a file that we did not bring."""
+    """Return former champions whose file may be removed, each path once; only files that we installed."""
     found = {
         reign.path: reign
         for reign in reversed(reigns)
@@ -49,9 +49,9 @@ def surplus_models(reigns: Sequence[Reign], in_use: Collection[Path]) -> tuple[R
 
 
 def surplus(things: Iterable[Aged], *, kept: Collection[str], days: float, newest: int) -> tuple[str, ...]:
-    """Return the names of what is older than `days`, oldest first.
+    """Return the names of items older than `days`, oldest first.
 
-    The `newest` things stay whatever the clock says: one that jumped must not clear the house.
+    The `newest` items always stay: a clock that jumped must not remove everything.
     """
     by_age = sorted(things, key=lambda thing: thing.age_days)
     old = [t.name for t in by_age[newest:] if t.age_days > days and t.name not in kept]

@@ -1,4 +1,4 @@
-"""Makes room: former champions, rejected models, runs and events that nobody will ask for."""
+"""Remove former champions, rejected models, runs and events that are no longer needed."""
 
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -26,19 +26,19 @@ from clm.upkeep.removable import Aged, models_in_use, surplus, surplus_models
 log = structlog.get_logger()
 
 NEWEST_KEPT = 20
-"""Registered models and runs that stay whatever their age, while there is room."""
+"""Registered models and runs kept regardless of age, while there is space."""
 CHECKPOINT_DAYS = 3.0
-"""An interrupted task goes on within the hour; by then there are other samples, and another training."""
+"""An interrupted task resumes within the hour; later, new samples lead to another training."""
 EVENTS_KEPT = 1000
-"""Published events that stay whatever their age."""
+"""Published events kept regardless of age."""
 _NEVER_OLD = datetime.max.replace(tzinfo=UTC)
-"""Age of what holds no moment in its name: it is never removed for its age."""
+"""Age of items without a time in their name: they never expire."""
 _RUN = re.compile(r"p07_(\d{8}_\d{6})_[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionPolicy:
-    """How long things stay, and how full the disk may be."""
+    """Retention periods and the disk limit."""
 
     artefact_days: float
     run_days: float
@@ -49,7 +49,7 @@ class RetentionPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptFiles:
-    """Where our own files are: registered models, runs and checkpoints."""
+    """Directories of our files: registered models, runs and checkpoints."""
 
     registry: DirectoryRegistry
     runs_dir: Path
@@ -58,7 +58,7 @@ class KeptFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
-    """The tables that say what is still needed."""
+    """The tables that record what is still needed."""
 
     promotions: SqlitePromotionLog
     journal: Journal
@@ -66,7 +66,7 @@ class Records:
 
 
 class Retention:
-    """Removes what may go; whatever cannot be known now is taken as in use."""
+    """Removes what is no longer needed; whatever cannot be determined counts as in use."""
 
     def __init__(
         self,
@@ -84,10 +84,10 @@ class Retention:
         self._clock = clock
         self._policy = policy
         self._disk = disk
-        self._told_full = False
+        self._alerted_full = False
 
     def tidy(self) -> tuple[str, ...]:
-        """Remove what may go and return what went, each one sentence; while a promotion is under way nothing.
+        """Remove what is no longer needed and return a description of each item; nothing during a promotion.
 
         Raises:
             DataError: the store cannot be read. StoreBusy.
@@ -122,11 +122,11 @@ class Retention:
             gone.append(f"{events} published events")
         if gone:
             log.info("retention.removed", count=len(gone), what=", ".join(gone[:20]))
-        self._tell_when_full()
+        self._alert_when_full()
         return tuple(gone)
 
     def _in_use(self, reigns: Sequence[Reign]) -> tuple[frozenset[Path], bool]:
-        """Return the model files that stay, and whether these are all that anybody may be pointed to."""
+        """Return the model files to keep, and whether the list is complete."""
         named = running = None
         is_certain = True
         try:
@@ -134,7 +134,7 @@ class Retention:
             named = Path(value) if value else None
             seen = self._served.engine.observe()
             running = Path(seen.model_path) if seen.model_path else None
-            # An engine whose model nobody can see may run on any.
+            # If the engine's model cannot be observed, it may run on any model.
             is_certain = seen.main_pid is None or running is not None
         except PromotionError as error:
             log.info("retention.models_left", code=error.code, reason=error.message)
@@ -173,7 +173,7 @@ class Retention:
         days: float,
         remove: Callable[[str], None],
     ) -> list[str]:
-        """Remove what is too old, and above the disk's mark what is old, until it is below."""
+        """Remove expired items and, above the disk limit, the oldest ones until usage is below it."""
         gone = []
         too_old = surplus(things, kept=kept, days=days, newest=NEWEST_KEPT)
         for name in (*too_old, *surplus(things, kept={*kept, *too_old}, days=0, newest=1)):
@@ -188,7 +188,7 @@ class Retention:
         return gone
 
     def _artefacts(self) -> list[tuple[str, float, str]]:
-        """Return version, age in days and run of what is registered; a torn one is as old as its name."""
+        """Return version, age in days and run of each registered model; a corrupt one has its name's age."""
         found = []
         for version in self._kept.registry.versions():
             try:
@@ -200,7 +200,7 @@ class Retention:
         return found
 
     def _runs(self) -> list[Aged]:
-        """Return the directories of runs that have ended."""
+        """Return the directories of finished runs."""
         if not self._kept.runs_dir.is_dir():
             return []
         sweep_temporaries(self._kept.runs_dir)
@@ -217,7 +217,7 @@ class Retention:
         remove_directory(self._kept.runs_dir / run_id)
 
     def _remove_checkpoints(self) -> list[str]:
-        """Remove what no training went on from for days; above the disk's mark all of it."""
+        """Remove checkpoints that no training used for days; above the disk limit, remove all."""
         if not self._kept.checkpoints_dir.is_dir():
             return []
         sweep_temporaries(self._kept.checkpoints_dir)
@@ -238,16 +238,16 @@ class Retention:
     def _is_over_the_mark(self) -> bool:
         return self._disk(self._kept.runs_dir).used_share > self._policy.disk_mark
 
-    def _tell_when_full(self) -> None:
-        """Tell an operator once that nothing more can be removed, until there is room again."""
+    def _alert_when_full(self) -> None:
+        """Alert an operator once that nothing more can be removed, until there is space again."""
         if not self._is_over_the_mark():
-            self._told_full = False
+            self._alerted_full = False
             return
-        if self._told_full:
+        if self._alerted_full:
             return
-        self._told_full = True
+        self._alerted_full = True
         message = (
-            f"{self._disk(self._kept.runs_dir)}, and nothing more of ours may be removed: free space, or "
+            f"{self._disk(self._kept.runs_dir)}, and retention can remove nothing more: free space, or "
             "lower CLM_KEEP_MODELS_DAYS and CLM_KEEP_RUNS_DAYS"
         )
         log.error("retention.disk_full", reason=message)
@@ -262,7 +262,7 @@ class Retention:
 
 
 def _time(text: str) -> datetime:
-    """Return the moment in the name of a run, or a moment later than all others if there is none."""
+    """Return the time in a run's name, or the latest possible time if there is none."""
     try:
         return datetime.strptime(text, "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
     except ValueError:

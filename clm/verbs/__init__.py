@@ -1,1 +1,1 @@
-"""What the commands do: one module for each use case of the command line."""
+"""Use cases of the command line, one per module."""

@@ -1,4 +1,4 @@
-"""What the verbs of the command line answer: JSON objects for machines, lines for people."""
+"""Output of the commands: JSON objects for programs, lines for people."""
 
 from collections.abc import Callable, Mapping
 
@@ -35,8 +35,8 @@ def as_answer(report: CycleReport) -> Mapping[str, object]:
     }
 
 
-def tell(report: CycleReport, say: Callable[[str], None]) -> None:
-    """Say for people what a cycle came to."""
+def print_result(report: CycleReport, say: Callable[[str], None]) -> None:
+    """Print the result of a cycle for people."""
     for row in gate_rows(report.pack.verdicts):
         say(f"{row['status']:5}  {row['name']:20}  {row['reason']}")
     for finding in report.pack.findings:

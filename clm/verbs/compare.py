@@ -1,4 +1,4 @@
-"""`clm compare`: two models side by side on the test part of the present store; nothing is written there."""
+"""`clm compare`: two models side by side on the test part of the current store, which is not changed."""
 
 import tempfile
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def compare_models(settings: Settings, first: str, second: str, *, stop: StopSig
 
 
 def _model(settings: Settings, name: str) -> ChampionRef:
-    """Return the file that a name stands for."""
+    """Return the file for a name."""
     if settings.line.is_version(name):
         try:
             artefact = DirectoryRegistry(settings.artefacts_dir, line=settings.line).get(name)
@@ -107,7 +107,7 @@ def _model(settings: Settings, name: str) -> ChampionRef:
     if not path.is_file():
         raise UsageError(
             "MODEL_UNKNOWN",
-            f"{name} is no registered version, no file of {settings.models_dir} and no path of a file",
+            f"{name} is not a registered version, a file in {settings.models_dir} or a file path",
         )
     return ChampionRef(version=path.stem, path=path, sha256=sha256_of(path), adopted=True)
 

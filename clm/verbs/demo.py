@@ -24,7 +24,7 @@ from clm.wiring_engine import own_engine
 SAMPLES = 10_000
 SEED = 20
 SIGNAL = 2.0
-"""Learnable well enough that one training on two cores shows it."""
+"""Learnable enough to show in one training on two cores."""
 ENGINE = Path(__file__).parents[2] / "examples" / "engine.py"
 
 
@@ -34,7 +34,7 @@ def run_demo(
     stop: StopSignal,
     on_epoch: Callable[[EpochReport], None],
 ) -> Mapping[str, object]:
-    """Make what is missing below `root`, run one cycle, and say where everything lies."""
+    """Create what is missing below `root`, run one cycle, and print all paths."""
     _write_config(root)
     settings = load_settings(parse(below(root, CONFIG_FILE).read_bytes()), {"root": root})
     _make_store(settings, say)
@@ -82,7 +82,7 @@ def _make_store(settings: Settings, say: Callable[[str], None]) -> None:
     if settings.store.exists():
         return
     settings.store.parent.mkdir(parents=True, exist_ok=True)
-    part = settings.store.with_suffix(".part")  # a demonstration that was killed begins anew
+    part = settings.store.with_suffix(".part")  # a killed demonstration starts from the beginning
     part.unlink(missing_ok=True)
     create_store(part)
     until = SystemClock().now().replace(minute=0, second=0, microsecond=0)

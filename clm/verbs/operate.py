@@ -1,7 +1,7 @@
-"""What a person does at the command line next to a running daemon, or without one.
+"""Operator commands, with or without a running daemon.
 
-The daemon's lock is not asked for: promotions exclude each other by the lock of the models directory,
-and what a person tells the daemon is a row that it reads before it acts.
+They do not need the daemon's lock: the lock of the models directory serialises promotions, and commands to
+the daemon are rows that it reads before it acts.
 """
 
 import socket
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 def promote_version(
     settings: Settings, version: str, *, override: str | None, stop: StopSignal
 ) -> PromotionOutcome:
-    """Promote a registered model, and return how that ended.
+    """Promote a registered model and return the outcome.
 
     Raises:
         ArtefactError: ARTEFACT_MISSING, ARTEFACT_TORN.
@@ -55,7 +55,7 @@ def promote_version(
             raise PromotionError(
                 "NOT_PASSED",
                 f"{version} was judged {artefact.manifest.decision}; `clm show "
-                f'{artefact.manifest.lineage.run_id}` says why, `--override "reason"` does it nevertheless',
+                f'{artefact.manifest.lineage.run_id}` says why, `--override "reason"` promotes it anyway',
             )
         freeze = redis_brake_of(settings).freeze()
         if frozen := freeze.stops_because:
@@ -74,7 +74,7 @@ def promote_version(
 
 
 def roll_back(settings: Settings, version: str | None, *, reason: str, stop: StopSignal) -> PromotionOutcome:
-    """Bring a former champion back, and return how that ended.
+    """Promote a former champion and return the outcome.
 
     Raises:
         PromotionError: NO_CHAMPION_BEFORE, NEVER_CHAMPION.
@@ -89,11 +89,11 @@ def roll_back(settings: Settings, version: str | None, *, reason: str, stop: Sto
 
 
 def activate(settings: Settings, version: str, *, override: str | None, stop: StopSignal) -> Activation:
-    """Let the engine trade on the champion, and return how that ended.
+    """Let the engine trade on the champion and return the result.
 
     Raises:
-        PromotionError: NOT_PROVEN, gates 3 and 4 do not both pass; NOT_CHAMPION, ALREADY_LIVE, and the first
-            thing that stands in the way.
+        PromotionError: NOT_PROVEN, gates 3 and 4 do not both pass; NOT_CHAMPION, ALREADY_LIVE, or the first
+            failed precondition.
         BusUnavailable: the streams with the model's decisions in shadow cannot be read.
     """
     _demand_words(override)
@@ -125,8 +125,8 @@ def _proven_in_shadow(settings: Settings, version: str) -> str:
     if missing := [f"{v.name}: {v.reason}" for v in verdicts if v.status is not GateStatus.PASS]:
         raise PromotionError(
             "NOT_PROVEN",
-            f"{version} was not proven in shadow ({'; '.join(missing)}); `clm gates {version}` says more, "
-            '`--override "reason"` goes live nevertheless',
+            f"{version} was not proven in shadow ({'; '.join(missing)}); `clm gates {version}` shows why, "
+            '`--override "reason"` goes live anyway',
         )
     return f"passed: {', '.join(v.name for v in verdicts)}"
 
@@ -142,9 +142,9 @@ def _live_alert(version: str, message: str) -> PerformanceAlert:
 
 
 def former_champion(reigns: list[Reign], version: str | None) -> Reign:
-    """Return the reign to go back to: of this version, or the one that the champion replaced.
+    """Return the reign to restore: of this version, or the one that the champion replaced.
 
-    What a rollback brought back is looked at as it first came: a second rollback goes one further back.
+    After a rollback, the champion counts at its first reign: a second rollback goes one further back.
     """
     if not reigns:
         raise PromotionError("NO_CHAMPION_BEFORE", "no champion is recorded yet; `clm history` is empty")
@@ -169,7 +169,7 @@ def former_champion(reigns: list[Reign], version: str | None) -> Reign:
 
 
 def pin_champion(settings: Settings, version: str | None, *, reason: str) -> str:
-    """Pin what the environment file names.
+    """Pin the model that the environment file names.
 
     Raises:
         PromotionError: NO_CHAMPION; NOT_CHAMPION, the version is another one.
@@ -178,7 +178,7 @@ def pin_champion(settings: Settings, version: str | None, *, reason: str) -> str
     champion = wired.promoter.champion()
     if champion is None:
         raise PromotionError(
-            "NO_CHAMPION", f"{settings.engine_env_file} names no model that could be pinned; see `clm doctor`"
+            "NO_CHAMPION", f"{settings.engine_env_file} names no model to pin; see `clm doctor`"
         )
     if version is not None and version != champion.version:
         raise PromotionError(
@@ -190,27 +190,27 @@ def pin_champion(settings: Settings, version: str | None, *, reason: str) -> str
 
 
 def unpin(settings: Settings) -> str | None:
-    """Take the pin off and return what was pinned."""
+    """Remove the pin and return what was pinned."""
     _prepare(settings)
     lifted = controls_of(settings).clear(Control.PIN)
     return lifted[Control.PIN].value if lifted else None
 
 
 def pause_learning(settings: Settings, reason: str) -> None:
-    """Stop what happens by itself; the daemon sees it before its next step."""
+    """Pause automatic training and promotion; the daemon obeys before its next step."""
     _prepare(settings)
     controls_of(settings).set(Control.PAUSE, reason=reason)
 
 
 def resume_learning(settings: Settings) -> dict[str, str]:
-    """End a pause and a hold; return the reasons they had."""
+    """End a pause and a hold; return their reasons."""
     _prepare(settings)
     lifted = controls_of(settings).clear(Control.PAUSE, Control.SUSPENDED)
-    return {control.value: told.reason for control, told in lifted.items()}
+    return {control.value: row.reason for control, row in lifted.items()}
 
 
 def champions(settings: Settings) -> list[dict[str, object]]:
-    """Return who was champion when, newest first; none where nothing is recorded."""
+    """Return the reigns of champions, newest first; empty if none is recorded."""
     check_contract(settings.store)
     if not has_schema(settings.store):
         return []
@@ -229,7 +229,7 @@ def champions(settings: Settings) -> list[dict[str, object]]:
 
 
 def reconcile_record(settings: Settings, *, repair: bool) -> list[str]:
-    """Return where the record contradicts the environment file; with `repair` the record follows it."""
+    """Return how the record contradicts the environment file; `repair` corrects the record."""
     wired = wire(settings)
     champion = wired.promoter.champion()
     if champion is None:
@@ -252,7 +252,7 @@ def reconcile_record(settings: Settings, *, repair: bool) -> list[str]:
 
 
 def _ready(settings: Settings, stop: StopSignal, root: socket.socket | None = None) -> Wired:
-    """Connect the parts, bring what a dead process left to its end, and know the champion."""
+    """Connect the parts, finish an interrupted promotion, and record the champion."""
     wired = wire(settings, stop=stop, root=root)
     if outcome := wired.promoter.recover():
         log.warning("promotion.recovered", version=outcome.version, state=outcome.state.value)
@@ -267,4 +267,4 @@ def _prepare(settings: Settings) -> None:
 
 def _demand_words(override: str | None) -> None:
     if override is not None and not override.strip():
-        raise UsageError("USAGE", "--override needs a reason in words: it is what remains of it")
+        raise UsageError("USAGE", "--override needs a reason in words: it is recorded")

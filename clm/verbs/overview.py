@@ -1,4 +1,4 @@
-"""What `clm status` and `clm runs` read; nothing is created or changed."""
+"""The data of `clm status` and `clm runs`; nothing is created or changed."""
 
 from clm.artefacts.records import RecordError, decode_line
 from clm.artefacts.registry import DirectoryRegistry
@@ -27,7 +27,7 @@ SHADOW = "shadow only"
 
 
 def overview(settings: Settings) -> dict[str, object]:
-    """Return what the daemon does, who is champion, what waits.
+    """Return the daemon's activity, the champion and what waits.
 
     Raises:
         DataError: the store breaks its contract.
@@ -53,7 +53,7 @@ def overview(settings: Settings) -> dict[str, object]:
 
 
 def recent_runs(settings: Settings, limit: int) -> list[dict[str, object]]:
-    """Return the latest runs, newest first; none where nothing ever ran on this store."""
+    """Return the latest runs, newest first; empty if there are none."""
     check_contract(settings.store)
     if not has_schema(settings.store):
         return []
@@ -74,7 +74,7 @@ def recent_runs(settings: Settings, limit: int) -> list[dict[str, object]]:
 
 
 def attempts(settings: Settings) -> dict[str, object]:
-    """Return how many attempts the champion has withstood, and what the next one is judged at."""
+    """Return the number of attempts against the champion, and the significance level of the next."""
     standing = SqliteJournal(settings.store, SystemClock()).standing()
     coming = next_attempt(standing.past, settings.bootstrap_confidence)
     return {
@@ -90,7 +90,7 @@ def attempts(settings: Settings) -> dict[str, object]:
 
 
 def ledger_row(settings: Settings, run_id: str) -> int | None:
-    """Return the run's number in the ledger; None where it has none or the store cannot be read."""
+    """Return the run's number in the ledger, or None if it has none or the store cannot be read."""
     try:
         run = SqliteJournal(settings.store, SystemClock()).run(run_id)
     except ClmError:
@@ -115,10 +115,10 @@ def disks(settings: Settings) -> list[Disk]:
 
 
 def _promotion(settings: Settings) -> dict[str, object]:
-    """Return since when the champion serves, who may replace it, and what waits for a person."""
+    """Return the champion's start, its controls, and what waits for an operator."""
     promotions = SqlitePromotionLog(settings.store, SystemClock())
     reigns = promotions.reigns()
-    told = {
+    controls = {
         control: f"{found.value} since {found.since}: {found.reason}".strip()
         for control, found in promotions.controls().items()
     }
@@ -128,16 +128,16 @@ def _promotion(settings: Settings) -> dict[str, object]:
         "champion_since": reigns[0].since if reigns else None,
         "engine_mode": _engine_mode(settings),
         "promotion_mode": _promotion_mode(settings, promotions),
-        "paused": told.get(Control.PAUSE),
-        "pinned": told.get(Control.PIN),
-        "held": told.get(Control.SUSPENDED),
+        "paused": controls.get(Control.PAUSE),
+        "pinned": controls.get(Control.PIN),
+        "held": controls.get(Control.SUSPENDED),
         "candidate_waiting": version,
         "waiting_because": _waiting_because(settings, version) if version else None,
     }
 
 
 def _waiting_because(settings: Settings, version: str) -> str:
-    """Return why a model waits, as the run that trained it recorded it."""
+    """Return why a model waits, as its run recorded it."""
     try:
         run_id = (
             DirectoryRegistry(settings.artefacts_dir, line=settings.line).manifest(version).lineage.run_id
@@ -149,10 +149,10 @@ def _waiting_because(settings: Settings, version: str) -> str:
 
 
 def _freeze(settings: Settings) -> str:
-    """Return the last known freeze; Redis is not asked, `clm doctor` does that."""
+    """Return the last known freeze without a request to Redis; `clm doctor` sends one."""
     known = FreezeFile(settings.freeze_file).read()
     if known is None:
-        return "unknown: no Redis has ever answered; `clm doctor` asks it"
+        return "unknown: Redis has never replied; `clm doctor` checks it"
     seen = f", last seen {iso(known.seen_at)}" if known.seen_at else ""
     failing = f", no valid answer since {iso(known.failing_since)}" if known.failing_since else ""
     return f"{known.state.value}{known.cause and f': {known.cause}'}{seen}{failing}"
@@ -167,7 +167,7 @@ def _engine_mode(settings: Settings) -> str:
 
 
 def _promotion_mode(settings: Settings, promotions: SqlitePromotionLog) -> str:
-    """Return the mode in force: a live engine makes `auto` wait for a person."""
+    """Return the effective mode: with a live engine, `auto` waits for an operator."""
     why = withheld(
         mode=settings.promotion_mode,
         promote_live=settings.promote_live,
@@ -187,7 +187,7 @@ def _open_promotion(settings: Settings) -> str | None:
 
 
 def _progress(settings: Settings, last: list[dict[str, object]]) -> str | None:
-    """Return how far the training of a running run came; None if none is running."""
+    """Return the training progress of the current run, or None without one."""
     if not last or last[0]["status"] != "running":
         return None
     directory = settings.runs_dir / str(last[0]["run_id"]) / "job"

@@ -1,4 +1,4 @@
-"""`clm preflight`: everything that can be known of a store before a second is trained; nothing is written."""
+"""`clm preflight`: check a store before any training; nothing is written."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -23,14 +23,14 @@ from clm.wiring import candles_of, policies, signal_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
-    """What was found, ranked, with what it was found in."""
+    """The findings, ranked, and the data in which they were found."""
 
     dataset: Dataset
     findings: tuple[Finding, ...]
     signal: Floor | None
-    """None where it was not asked for, or the data is refused anyway."""
+    """None if it was not requested, or if the data is refused anyway."""
     starves_at: int | None
-    """Microseconds since 1970; when a window up to now holds too few samples if none come any more."""
+    """When a window ending then has too few samples if no new ones arrive; microseconds since 1970."""
     class_weights: bool
     seconds: Mapping[str, float]
 
@@ -41,9 +41,9 @@ class Preflight:
 
 
 def preflight(settings: Settings, *, stop: StopSignal, clock: Clock | None = None) -> Preflight:
-    """Walk the way of the data as a cycle does, and ask every audit.
+    """Read the data as a cycle does, and run every audit.
 
-    The store is opened for reading alone; our tables are neither needed nor made.
+    The store is opened read-only; our tables are neither required nor created.
 
     Raises:
         DataError: the store or the candles cannot be read.
@@ -53,7 +53,7 @@ def preflight(settings: Settings, *, stop: StopSignal, clock: Clock | None = Non
     clock = clock or SystemClock()
     policy, now, began = policies(settings), clock.now(), clock.monotonic()
     probe = signal_of(settings)
-    # Its child loads its models while the store is read here.
+    # The child loads its models while the store is read here.
     with probe.prepared() if probe else nullcontext() as measure:
         source = SqliteSampleSource(settings.store, clock)
         dataset = read_dataset(source, candles_of(settings), policy, now)
@@ -77,7 +77,7 @@ def preflight(settings: Settings, *, stop: StopSignal, clock: Clock | None = Non
 
 
 def preflight_document(found: Preflight, settings: Settings) -> dict[str, object]:
-    """Return all of it as JSON can say it."""
+    """Return the report as JSON-compatible values."""
     return {
         "store": str(settings.store),
         "blocked": found.blocked,

@@ -1,4 +1,4 @@
-"""`clm run`: the same cycle as the daemon's, in the foreground, with its events sent where Redis answers."""
+"""`clm run`: the daemon's cycle in the foreground; its events are published if Redis replies."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,7 +11,7 @@ from clm.ports import Outbox, StopSignal
 from clm.settings import Settings
 from clm.steps.world import Request
 from clm.upkeep.lock import single_instance
-from clm.verbs.answers import as_answer, tell
+from clm.verbs.answers import as_answer, print_result
 from clm.wiring import redis_client, relay_of, wire
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ def run_once(
     """Run one cycle and return what `clm run --json` prints.
 
     Raises:
-        ClmError: the cycle broke; the run is closed and its proof pack written.
+        ClmError: the cycle failed; the run is closed and its proof pack written.
     """
     with single_instance(settings.lock_file, "clm run"):
         wired = wire(settings, stop=stop, promote=promote)
@@ -40,12 +40,12 @@ def run_once(
         request = Request(task=None, reason="asked for at the command line", stop=stop, on_epoch=on_epoch)
         report = run_cycle(wired.world, wired.policies, request)
         send_events(settings, wired.outbox)
-    tell(report, say)
+    print_result(report, say)
     return as_answer(report)
 
 
 def send_events(settings: Settings, outbox: Outbox) -> int:
-    """Publish what waits, if Redis answers; return how many events still wait."""
+    """Publish waiting events if Redis replies; return how many still wait."""
     relay = relay_of(redis_client(settings), outbox)
     try:
         while relay.drain_once(500):

@@ -25,7 +25,7 @@ from clm.wiring import redis_client
 def shadow_verdicts(
     settings: Settings, version: str, *, file: Path | None = None
 ) -> tuple[GateVerdict, GateVerdict]:
-    """Return `agreement` and `outcome_calibration` of a version; DEFER where the evidence is not there yet.
+    """Return `agreement` and `outcome_calibration` of a version; DEFER while evidence is missing.
 
     Raises:
         BusUnavailable: the streams cannot be read.
@@ -36,7 +36,7 @@ def shadow_verdicts(
 
 
 def shadow_record(settings: Settings, version: str, *, file: Path | None = None) -> ShadowRecord:
-    """Return what a version showed in shadow; `file` holds events instead of the streams, one JSON a line.
+    """Return a version's shadow record; `file` replaces the streams with one JSON event per line.
 
     Raises:
         BusUnavailable, DataError, UsageError: as `shadow_verdicts`.
@@ -45,18 +45,20 @@ def shadow_record(settings: Settings, version: str, *, file: Path | None = None)
     since = serving_since(settings.store, version, SystemClock())
     since_micros = None if since is None else to_micros(since)
     if file is None:
-        told = read_telemetry(redis_client(settings), version, line=settings.line, serving_since=since_micros)
+        telemetry = read_telemetry(
+            redis_client(settings), version, line=settings.line, serving_since=since_micros
+        )
     else:
-        told = _from_file(file, version, settings.line, since_micros)
-    outcomes = (*told.outcomes, *_recorded_outcomes(settings, told))
-    return record_of(version, told.intents, outcomes, told.left_out)
+        telemetry = _from_file(file, version, settings.line, since_micros)
+    outcomes = (*telemetry.outcomes, *_recorded_outcomes(settings, telemetry))
+    return record_of(version, telemetry.intents, outcomes, telemetry.left_out)
 
 
-def _recorded_outcomes(settings: Settings, told: Telemetry) -> Iterator[Outcome]:
-    """Yield the outcomes that the store has for the time of the events."""
-    if not told.intents:
+def _recorded_outcomes(settings: Settings, telemetry: Telemetry) -> Iterator[Outcome]:
+    """Yield the store's outcomes for the period of the events."""
+    if not telemetry.intents:
         return
-    since = from_micros(min(intent.at for intent in told.intents) - SAME_MOMENT)
+    since = from_micros(min(intent.at for intent in telemetry.intents) - SAME_MOMENT)
     raw = SqliteSampleSource(settings.store).read(since, settings.max_rows)
     table = parse_samples(raw, cutoff=SystemClock().now(), features=())
     for row in range(len(table)):
@@ -78,7 +80,7 @@ def _from_file(file: Path, version: str, line: Line, since: int | None) -> Telem
             if entries is not None:
                 entries.append((_now(), {name.encode(): _bytes(value) for name, value in event.items()}))
     except (OSError, ValueError, TypeError, AttributeError) as exc:  # TypeError: orjson, nested too deeply
-        raise UsageError("SHADOW_FILE", f"{file} holds no events, one JSON object a line: {exc}") from exc
+        raise UsageError("SHADOW_FILE", f"{file} does not have one JSON event per line: {exc}") from exc
     return telemetry_of(events[INTENT_STREAM], events[CLOSED_STREAM], version, line=line, serving_since=since)
 
 

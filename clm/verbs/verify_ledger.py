@@ -1,4 +1,4 @@
-"""Is the ledger whole? Its own chain, the runs that must be in it, and the heads that proof packs carry."""
+"""Verify the ledger: its chain, the runs it must contain, and the heads recorded in proof packs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerCheck:
-    """What was found; the first break first."""
+    """The breaks, in order."""
 
     rows: int
     head_sha256: str
     heads: int
-    """Proof packs that carry a head, each held against the chain."""
+    """Proof packs with a head, each compared with the chain."""
     breaks: tuple[Break, ...]
 
 
 def check_ledger(settings: Settings) -> LedgerCheck:
-    """Look at the whole chain; nothing is written.
+    """Verify the whole chain; nothing is written.
 
     Raises:
         DataError: the store cannot be read.
     """
     check_contract(settings.store)
     journal = SqliteJournal(settings.store, SystemClock())
-    # The heads first: a row that is appended meanwhile is no break.
+    # Heads first: a row appended during the check must not look like a break.
     heads = list(heads_in(settings.runs_dir))
     found, standing = journal.ledger_breaks(heads), journal.standing()
     return LedgerCheck(
@@ -45,20 +45,20 @@ def check_ledger(settings: Settings) -> LedgerCheck:
 
 
 def accept_breaks(settings: Settings, found: tuple[Break, ...], reason: str) -> None:
-    """Let these breaks stand; who did it and why is a row of the ledger itself."""
+    """Accept these breaks; the ledger records who accepted them and why."""
     migrate(settings.store)
     clock = SystemClock()
     SqliteJournal(settings.store, clock).record(acceptance(found, reason, iso(clock.now())))
 
 
 def heads_in(runs_dir: Path) -> Iterator[Head]:
-    """Yield what each proof pack saw of the ledger when its run began."""
+    """Yield the ledger head in each proof pack, as of the run's start."""
     for path in sorted(runs_dir.glob("*/proof.json")):
         try:
-            told = orjson.loads(path.read_bytes())["ledger"]
-            head = Head(seen_by=str(path), seq=int(told["rows"]), sha256=str(told["head_sha256"]))
+            pack_head = orjson.loads(path.read_bytes())["ledger"]
+            head = Head(seen_by=str(path), seq=int(pack_head["rows"]), sha256=str(pack_head["head_sha256"]))
         except (OSError, ValueError, KeyError, TypeError):
-            # Torn, or of a program that knew no ledger: it says nothing.
+            # Corrupt, or written before the ledger existed: it has no head.
             log.info("proof.without_ledger_head", path=str(path))
             continue
         yield head

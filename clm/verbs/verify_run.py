@@ -1,4 +1,4 @@
-"""Judge a run again from what it left behind, and hold every file of it against its hash."""
+"""Verify a run: judge it again from its files, and compare every file with its hash."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -22,14 +22,14 @@ from clm.store.contract import check_contract
 from clm.store.runs import SqliteJournal
 
 RECOMPUTED = ("metrics", "attempt", "gates", "decision")
-"""Sections of proof.json that follow from predictions.npz alone."""
+"""Sections of proof.json that can be computed from predictions.npz alone."""
 SENTENCES = frozenset({"reason", "would_pass"})
 """Another version may word a verdict differently; the hash of proof.json protects what was written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCheck:
-    """One thing that was held against another."""
+    """One comparison."""
 
     name: str
     agrees: bool
@@ -68,25 +68,25 @@ def _checks(settings: Settings, directory: Path, data: bytes, proof: Mapping[str
 def _recorded(
     settings: Settings, directory: Path, sha256: str, proof: Mapping[str, Any]
 ) -> Iterator[RunCheck]:
-    """Hold proof.json and proof.md against the ledger, which `clm verify-ledger` holds against itself."""
+    """Compare proof.json and proof.md with the ledger; `clm verify-ledger` verifies the ledger itself."""
     row = SqliteJournal(settings.store, SystemClock()).ledger_row(LedgerKind.RUN, directory.name)
     if row is None:
         yield _check("ledger", False, f"the ledger has no row for {directory.name}")
         return
     says, decision = orjson.loads(row.facts), proof["decision"] or str(proof["status"]).upper()
-    told = f"row {row.seq} of the ledger"
+    entry = f"row {row.seq} of the ledger"
     if hash_of(row) != row.sha256:
-        yield _check("ledger", False, f"{told} was changed; see `clm verify-ledger`")
+        yield _check("ledger", False, f"{entry} was changed; see `clm verify-ledger`")
     elif row.outcome != decision:
-        yield _check("ledger", False, f"{told} says {row.outcome}, proof.json {decision}")
+        yield _check("ledger", False, f"{entry} says {row.outcome}, proof.json {decision}")
     else:
-        yield _check("ledger", True, f"{told} says {row.outcome}, and so does proof.json")
+        yield _check("ledger", True, f"{entry} says {row.outcome}, and so does proof.json")
     yield _hashed("proof.json", sha256, says.get("proof_sha256"), "the ledger")
     yield _hashed("proof.md", _sha256_of(directory / "proof.md"), says.get("proof_md_sha256"), "the ledger")
 
 
 def _recomputed(directory: Path, proof: Mapping[str, Any]) -> Iterator[RunCheck]:
-    """Measure, judge and decide anew; floats are compared to the last digit."""
+    """Measure, judge and decide again; floats are compared exactly."""
     try:
         judgement = read_judgement(directory)
     except ArtefactError as error:
@@ -102,7 +102,7 @@ def _recomputed(directory: Path, proof: Mapping[str, Any]) -> Iterator[RunCheck]
         verdicts=verdicts,
         decision=decide(verdicts),
     )
-    # Through JSON, as the proof went: NaN is null on both sides.
+    # Convert through JSON like the proof: NaN is null on both sides.
     again = orjson.loads(orjson.dumps(as_document(pack)))
     if proof.get("decision") == "HOLD":  # packs of 0.1
         proof = {**proof, "decision": DecisionKind("HOLD").value}
@@ -123,22 +123,24 @@ def _differences(stored: object, again: object, path: str) -> Iterator[str]:
         yield f"{path} is {stored!r}, computed again it is {again!r}"
 
 
-def _artefact(settings: Settings, told: Mapping[str, Any]) -> RunCheck:
-    """Hold the model against its manifest and the proof; one that is no longer kept cannot be wrong."""
+def _artefact(settings: Settings, proof: Mapping[str, Any]) -> RunCheck:
+    """Compare the model with its manifest and the proof; a removed model passes."""
     try:
         sha256 = (
-            DirectoryRegistry(settings.artefacts_dir, line=settings.line).get(told["version"]).manifest.sha256
+            DirectoryRegistry(settings.artefacts_dir, line=settings.line)
+            .get(proof["version"])
+            .manifest.sha256
         )
     except ArtefactError as error:
         gone = error.code == "ARTEFACT_MISSING"
-        return _check("artefact", gone, f"{told['version']} is no longer kept" if gone else error.message)
-    if sha256 != told["sha256"]:
+        return _check("artefact", gone, f"{proof['version']} is no longer kept" if gone else error.message)
+    if sha256 != proof["sha256"]:
         return _check("artefact", False, f"the model is another, of sha256 {sha256}")
     return _check("artefact", True, "the model is the one that was judged")
 
 
 def _sha256_of(path: Path) -> str:
-    """Return the hash of a file, or why it cannot be read."""
+    """Return a file's hash, or why it cannot be read."""
     try:
         return sha256_of(path)
     except ArtefactError as error:

@@ -1,4 +1,4 @@
-"""Real redis-servers on Unix sockets, and a store in memory for what the bus hands over."""
+"""Real redis-servers on Unix sockets, and an in-memory store for the bus."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ BINARY = shutil.which("redis-server")
 
 
 class RedisServer:
-    """One redis-server of our own; ended by its pid."""
+    """A redis-server for one test; stopped by its pid."""
 
     def __init__(self, directory: Path, *options: str) -> None:
         self.directory = directory
@@ -55,7 +55,7 @@ class RedisServer:
                 return
 
     def kill(self) -> None:
-        """As by power loss."""
+        """Kill the server as in a power loss."""
         assert self.process
         self.process.kill()
         self.process.wait(10)
@@ -68,7 +68,7 @@ class RedisServer:
 
 @pytest.fixture
 def make_server() -> Iterator[Callable[..., RedisServer]]:
-    """Start servers with given options; short paths, because a socket's path has at most 107 bytes."""
+    """Start servers with the given options; paths are short because a socket path has at most 107 bytes."""
     if BINARY is None:
         pytest.skip("redis-server is not installed")
     made: list[RedisServer] = []
@@ -105,19 +105,19 @@ def make_client() -> Iterator[Callable[..., redis.Redis]]:
 
 @pytest.fixture
 def client(server: RedisServer, make_client: Callable[..., redis.Redis]) -> redis.Redis:
-    """A client as the daemon has it."""
+    """A client configured like the daemon's."""
     return make_client(server.url)
 
 
 @pytest.fixture
 def plain(server: RedisServer) -> Iterator[redis.Redis]:
-    """A client as a stranger has it."""
+    """A client configured like another program's."""
     with redis.Redis(unix_socket_path=str(server.socket), decode_responses=True, protocol=2) as stranger:
         yield stranger
 
 
 class ToldClock:
-    """A clock that moves when told."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0

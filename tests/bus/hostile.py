@@ -1,4 +1,4 @@
-"""Values of every JSON type and worse, as a stranger may write them."""
+"""Values of every JSON type, and invalid ones, as an untrusted producer may write them."""
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 VALUES = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Proxy:
-    """Forwards between Unix sockets, and does to the replies what it is told."""
+    """Forwards between Unix sockets and alters the replies as configured."""
 
     def __init__(self, path: Path, server: Path) -> None:
         self.path = path
@@ -18,7 +18,7 @@ class Proxy:
         self.cut_after: int | None = None
         """Bytes of reply after which the connection is closed, once."""
         self.rewritten: dict[bytes, bytes] = {}
-        """Pieces of reply and what stands in their place; of one length, because replies carry theirs."""
+        """Parts of replies and their replacements, of equal length because replies contain their length."""
         self._server = server
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))

@@ -1,4 +1,4 @@
-"""A network that is slow, gives a byte at a time, or ends in the middle of a reply: latency, and no more."""
+"""A network that is slow, delivers single bytes or breaks within a reply adds only latency."""
 
 from collections.abc import Iterator
 
@@ -52,7 +52,7 @@ def test_i9_a_slow_network_costs_time_and_nothing_else(
 def test_i9_a_reply_that_ends_in_the_middle_is_a_lost_connection_and_is_asked_again(
     proxy, make_client, make_consumer, plain, queue, cut_after
 ):
-    """What was read and not stored is in the group's pending list: no trigger twice, none lost."""
+    """Entries read but not stored are in the pending list: no trigger is lost or stored twice."""
     client = make_client(proxy.url)
     consumer = make_consumer(client)
     consumer.poll_once(1)
@@ -69,7 +69,7 @@ def test_i9_a_reply_that_ends_in_the_middle_is_a_lost_connection_and_is_asked_ag
 def test_c9_i9_an_answer_to_xadd_that_is_lost_is_a_second_entry_with_the_same_event_id(
     proxy, make_client, plain, outbox
 ):
-    """The client repeats nothing by itself; our loop does, and readers dedupe."""
+    """The client never retries; our loop does, and readers deduplicate."""
     client = make_client(proxy.url)
     relay = OutboxRelay(client, outbox, host="h")
     client.ping()
@@ -97,7 +97,7 @@ def test_c9_i9_an_answer_to_xadd_that_is_lost_is_a_second_entry_with_the_same_ev
 def test_i14_a_server_whose_reports_are_odd_still_gives_triggers_and_takes_events(
     proxy, make_client, make_consumer, plain, queue, outbox, clock, piece, other
 ):
-    """A server that only resembles Redis: what it does not report is unknown, and no crash."""
+    """With a server that only resembles Redis, missing values are unknown and nothing crashes."""
     proxy.rewritten = {piece: other}
     client = make_client(proxy.url)
     consumer, confirmation = make_consumer(client), Confirmation(client, outbox, clock)

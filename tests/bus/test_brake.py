@@ -52,7 +52,7 @@ UNKNOWN, UNHEARD = FreezeState.UNKNOWN, FreezeState.UNHEARD
     ],
 )
 def test_the_brake_holds_when_either_key_says_so(client, plain, frozen, mode, held):
-    """Whoever writes anything but `off` into the freeze key means it."""
+    """Every value of the freeze key other than off freezes learning."""
     for key, value in ((FROZEN_KEY, frozen), (MODE_KEY, mode)):
         if value is not None:
             plain.set(key, value)
@@ -62,7 +62,7 @@ def test_the_brake_holds_when_either_key_says_so(client, plain, frozen, mode, he
 
 
 def test_l10_what_stands_in_the_key_stays_one_line(client, plain):
-    """The reason goes to the journal and to STATUS."""
+    """The reason is written to the journal and to STATUS."""
     plain.set(FROZEN_KEY, "1\nforged \x1b[2J" + "x" * 500)
     reason = RedisBrake(client).frozen_because()
     assert reason.isprintable()
@@ -71,11 +71,11 @@ def test_l10_what_stands_in_the_key_stays_one_line(client, plain):
 
 @pytest.mark.parametrize(("value", "is_named"), [("until monday", True), ("1", False), ("yes", False)])
 def test_i16_an_odd_value_freezes_and_the_reason_says_what_does_not(client, plain, value, is_named):
-    """An operator who wrote a date must learn how to thaw."""
+    """An operator who wrote a date must learn how to lift the freeze."""
     plain.set(FROZEN_KEY, value)
     reason = RedisBrake(client).frozen_because()
     assert f"{FROZEN_KEY} = {value}" in reason
-    assert ("anything but 0, false, no or off freezes" in reason) is is_named
+    assert ("every value except 0, false, no and off freezes" in reason) is is_named
 
 
 @pytest.mark.parametrize("key", [FROZEN_KEY, MODE_KEY])
@@ -83,7 +83,7 @@ def test_i16_an_odd_value_freezes_and_the_reason_says_what_does_not(client, plai
     "command", ["RPUSH {} 1", "HSET {} a 1", "SADD {} 1", "ZADD {} 1 a", "XADD {} * a 1"]
 )
 def test_i16_a_freeze_key_of_another_type_counts_as_frozen(client, plain, key, command):
-    """A wrong type is a mistake in setting the freeze, and not a sign that learning may go on."""
+    """A key of the wrong type is a failed freeze, not a permission to learn."""
     plain.execute_command(*command.format(key).split())
     freeze = RedisBrake(client).freeze()
     assert freeze.state is FROZEN
@@ -92,7 +92,7 @@ def test_i16_a_freeze_key_of_another_type_counts_as_frozen(client, plain, key, c
 
 
 class Hostile:
-    """A socket that accepts, and answers every question with the same bytes, or not at all."""
+    """A socket that replies to every request with the same bytes, or never."""
 
     def __init__(self, path: Path, reply: bytes) -> None:
         self._reply = reply
@@ -125,7 +125,7 @@ class Hostile:
 
 @pytest.fixture
 def replaced_by(server: RedisServer) -> Iterator[Callable[[bytes], None]]:
-    """Put another program in the place of the server."""
+    """Replace the server with another program."""
     made: list[Hostile] = []
 
     def replace(reply: bytes) -> None:
@@ -145,7 +145,7 @@ def record(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def brake(server: RedisServer, make_client: Callable[..., redis.Redis], record: Path) -> RedisBrake:
-    """A brake as the daemon has it, with less patience."""
+    """A brake like the daemon's, with a shorter timeout."""
     return RedisBrake(make_client(server.url, socket_timeout_s=0.3), FreezeFile(record))
 
 
@@ -175,7 +175,7 @@ REPLIES = {
 def test_i16_what_is_no_valid_answer_leaves_the_last_known_freeze_in_force(
     brake, plain, replaced_by, reply, frozen
 ):
-    """Silence, refusals, redirects and nonsense: frozen stays frozen, thawed becomes unknown."""
+    """After silence, errors, redirects and garbage, frozen stays frozen and thawed becomes unknown."""
     if frozen:
         plain.set(FROZEN_KEY, "1")
     assert brake.freeze().state is (FROZEN if frozen else THAWED)
@@ -190,7 +190,7 @@ def test_i16_what_is_no_valid_answer_leaves_the_last_known_freeze_in_force(
 
 
 def test_i16_a_stopped_server_leaves_it_frozen_and_its_answer_ends_that(brake, plain, server):
-    """SIGSTOP: connections open, questions arrive, nothing comes back; the late reply is not believed."""
+    """Under SIGSTOP, connections open but no reply arrives; a late reply is ignored."""
     plain.set(FROZEN_KEY, "1")
     assert brake.freeze().state is FROZEN
     os.kill(server.process.pid, signal.SIGSTOP)
@@ -205,7 +205,7 @@ def test_i16_a_stopped_server_leaves_it_frozen_and_its_answer_ends_that(brake, p
 def test_i16_a_user_without_rights_on_the_keys_reads_nothing_and_thaws_nothing(
     plain, server, make_client, record
 ):
-    """NOPERM by a real ACL, on one key or on both; a freeze that can be read counts all the same."""
+    """A real ACL denies one or both keys; a readable freeze still applies."""
     rights = ["-@all", "+get", "+ping"]
     plain.execute_command("ACL", "SETUSER", "clm", "on", ">pw", f"~{FROZEN_KEY}", f"~{MODE_KEY}", *rights)
     client = make_client(server.url.replace("unix://", "unix://clm@"), "pw")
@@ -224,7 +224,7 @@ def test_i16_a_user_without_rights_on_the_keys_reads_nothing_and_thaws_nothing(
 
 
 def test_i16_a_cluster_that_redirects_answers_nothing(make_server, make_client, record):
-    """A real redis-server in cluster mode that serves other slots."""
+    """A real redis-server in cluster mode serves other slots."""
     ports = ["--port", str(free_port()), "--cluster-port", str(free_port())]
     cluster = make_server("--cluster-enabled", "yes", *ports)
     freeze = RedisBrake(make_client(cluster.url), FreezeFile(record)).freeze()
@@ -234,7 +234,7 @@ def test_i16_a_cluster_that_redirects_answers_nothing(make_server, make_client, 
 
 @pytest.mark.parametrize(("frozen", "expected"), [(True, FROZEN), (False, UNKNOWN)])
 def test_i16_what_was_known_survives_a_restart(brake, plain, server, make_client, record, frozen, expected):
-    """The daemon is restarted while Redis is away: a new process knows what the old one knew."""
+    """After a restart without Redis, the new process has the state of the old one."""
     if frozen:
         plain.set(FROZEN_KEY, "1")
     seen = brake.freeze()
@@ -246,7 +246,7 @@ def test_i16_what_was_known_survives_a_restart(brake, plain, server, make_client
 
 
 def test_i16_where_no_redis_ever_answered_nothing_is_held(tmp_path, make_client):
-    """A new machine without Redis: training and promotion go on."""
+    """On a new machine without Redis, training and promotion are allowed."""
     brake = RedisBrake(make_client(f"unix://{tmp_path}/none.sock"), FreezeFile(tmp_path / "freeze.json"))
     for _ in range(2):
         freeze = brake.freeze()
@@ -255,7 +255,7 @@ def test_i16_where_no_redis_ever_answered_nothing_is_held(tmp_path, make_client)
 
 
 def test_i16_a_first_refusal_is_a_redis_that_is_there(make_server, make_client, tmp_path):
-    """A wrong password from the first day on must not switch the freeze off."""
+    """A wrong password on the first start must not disable the freeze."""
     server = make_server("--requirepass", "right")
     record = FreezeFile(tmp_path / "freeze.json")
     freeze = RedisBrake(make_client(server.url, "wrong"), record).freeze()
@@ -266,7 +266,7 @@ def test_i16_a_first_refusal_is_a_redis_that_is_there(make_server, make_client, 
 
 
 def test_i16_another_address_counts_only_once_it_answers(brake, plain, make_server, make_client, record):
-    """CLM_REDIS_URL was changed: the freeze of the old server stays in force until the new one answers."""
+    """After a change of CLM_REDIS_URL, the old server's freeze applies until the new one replies."""
     plain.set(FROZEN_KEY, "1")
     brake.freeze()
     other = make_server()
@@ -281,7 +281,7 @@ def test_i16_another_address_counts_only_once_it_answers(brake, plain, make_serv
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"state": "halted"}', '{"state": "frozen"}', "\x00"])
 def test_i16_a_record_that_cannot_be_read_is_unknown_and_heals(server, make_client, record, text):
-    """Something was known; what, is lost. One log line, and the next answer replaces it."""
+    """The recorded state is lost: it is logged once, and the next reply replaces it."""
     record.write_text(text)
     brake = RedisBrake(make_client(server.url), FreezeFile(record))
     server.kill()
@@ -295,7 +295,7 @@ def test_i16_a_record_that_cannot_be_read_is_unknown_and_heals(server, make_clie
 
 
 def test_i16_a_full_disk_forgets_nothing_while_the_process_lives(brake, plain, server, record, monkeypatch):
-    """The record cannot be written: logged once, kept in memory, written when there is room."""
+    """A record that cannot be written is logged once, kept in memory and written later."""
     brake.freeze()
     plain.set(FROZEN_KEY, "1")
     monkeypatch.setattr("clm.bus.freeze_file.replace_durably", no_space)
@@ -313,7 +313,7 @@ def no_space(*_arguments: object, **_options: object) -> None:
 
 
 def test_i16_a_killed_writer_leaves_nothing_behind(server, make_client, record):
-    """The next writer removes its temporary file, and no other file."""
+    """The next writer removes only its temporary file."""
     left, other = record.with_name(".freeze.json.clm-1-0.tmp"), record.with_name(".store.db.clm-1-0.tmp")
     left.write_text("{")
     other.write_text("")
@@ -324,7 +324,7 @@ def test_i16_a_killed_writer_leaves_nothing_behind(server, make_client, record):
 def test_i16_an_older_answer_never_replaces_a_newer_one_of_another_process(
     plain, server, make_client, record
 ):
-    """A slow process read `thawed`; before it wrote that down, another one read and recorded `frozen`."""
+    """A slow process read `thawed`; before it wrote that, another process recorded `frozen`."""
     mine, theirs = (RedisBrake(make_client(server.url), FreezeFile(record)) for _ in range(2))
     ask = mine._ask
 
@@ -341,7 +341,7 @@ def test_i16_an_older_answer_never_replaces_a_newer_one_of_another_process(
 
 
 def test_i16_an_answering_redis_costs_a_write_in_ten_minutes(server, make_client, record):
-    """The keys are read every few seconds; the state directory is not written that often."""
+    """The keys are read every few seconds; the state directory is written less often."""
     clock = ToldClock()
     brake = RedisBrake(make_client(server.url), FreezeFile(record), clock=clock)
     written = set()
@@ -362,7 +362,7 @@ STEPS = st.lists(st.sampled_from(["frozen", "thawed", "away", "refused", "restar
 def test_i16_every_sequence_of_answers_errors_and_restarts_follows_the_rule(
     server, plain, tmp_path_factory, steps
 ):
-    """Against a plain model of the rule: the last answer decides, and what was heard is never unheard."""
+    """Compared with a plain model of the rule: the last reply decides and is never lost."""
     record, aside = tmp_path_factory.mktemp("state") / "freeze.json", server.directory / "aside.sock"
     rights = ["on", "nopass", "-@all", "+get", "+ping", "+client"]
     open_to, known = [f"~{FROZEN_KEY}", f"~{MODE_KEY}"], None

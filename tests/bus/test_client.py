@@ -1,4 +1,4 @@
-"""The connection: what it promises, what refusals are called, and what is never printed."""
+"""The connection: its guarantees, its error codes and the secrets that it never prints."""
 
 import signal
 import time
@@ -24,7 +24,7 @@ SECRET = "s3cr:t/p@ss"
     ],
 )
 def test_l7_an_address_is_shown_without_user_password_and_options(url, shown):
-    """What is logged is read by more people than the password file."""
+    """More people can read the log than the password file."""
     assert redacted(url) == shown
 
 
@@ -39,17 +39,17 @@ def test_l7_an_address_is_shown_without_user_password_and_options(url, shown):
     ],
 )
 def test_an_unusable_address_is_a_config_error_that_quotes_no_secret(url):
-    """A password with a slash in it makes urllib complain about a port, and quote a piece of the password."""
+    """For a password with a slash, urllib's error about the port quotes part of the password."""
     with pytest.raises(ConfigError) as caught:
         connect(url)
     assert caught.value.code == "REDIS_URL"
-    told = "".join(traceback.format_exception(caught.value))
-    assert "s3cr" not in told
-    assert "p@ss" not in told
+    text = "".join(traceback.format_exception(caught.value))
+    assert "s3cr" not in text
+    assert "p@ss" not in text
 
 
 def test_c9_the_client_never_repeats_a_command_by_itself():
-    """A repeated XADD is a second event."""
+    """A retried XADD would add a second event."""
     options = connect("redis://localhost:6379").connection_pool.connection_kwargs
     assert options["retry"].get_retries() == 0
     assert options["socket_timeout"] == 10
@@ -71,7 +71,7 @@ def test_nobody_listening_is_redis_down(tmp_path):
 
 @pytest.mark.needs_redis
 def test_i10_a_wrong_password_is_named_as_such_and_not_printed(make_server, make_client):
-    """The text sends the operator to the password file, not to the network."""
+    """The message points to the password file, not to the network."""
     server = make_server("--requirepass", "right")
     for password in ("wr0ng-secret", None):
         client = make_client(server.url, password)
@@ -84,7 +84,7 @@ def test_i10_a_wrong_password_is_named_as_such_and_not_printed(make_server, make
 
 @pytest.mark.needs_redis
 def test_i10_an_acl_that_is_too_small_names_the_command(plain, server, make_client):
-    """NOPERM says what is missing."""
+    """NOPERM names the missing permission."""
     plain.execute_command(
         "ACL", "SETUSER", "clm", "on", ">pw", "resetkeys", "~quantum:stream:*", "-@all", "+ping"
     )
@@ -111,7 +111,7 @@ def test_i10_an_acl_that_is_too_small_names_the_command(plain, server, make_clie
     ],
 )
 def test_i7_every_refusal_of_a_server_has_a_code_of_its_own(client, reply, code):
-    """The replies come over a real connection, as the library presents them."""
+    """The replies arrive over a real connection, so the library parses them."""
     with pytest.raises(BusUnavailable) as caught, talking_to(client):
         client.eval("return redis.error_reply(ARGV[1])", 0, reply)
     assert caught.value.code == code
@@ -120,7 +120,7 @@ def test_i7_every_refusal_of_a_server_has_a_code_of_its_own(client, reply, code)
 
 @pytest.mark.needs_redis
 def test_i7_a_replica_without_its_primary_is_no_crash(plain, client):
-    """READONLY or MASTERDOWN, as the server answers."""
+    """The server replies READONLY or MASTERDOWN."""
     plain.execute_command("REPLICAOF", "127.0.0.1", "1")
     with pytest.raises(BusUnavailable) as caught, talking_to(client):
         client.xadd("s", {"a": "b"})
@@ -129,7 +129,7 @@ def test_i7_a_replica_without_its_primary_is_no_crash(plain, client):
 
 @pytest.mark.needs_redis
 def test_i8_a_server_that_does_not_answer_is_left_after_the_timeout(server, make_client):
-    """A stopped process keeps its socket open and says nothing, like a network that drops packets."""
+    """A stopped process keeps its socket open without replying, like a network that drops packets."""
     client = make_client(server.url, socket_timeout_s=0.2)
     client.ping()
     server.process.send_signal(signal.SIGSTOP)

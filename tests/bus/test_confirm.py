@@ -1,4 +1,4 @@
-"""What a restarted Redis lost is sent again: real servers, real saves, a real outbox."""
+"""Events lost by a Redis restart are sent again: real servers, real saves, a real outbox."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ STREAM = "quantum:stream:learning.retraining.started"
 
 
 class Bus:
-    """A server with its options, an outbox in a real store, and both sides of the publishing."""
+    """A server with options, an outbox in a real store, and both sides of publishing."""
 
     def __init__(self, server: RedisServer, client: redis.Redis, outbox: SqliteOutbox, clock) -> None:
         self.server = server
@@ -41,14 +41,14 @@ class Bus:
         return [fields[b"seq"] for _, fields in self.client.xrange(STREAM)]
 
     def save(self, clock) -> None:
-        """Save, a second after the last one: LASTSAVE counts in seconds."""
+        """Save at least one second after the last save: LASTSAVE has a resolution of one second."""
         before = self.client.info("persistence")["rdb_last_save_time"]
         while self.client.info("persistence")["rdb_last_save_time"] == before:
             self.client.save()
         self.confirmation.look()
 
     def restart(self) -> None:
-        """As by power loss: what was not saved is gone."""
+        """Kill the server as in a power loss: unsaved data is lost."""
         self.server.kill()
         self.server.start()
 
@@ -66,7 +66,7 @@ def make_bus(make_server, make_client, tmp_path: Path, clock):
 
 
 def test_i13_a_restarted_server_gets_again_what_it_had_not_saved(make_bus, clock):
-    """With the same event ids and in the old order: readers dedupe."""
+    """With the same event ids and order, so readers can deduplicate."""
     bus = make_bus()
     bus.publish("a", "b")
     ids = [fields[b"event_id"] for _, fields in bus.client.xrange(STREAM)]
@@ -85,7 +85,7 @@ def test_i13_a_restarted_server_gets_again_what_it_had_not_saved(make_bus, clock
 
 
 def test_i13_one_save_is_no_promise_and_two_are(make_bus, clock):
-    """The first save that ends may have begun before our XADD."""
+    """The first save to finish may have started before our XADD."""
     bus = make_bus()
     bus.publish("a")
     bus.confirmation.look()
@@ -104,7 +104,7 @@ def test_i13_one_save_is_no_promise_and_two_are(make_bus, clock):
 
 
 def test_i13_with_an_append_only_file_nothing_is_sent_twice(make_bus, clock):
-    """After the second in which it is synced."""
+    """After the one-second sync interval."""
     bus = make_bus("--appendonly", "yes", "--appendfsync", "always")
     bus.publish("a")
     clock.sleep(3)
@@ -115,7 +115,7 @@ def test_i13_with_an_append_only_file_nothing_is_sent_twice(make_bus, clock):
 
 
 def test_i3_a_flushed_server_gets_again_what_it_had_not_saved(make_bus, clock):
-    """The run id is the same; that the streams are gone is seen by whoever reads them."""
+    """The run id is unchanged; the reader detects that the streams are gone."""
     bus = make_bus()
     bus.publish("a", "b")
     bus.confirmation.look()
@@ -128,7 +128,7 @@ def test_i3_a_flushed_server_gets_again_what_it_had_not_saved(make_bus, clock):
 def test_i6_a_stream_that_was_evicted_is_found_gone_and_its_events_are_sent_again(
     make_bus, make_consumer, clock
 ):
-    """An allkeys policy throws streams away, unread triggers with them; `clm doctor` warns of it."""
+    """An allkeys policy evicts streams with unread triggers; `clm doctor` warns about it."""
     bus = make_bus("--maxmemory-policy", "allkeys-random")
     consumer = make_consumer(bus.client)
     consumer.poll_once(1)
@@ -150,7 +150,7 @@ def test_i6_a_stream_that_was_evicted_is_found_gone_and_its_events_are_sent_agai
 
 
 def test_i12_a_server_with_an_older_dump_gets_again_what_the_dump_lacks(make_bus, clock):
-    """Restored from a backup: another life, whatever it holds."""
+    """A server restored from a backup counts as a new server."""
     bus = make_bus()
     bus.publish("a")
     bus.client.save()
@@ -163,7 +163,7 @@ def test_i12_a_server_with_an_older_dump_gets_again_what_the_dump_lacks(make_bus
 
 
 def test_without_the_right_to_ask_events_are_published_and_it_is_said_once(make_bus, make_client, clock):
-    """An older ACL must not end the publishing."""
+    """An older ACL must not stop publishing."""
     bus = make_bus()
     acl = "on nopass ~quantum:stream:* -@all +xadd +ping +select"
     bus.client.execute_command("ACL", "SETUSER", "small", *acl.split())

@@ -32,13 +32,13 @@ FIELDS = (
 
 
 def flat(name: bytes, value: bytes) -> list[bytes]:
-    """The fields as arguments of XADD: a name may come twice."""
+    """The fields as arguments of XADD: a name may occur twice."""
     text = value[1:-1] if value[:1] == value[-1:] == b'"' and len(value) > 1 else value
     return [b"model", b"patchtst", name, text]
 
 
 def inside(container: bytes, name: bytes, value: bytes) -> list[bytes]:
-    """The request as JSON in one field; its names may come twice."""
+    """The request as JSON in one field; its names may occur twice."""
     request = b'{"model":"patchtst",' + json.dumps(name.decode()).encode() + b":" + value + b"}"
     return [b"event_type", b"model.retrain", container, request, b"source", b"ui"]
 
@@ -63,7 +63,7 @@ def hostile() -> Iterator[list[bytes]]:
 def test_c4_c16_no_value_of_any_field_stops_the_consumer_or_loses_an_entry(
     stream, client, plain, tmp_path: Path, make_consumer
 ):
-    """Each entry is accepted, ignored or buried, and a good one between two bad ones is accepted."""
+    """Each entry is accepted, ignored or dead-lettered; a valid one between two bad ones is accepted."""
     store = tmp_path / "store.db"
     create_store(store)
     migrate(store)
@@ -102,7 +102,7 @@ def states_in(store: Path) -> list[str]:
 
 
 def test_c4_a_running_daemon_outlives_hostile_entries(server, plain, tmp_path: Path):
-    """The whole process, as the unit starts it; it is frozen, so that nothing is trained."""
+    """The whole process, as the unit starts it, with a freeze so that it does not train."""
     store, stream = tmp_path / "store.db", TRIGGER_STREAMS[0]
     create_store(store)
     migrate(store)

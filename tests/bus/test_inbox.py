@@ -28,7 +28,7 @@ def pending(plain: redis.Redis, stream: str = MODEL_RETRAIN) -> int:
 
 
 def test_a_trigger_on_either_stream_becomes_a_task_and_is_acknowledged(client, plain, queue, make_consumer):
-    """Also what was sent before the group existed: the group starts at 0."""
+    """This includes triggers sent before the group existed: the group starts at 0."""
     plain.xadd(MODEL_RETRAIN, WISH)
     plain.xadd(MANUAL_RETRAIN, {"model_type": "patchtst", "reason": "by hand", "requested_by": "anna"})
     consumer = make_consumer(client)
@@ -39,7 +39,7 @@ def test_a_trigger_on_either_stream_becomes_a_task_and_is_acknowledged(client, p
 
 
 def test_c1_what_was_read_and_not_stored_is_read_again_after_a_restart(client, plain, queue, make_consumer):
-    """Killed between read and insert: the entry is in the group's pending list."""
+    """After a crash between read and insert, the entry is still pending."""
     make_consumer(client).poll_once()
     plain.xadd(MODEL_RETRAIN, WISH)
     plain.xreadgroup(GROUP, "clm@0123abcd", {MODEL_RETRAIN: ">"})
@@ -50,7 +50,7 @@ def test_c1_what_was_read_and_not_stored_is_read_again_after_a_restart(client, p
 
 
 def test_c2_what_was_stored_and_not_acknowledged_makes_no_second_task(client, plain, queue, make_consumer):
-    """Killed between insert and XACK: redelivered, known, acknowledged."""
+    """After a crash between insert and XACK, the entry is redelivered, recognised and acknowledged."""
     plain.xadd(MODEL_RETRAIN, WISH)
     queue.fail_after = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
@@ -61,7 +61,7 @@ def test_c2_what_was_stored_and_not_acknowledged_makes_no_second_task(client, pl
 
 
 def test_a5_a_store_that_takes_nothing_leaves_the_trigger_unacknowledged(client, plain, queue, make_consumer):
-    """An acknowledged trigger is in the store, always."""
+    """An acknowledged trigger is always in the store."""
     plain.xadd(MODEL_RETRAIN, WISH)
     consumer = make_consumer(client)
     queue.fail_before = StoreBusy("STORE_BUSY", "somebody holds the lock")
@@ -73,7 +73,7 @@ def test_a5_a_store_that_takes_nothing_leaves_the_trigger_unacknowledged(client,
 
 
 def test_c3_restarts_leave_one_consumer_and_nothing_pending(client, plain, queue, make_consumer):
-    """A consumer named after its pid strands what it had read."""
+    """A consumer named after its pid would strand its pending entries."""
     make_consumer(client).poll_once()
     plain.xadd(MODEL_RETRAIN, WISH)
     for _ in range(MAX_DELIVERIES - 1):
@@ -90,7 +90,7 @@ def test_c3_restarts_leave_one_consumer_and_nothing_pending(client, plain, queue
 def test_c3_what_another_machine_left_behind_is_claimed_when_it_is_idle(
     client, plain, queue, clock, make_consumer
 ):
-    """Every 30 s, and never what the other may still be working on."""
+    """Entries are claimed every 30 s, but not while the other consumer may still handle them."""
     consumer = make_consumer(client, clock=clock, claim_idle_ms=150)
     consumer.poll_once()
     plain.xadd(MODEL_RETRAIN, WISH)
@@ -105,7 +105,7 @@ def test_c3_what_another_machine_left_behind_is_claimed_when_it_is_idle(
 
 
 def test_c4_poison_goes_to_the_dead_letters_at_once_and_stops_nobody(client, plain, queue, make_consumer):
-    """No retry of what fails the same way each time; the good ones in the batch are stored."""
+    """Deterministic failures are not retried; valid entries of the batch are stored."""
     plain.xadd(MODEL_RETRAIN, {"payload": "{broken"})
     plain.xadd(MODEL_RETRAIN, WISH)
     bad_id = plain.xadd(MODEL_RETRAIN, {"model": "patchtst", "x": "a" * 8000})
@@ -121,7 +121,7 @@ def test_c4_poison_goes_to_the_dead_letters_at_once_and_stops_nobody(client, pla
 
 
 def test_c4_the_dead_letters_are_bounded(client, plain, queue, make_consumer):
-    """A producer that is broken for a day must not fill Redis through us."""
+    """A broken producer must not fill Redis with dead letters."""
     pipeline = plain.pipeline()
     for _ in range(2500):
         pipeline.xadd(MODEL_RETRAIN, {"x": "y"})
@@ -137,7 +137,7 @@ def test_c4_the_dead_letters_are_bounded(client, plain, queue, make_consumer):
 def test_a_request_for_another_model_is_acknowledged_and_makes_no_dead_letter(
     client, plain, queue, make_consumer
 ):
-    """Other services have groups of their own on this stream."""
+    """Other services have their own groups on this stream."""
     plain.xadd(MODEL_RETRAIN, {"model": "xgboost"})
     with capture_logs() as lines:
         assert make_consumer(client).poll_once() == 1
@@ -148,7 +148,7 @@ def test_a_request_for_another_model_is_acknowledged_and_makes_no_dead_letter(
 def test_c6_ten_thousand_triggers_are_one_task_and_nothing_is_left_pending(
     client, plain, queue, make_consumer
 ):
-    """Batches: one transaction and one XACK for a hundred."""
+    """A batch of a hundred needs one transaction and one XACK."""
     pipeline = plain.pipeline(transaction=False)
     for n in range(10_000):
         pipeline.xadd(MODEL_RETRAIN, {**WISH, "n": n})
@@ -169,7 +169,7 @@ def test_c6_ten_thousand_triggers_are_one_task_and_nothing_is_left_pending(
 
 
 def test_c5_an_entry_that_ends_the_process_each_time_is_put_aside_unread(client, plain, queue, make_consumer):
-    """A poison that no parser meets: the dead letter says how often it was tried."""
+    """The parser accepts the entry, but it crashes the process: the dead letter has the delivery count."""
     bad = plain.xadd(MODEL_RETRAIN, WISH)
     for _ in range(MAX_DELIVERIES):
         queue.fail_before = KeyboardInterrupt()
@@ -186,7 +186,7 @@ def test_c5_an_entry_that_ends_the_process_each_time_is_put_aside_unread(client,
 
 
 def test_c5_a_store_that_refuses_makes_no_poison_of_what_it_refuses(client, plain, queue, make_consumer):
-    """An innocent trigger waits for as long as the store is busy, over restarts too."""
+    """A valid trigger waits while the store is busy, also across restarts."""
     plain.xadd(MODEL_RETRAIN, WISH)
     for _ in range(3 * MAX_DELIVERIES):
         queue.fail_before = StoreBusy("STORE_BUSY", "somebody holds the lock")
@@ -199,7 +199,7 @@ def test_c5_a_store_that_refuses_makes_no_poison_of_what_it_refuses(client, plai
 def test_c5_a_store_that_refuses_the_first_of_a_page_makes_no_poison_of_the_others(
     client, plain, queue, make_consumer
 ):
-    """One death, a long refusal, another death: too little to bury an innocent entry for."""
+    """Two crashes with a long store failure between them do not dead-letter a valid entry."""
     make_consumer(client).poll_once()
     ids = [plain.xadd(MODEL_RETRAIN, WISH) for _ in range(3)]
     queue.fail_before = KeyboardInterrupt()
@@ -219,7 +219,7 @@ def test_c5_a_store_that_refuses_the_first_of_a_page_makes_no_poison_of_the_othe
 
 
 def test_c5_what_another_machine_died_of_is_not_taken_over_for_ever(client, plain, queue, make_consumer):
-    """Claiming counts as a delivery; two machines must not hand the poison to each other."""
+    """A claim counts as a delivery: two machines must not pass the poison entry back and forth."""
     make_consumer(client).poll_once()
     bad = plain.xadd(MODEL_RETRAIN, WISH)
     plain.xreadgroup(GROUP, "clm@other", {MODEL_RETRAIN: ">"})
@@ -230,14 +230,14 @@ def test_c5_what_another_machine_died_of_is_not_taken_over_for_ever(client, plai
 
 
 def test_c5_a_deadly_entry_is_buried_before_the_service_manager_gives_up():
-    """Each delivery costs one start, and the start after the last one buries; two starts are spare."""
+    """Each delivery costs one start, and the next start dead-letters the entry; two starts are spare."""
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.read(UNIT)
     assert unit.getint("Unit", "StartLimitBurst") - 2 >= MAX_DELIVERIES + 1
 
 
 def die_of(queue, ids: set[str]) -> None:
-    """Let the queue end the process when it is given one of these entries."""
+    """Let the queue crash the process when it gets one of these entries."""
     accept = type(queue).accept
 
     def deadly(deliveries, now):
@@ -260,7 +260,7 @@ def starts_until_read(client, make_consumer) -> int:
 
 
 def test_c5_one_deadly_entry_takes_no_neighbour_of_its_batch_with_it(client, plain, queue, make_consumer):
-    """The oldest pending entry is the culprit, because entries are handled one at a time from then on."""
+    """Entries are then handled one at a time, so the oldest pending entry is the culprit."""
     make_consumer(client).poll_once()
     ids = [plain.xadd(MODEL_RETRAIN, WISH) for _ in range(7)]
     die_of(queue, {ids[3]})
@@ -273,7 +273,7 @@ def test_c5_one_deadly_entry_takes_no_neighbour_of_its_batch_with_it(client, pla
 def test_c5_several_deadly_entries_cost_no_more_starts_than_the_service_manager_grants(
     client, plain, queue, make_consumer
 ):
-    """A producer that sends one deadly entry sends more of them; each start counts against the limit."""
+    """A producer may send several poison entries; each start counts against the limit."""
     make_consumer(client).poll_once()
     ids = [plain.xadd(MODEL_RETRAIN, WISH) for _ in range(40)]
     die_of(queue, set(ids[3:30:3]))
@@ -283,7 +283,7 @@ def test_c5_several_deadly_entries_cost_no_more_starts_than_the_service_manager_
 
 
 def test_c5_a_connection_that_is_lost_again_and_again_buries_nothing(client, plain, queue, make_consumer):
-    """Redis counts each reading as a delivery, also where only the answer to XACK was lost."""
+    """Redis counts each read as a delivery, even if only the reply to XACK was lost."""
     consumer = make_consumer(client)
     consumer.poll_once()
     acknowledge = client.xack
@@ -303,7 +303,7 @@ def test_c5_a_connection_that_is_lost_again_and_again_buries_nothing(client, pla
 
 
 def test_c4_an_entry_that_the_store_cannot_take_is_buried_alone(client, plain, queue, make_consumer):
-    """A bug that one entry meets in the store must not cost the others of its batch, nor the thread."""
+    """A bug triggered by one entry in the store must not lose the rest of the batch or end the thread."""
     ids = [plain.xadd(MODEL_RETRAIN, WISH) for _ in range(5)]
     accept = type(queue).accept
 
@@ -326,7 +326,7 @@ def test_c4_an_entry_that_the_store_cannot_take_is_buried_alone(client, plain, q
 def test_c4_a_store_that_is_busy_while_a_batch_is_taken_apart_acknowledges_nothing_of_the_rest(
     client, plain, queue, make_consumer
 ):
-    """StoreBusy keeps its meaning there: what is not stored stays pending, and only the culprit is buried."""
+    """After StoreBusy, entries stay pending, and only the culprit is dead-lettered."""
     ids = [plain.xadd(MODEL_RETRAIN, WISH) for _ in range(3)]
     accept = type(queue).accept
 
@@ -351,7 +351,7 @@ def test_c4_a_store_that_is_busy_while_a_batch_is_taken_apart_acknowledges_nothi
 def test_c4_an_entry_whose_reading_raises_is_buried_alone(
     monkeypatch, client, plain, queue, make_consumer, error
 ):
-    """A bug in the reader ends neither the thread nor the batch; the dead letter names the exception."""
+    """A bug in the parser stops neither the thread nor the batch; the dead letter names the exception."""
     read = entries.read_trigger
 
     def broken(stream, fields, family):
@@ -371,7 +371,7 @@ def test_c4_an_entry_whose_reading_raises_is_buried_alone(
 def test_c4_a_dead_letter_that_the_store_cannot_note_is_still_a_dead_letter(
     client, plain, queue, make_consumer
 ):
-    """The store's note is for the list of what came; the entry itself is safe in Redis."""
+    """The store's row is only for the list of entries; the entry itself is safe in Redis."""
 
     def broken(*_args):
         raise RuntimeError("a bug")
@@ -384,7 +384,7 @@ def test_c4_a_dead_letter_that_the_store_cannot_note_is_still_a_dead_letter(
 
 
 def test_c11_triggers_that_were_trimmed_unread_are_counted_and_said_once(client, plain, queue, make_consumer):
-    """A producer's MAXLEN; Redis's own lag would say 6 here."""
+    """A producer sets MAXLEN; the lag of Redis would be 6 here."""
     consumer = make_consumer(client)
     plain.xadd(MODEL_RETRAIN, WISH)
     consumer.poll_once()
@@ -401,7 +401,7 @@ def test_c11_triggers_that_were_trimmed_unread_are_counted_and_said_once(client,
 def test_c11_a_stream_that_was_trimmed_to_nothing_is_told_once_and_more_of_it_again(
     client, plain, make_consumer
 ):
-    """Nothing is left to read, so the counters stay as they are."""
+    """Nothing is left to read, so the counters do not change."""
     consumer = make_consumer(client)
     plain.xadd(MODEL_RETRAIN, WISH)
     consumer.poll_once()
@@ -415,7 +415,7 @@ def test_c11_a_stream_that_was_trimmed_to_nothing_is_told_once_and_more_of_it_ag
 
 
 def test_c11_what_was_read_before_it_was_trimmed_is_no_loss(client, plain, make_consumer):
-    """The usual case: the stream is bounded, and we are quick enough."""
+    """In the usual case, the stream is bounded and the reader keeps up."""
     consumer = make_consumer(client)
     with capture_logs() as lines:
         for _ in range(5):
@@ -425,7 +425,7 @@ def test_c11_what_was_read_before_it_was_trimmed_is_no_loss(client, plain, make_
 
 
 def test_c7_the_same_wish_twice_is_one_open_task(client, plain, queue, make_consumer):
-    """Two ids, one dedupe key."""
+    """Two ids have one dedupe key."""
     plain.xadd(MODEL_RETRAIN, WISH)
     plain.xadd(MODEL_RETRAIN, WISH)
     assert make_consumer(client).poll_once() == 2
@@ -434,7 +434,7 @@ def test_c7_the_same_wish_twice_is_one_open_task(client, plain, queue, make_cons
 
 
 def test_c10_a_block_as_long_as_the_socket_timeout_is_refused_at_the_start(make_client, make_consumer):
-    """Otherwise every quiet read looks like a dead server."""
+    """Otherwise every read without entries looks like a dead server."""
     client = make_client("redis://localhost:6379")
     make_consumer(client, block_ms=4000)
     for block_ms in (4001, 10_000, 0):
@@ -444,7 +444,7 @@ def test_c10_a_block_as_long_as_the_socket_timeout_is_refused_at_the_start(make_
 
 
 def test_c12_a_pending_entry_that_was_trimmed_is_acknowledged_and_said(client, plain, queue, make_consumer):
-    """The history gives an id without fields."""
+    """The pending list returns an id without fields."""
     make_consumer(client).poll_once()
     gone = plain.xadd(MODEL_RETRAIN, WISH)
     plain.xreadgroup(GROUP, "clm@0123abcd", {MODEL_RETRAIN: ">"})
@@ -457,7 +457,7 @@ def test_c12_a_pending_entry_that_was_trimmed_is_acknowledged_and_said(client, p
 
 
 def test_c12_an_abandoned_entry_that_was_trimmed_is_dropped_by_claiming(client, plain, queue, make_consumer):
-    """XAUTOCLAIM names it as deleted."""
+    """XAUTOCLAIM reports it as deleted."""
     make_consumer(client).poll_once()
     gone = plain.xadd(MODEL_RETRAIN, WISH)
     plain.xreadgroup(GROUP, "clm@other", {MODEL_RETRAIN: ">"})
@@ -472,7 +472,7 @@ def test_c12_an_abandoned_entry_that_was_trimmed_is_dropped_by_claiming(client, 
 def test_c13_a_group_that_vanished_is_made_again_from_the_beginning(
     client, plain, queue, make_consumer, destroy
 ):
-    """From 0, never from $: what was sent before we noticed counts."""
+    """The new group starts at 0, not at $, to include entries sent before the loss was noticed."""
     consumer = make_consumer(client)
     consumer.poll_once()
     if destroy == "group":
@@ -487,7 +487,7 @@ def test_c13_a_group_that_vanished_is_made_again_from_the_beginning(
 
 
 def test_c13_a_flush_while_the_read_blocks_is_survived(client, plain, queue, make_consumer):
-    """Redis answers UNBLOCKED or NOGROUP to the one that waits."""
+    """Redis replies UNBLOCKED or NOGROUP to the blocked read."""
     consumer = make_consumer(client, block_ms=3000)
     consumer.poll_once(1)
     flush = threading.Timer(0.2, plain.flushall)
@@ -505,7 +505,7 @@ def test_c13_a_flush_while_the_read_blocks_is_survived(client, plain, queue, mak
 def test_c14_a_key_of_another_type_is_never_deleted_and_blocks_only_itself(
     client, plain, queue, clock, make_consumer
 ):
-    """It belongs to somebody; the other stream goes on; every 30 s we look again."""
+    """The key belongs to another program; the other stream is still read; retry every 30 s."""
     plain.set(MODEL_RETRAIN, "somebody's")
     consumer = make_consumer(client, clock=clock)
     plain.xadd(MANUAL_RETRAIN, WISH)
@@ -525,7 +525,7 @@ def test_c14_a_key_of_another_type_is_never_deleted_and_blocks_only_itself(
 
 
 def test_c14_a_stream_that_becomes_another_type_later_is_noticed(client, plain, queue, make_consumer):
-    """DEL and SET by a hand that slipped."""
+    """An operator replaces the key by mistake with DEL and SET."""
     consumer = make_consumer(client)
     consumer.poll_once()
     plain.set(MODEL_RETRAIN, "x")
@@ -535,7 +535,7 @@ def test_c14_a_stream_that_becomes_another_type_later_is_noticed(client, plain, 
 
 
 def test_c14_without_any_usable_stream_the_poll_refuses_instead_of_spinning(client, plain, make_consumer):
-    """The caller waits on a refusal; an empty answer without waiting would make it spin."""
+    """The caller backs off after an error; an immediate empty result would cause a busy loop."""
     for stream in (MODEL_RETRAIN, MANUAL_RETRAIN):
         plain.set(stream, "x")
     consumer = make_consumer(client)
@@ -560,7 +560,7 @@ def test_c16_what_is_logged_of_a_trigger_is_one_line(client, plain, make_consume
 def test_i5_without_memory_triggers_are_still_read_and_acknowledged(
     make_server, make_client, queue, make_consumer
 ):
-    """XADD and XGROUP CREATE are refused, also for a group that exists; reading is not."""
+    """Redis rejects XADD and XGROUP CREATE, even for an existing group, but allows reads."""
     server = make_server()
     with redis.Redis(unix_socket_path=str(server.socket), decode_responses=True, protocol=2) as plain:
         client = make_client(server.url)
@@ -579,7 +579,7 @@ def test_i5_without_memory_triggers_are_still_read_and_acknowledged(
 
 
 def test_i5_without_memory_and_without_a_group_the_poll_refuses(server, plain, client, make_consumer):
-    """OOM is what the operator must read, not NOGROUP; and nothing spins."""
+    """The operator must see OOM, not NOGROUP, and there is no busy loop."""
     plain.config_set("maxmemory", 1)
     consumer = make_consumer(client)
     for _ in range(2):
@@ -591,7 +591,7 @@ def test_i5_without_memory_and_without_a_group_the_poll_refuses(server, plain, c
 def test_i1_a_server_killed_with_unsaved_triggers_loses_only_those_never_read(
     make_server, make_client, queue, make_consumer
 ):
-    """What was read is in the store; after the restart the consumer finds its way alone."""
+    """Entries read earlier are in the store; after the restart, the consumer recovers by itself."""
     server = make_server()
     client = make_client(server.url)
     consumer = make_consumer(client)

@@ -21,7 +21,7 @@ def relay(client, outbox):
 
 
 def test_an_event_travels_in_the_common_envelope(relay, outbox, plain):
-    """Names and shapes are those that existing readers know; ours come on top."""
+    """Existing readers depend on these names and shapes; our fields are additional."""
     outbox.add(1)
     assert relay.drain_once() == 1
     [(_, fields)] = plain.xrange(COMPLETED)
@@ -40,14 +40,14 @@ def test_an_event_travels_in_the_common_envelope(relay, outbox, plain):
 
 
 def test_k4_events_are_published_in_the_order_of_seq_and_no_more_than_asked(relay, outbox, plain):
-    """Times may jump, seq does not."""
+    """Clocks may jump; seq never does."""
     outbox.add(25)
     assert [relay.drain_once(10) for _ in range(4)] == [10, 10, 5, 0]
     assert [fields["seq"] for _, fields in plain.xrange(COMPLETED)] == [str(n) for n in range(1, 26)]
 
 
 def test_a_crash_between_xadd_and_the_mark_repeats_the_event_with_the_same_id(relay, outbox, plain):
-    """At least once: consumers dedupe by event_id."""
+    """Delivery is at least once: consumers deduplicate by event_id."""
     outbox.add(2)
     outbox.fail_mark = StoreBusy("STORE_BUSY", "somebody holds the lock")
     with pytest.raises(StoreBusy):
@@ -57,14 +57,14 @@ def test_a_crash_between_xadd_and_the_mark_repeats_the_event_with_the_same_id(re
 
 
 def test_our_own_streams_are_trimmed(client, outbox, plain):
-    """Redis has better things to hold than our past."""
+    """Old events must not fill the memory of Redis."""
     outbox.add(700)
     OutboxRelay(client, outbox, host="h", maxlen=100).drain_once(1000)
     assert 100 <= plain.xlen(COMPLETED) < 400
 
 
 def test_i5_without_memory_events_wait_and_nothing_is_marked(relay, outbox, plain):
-    """Redis refuses XADD; the outbox keeps what it has."""
+    """Redis rejects XADD; the outbox keeps its events."""
     outbox.add(3)
     plain.config_set("maxmemory", 1)
     with pytest.raises(BusUnavailable) as caught:
@@ -77,7 +77,7 @@ def test_i5_without_memory_events_wait_and_nothing_is_marked(relay, outbox, plai
 
 
 def test_i4_a_server_that_cannot_save_is_as_good_as_down(make_server, make_client, outbox):
-    """MISCONF names its cause; it ends by itself when saving works again."""
+    """MISCONF names its cause and ends when saving works again."""
     server = make_server("--save", "3600 1")
     with redis.Redis(unix_socket_path=str(server.socket)) as plain:
         plain.set("x", "1")
@@ -98,7 +98,7 @@ def test_i4_a_server_that_cannot_save_is_as_good_as_down(make_server, make_clien
 
 
 def test_c14_one_stream_of_another_type_keeps_only_its_own_events_back(relay, outbox, plain):
-    """The key belongs to somebody: never deleted, named in the refusal."""
+    """The key belongs to another program: it is never deleted, and the error names it."""
     plain.set("quantum:stream:model.promoted", "x")
     outbox.add(1)
     outbox.add(1, "model.promoted")
@@ -113,7 +113,7 @@ def test_c14_one_stream_of_another_type_keeps_only_its_own_events_back(relay, ou
 
 
 def test_i1_a_server_killed_while_events_come_gets_all_of_them_afterwards(make_server, make_client, outbox):
-    """Nothing leaves the outbox before Redis has answered for it."""
+    """No event leaves the outbox before Redis has replied."""
     server = make_server("--appendonly", "yes", "--appendfsync", "always")
     relay = OutboxRelay(make_client(server.url), outbox, host="h")
     outbox.add(50)
@@ -132,7 +132,7 @@ def test_i1_a_server_killed_while_events_come_gets_all_of_them_afterwards(make_s
 
 
 def test_the_heartbeat_is_a_time_that_goes_away_by_itself(client, plain, clock):
-    """A daemon that died must not look alive."""
+    """A dead daemon must not look alive."""
     Heartbeat(client, clock).beat()
     assert plain.get(HEARTBEAT_KEY) == "2026-01-10T14:02:00.000000Z"
     assert 50 < plain.ttl(HEARTBEAT_KEY) <= 60

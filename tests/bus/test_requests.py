@@ -1,4 +1,4 @@
-"""What strangers write on the trigger streams."""
+"""Untrusted input on the trigger streams."""
 
 import json
 
@@ -56,7 +56,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_same_request_reads_the_same_in_every_wire_form(form):
-    """Three producers, three forms, one wish."""
+    """Three producers use three formats for the same request."""
     fields = FORMS[form](
         {"model_type": "patchtst", "reason": "drift seen", "requested_by": "anna", "priority": 5}
     )
@@ -69,7 +69,7 @@ def test_the_same_request_reads_the_same_in_every_wire_form(form):
 
 
 def test_what_the_envelope_says_stands_behind_what_the_request_says():
-    """The trace must reach the run's record; the request's own timestamp must not be hidden."""
+    """The trace id must reach the run; the envelope must not hide the request's own timestamp."""
     trigger = read(MODEL_RETRAIN, FORMS["envelope"]({"model": "patchtst", "timestamp": 1767222000.5}))
     assert isinstance(trigger, Trigger)
     assert trigger.details["trace_id"] == "t-1"
@@ -78,7 +78,7 @@ def test_what_the_envelope_says_stands_behind_what_the_request_says():
 
 
 def test_c15_the_old_producer_is_understood_and_its_extra_fields_are_kept():
-    """Its hyperparameters are kept for people; a training takes its own from the settings."""
+    """Its hyperparameters are kept for operators; training uses those of the settings."""
     trigger = read(MODEL_RETRAIN, {**OLD_PRODUCER, b"color": b"blue"})
     assert isinstance(trigger, Trigger)
     assert trigger.requested_by == "retrain_manager"
@@ -92,7 +92,7 @@ def test_c15_the_old_producer_is_understood_and_its_extra_fields_are_kept():
     "name", [b"batch_size", b"hidden_units", b"learning_rate", b"dropout_rate", b"mutation_strength"]
 )
 def test_c15_an_empty_number_is_an_absent_one(name, empty):
-    """str(None) is what old producers send for what they do not set."""
+    """Old producers send str(None) for unset fields."""
     assert isinstance(read(MODEL_RETRAIN, {**OLD_PRODUCER, name: empty}), Trigger)
 
 
@@ -100,7 +100,7 @@ def test_c15_an_empty_number_is_an_absent_one(name, empty):
     ("fields", "part"),
     [
         ({b"model": b"patchtst", b"x": b"a" * 1025}, "1025 bytes"),
-        ({b"model": b"patchtst", b"n" * 129: b"a"}, "field name of 129"),
+        ({b"model": b"patchtst", b"n" * 129: b"a"}, "field name has 129"),
         ({b"model": b"patchtst", **{f"f{n}".encode(): b"1" for n in range(MAX_FIELDS)}}, "33 fields"),
         ({b"payload": encoded({"model": "patchtst", "x": "a" * MAX_TOTAL_BYTES})}, "at most 16384"),
         ({b"payload": encoded({"model": "patchtst", "x": "a" * 1025})}, "1025 bytes"),
@@ -108,14 +108,14 @@ def test_c15_an_empty_number_is_an_absent_one(name, empty):
     ],
 )
 def test_c15_bounds_are_kept(fields, part):
-    """A stranger must not fill the store through us."""
+    """A producer must not be able to fill the store."""
     answer = read(MODEL_RETRAIN, fields)
     assert isinstance(answer, Rejected)
     assert part in answer.reason
 
 
 def test_c15_an_entry_at_its_bounds_is_read():
-    """A bound that is off by one rejects what is allowed."""
+    """An off-by-one bound would reject valid input."""
     fields = {b"model": b"patchtst", **{f"f{n}".encode(): b"1" for n in range(MAX_FIELDS - 1)}}
     fields[b"f0"] = b"a" * 1024
     assert isinstance(read(MODEL_RETRAIN, fields), Trigger)
@@ -147,7 +147,7 @@ def test_c15_an_entry_at_its_bounds_is_read():
     ],
 )
 def test_c4_what_can_never_be_a_trigger_is_rejected_with_a_reason(fields):
-    """Deterministic failures gain nothing by a retry."""
+    """A retry does not help against deterministic failures."""
     answer = read(MODEL_RETRAIN, fields)
     assert isinstance(answer, Rejected)
     assert answer.reason
@@ -156,7 +156,7 @@ def test_c4_what_can_never_be_a_trigger_is_rejected_with_a_reason(fields):
 
 @pytest.mark.parametrize("name", ["xgboost", "LightGBM", "nhits", "patchtst_v2", "all"])
 def test_a_request_for_another_model_is_not_ours_and_no_poison(name):
-    """The stream is shared by all models; dead letters are for what a person has to look at."""
+    """All models share the stream; dead letters are for entries that need an operator."""
     answer = read(MODEL_RETRAIN, {b"model": name.encode(), b"learning_rate": b"whatever"})
     assert isinstance(answer, NotOurs)
     assert name.lower() in answer.reason
@@ -206,7 +206,7 @@ def test_c16_nothing_a_stranger_writes_forges_a_line_or_a_model(reason, name, va
 @settings(max_examples=300)
 @given(st.dictionaries(st.binary(max_size=40), st.binary(max_size=200), max_size=40))
 def test_c16_no_bytes_whatever_make_the_reader_raise(fields):
-    """An exception here would stop the consumer on the same entry for ever."""
+    """An exception here would stop the consumer on the same entry forever."""
     assert isinstance(read(MODEL_RETRAIN, fields), Trigger | NotOurs | Rejected)
     assert len(payload_sha256(fields)) == 64
 
@@ -226,7 +226,7 @@ JSONS = st.recursive(
 @settings(max_examples=300)
 @given(st.dictionaries(st.sampled_from(["model", "model_type", *_Request.model_fields, "x"]), JSONS), JSONS)
 def test_c16_no_json_whatever_makes_the_reader_raise(request, other):
-    """The envelope's payload is as strange as flat fields are."""
+    """The envelope's payload is as untrusted as flat fields."""
     for text in (json.dumps(request), json.dumps({**request, "model": "patchtst"}), json.dumps(other)):
         for container in (b"payload", b"data"):
             assert isinstance(read(MODEL_RETRAIN, {container: text.encode()}), Trigger | NotOurs | Rejected)
@@ -237,12 +237,12 @@ def test_c16_no_json_whatever_makes_the_reader_raise(request, other):
     st.dictionaries(st.binary(max_size=8), st.binary(max_size=8), max_size=4),
 )
 def test_c8_the_payload_hash_tells_fields_apart_and_forgets_their_order(one, other):
-    """A Redis that was restored from an old dump may give an old id to a new entry."""
+    """A Redis server restored from an old dump may assign an old id to a new entry."""
     assert (payload_sha256(one) == payload_sha256(other)) == (one == other)
     assert payload_sha256(dict(reversed(one.items()))) == payload_sha256(one)
 
 
 def test_c8_the_payload_hash_tells_bytes_apart_that_are_no_text():
-    """Decoding them to the same replacement sign would make two entries one."""
+    """Decoding both to the same replacement character would merge two entries."""
     values = (b"\xff", b"\xfe", b"\xef\xbf\xbd", b"\\xff", b"\xed\xb3\xbf")
     assert len({payload_sha256({b"model": value}) for value in values}) == len(values)

@@ -1,4 +1,4 @@
-"""The bus thread, against a redis-server that comes and goes."""
+"""The bus thread, against a redis-server that stops and restarts."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ def until(true, seconds: float = 10.0) -> None:
 
 
 class Running:
-    """A worker on its thread."""
+    """A worker on its own thread."""
 
     def __init__(self, worker: BusWorker) -> None:
         self.worker = worker
@@ -71,7 +71,7 @@ def start(client, outbox, make_consumer):
 
 @pytest.mark.needs_redis
 def test_the_worker_reads_publishes_and_shows_life(start, queue, outbox, plain):
-    """One thread does all that concerns Redis."""
+    """One thread handles all Redis work."""
     outbox.add(3)
     one = start()
     plain.xadd(MODEL_RETRAIN, WISH)
@@ -85,7 +85,7 @@ def test_the_worker_reads_publishes_and_shows_life(start, queue, outbox, plain):
 
 @pytest.mark.needs_redis
 def test_the_worker_ends_within_one_blocking_read(start):
-    """systemctl stop must not wait for a quiet stream."""
+    """systemctl stop must not wait for a new entry."""
     one = start(block_ms=2000)
     until(lambda: one.worker.status.connected)
     time.sleep(0.2)
@@ -94,7 +94,7 @@ def test_the_worker_ends_within_one_blocking_read(start):
 
 @pytest.mark.needs_redis
 def test_i2_events_wait_while_redis_is_away_and_are_drained_in_order(start, server, outbox, queue, plain):
-    """STATUS says since when and how many; the log says it once."""
+    """STATUS shows the time and the number of waiting events; the log reports the loss once."""
     with capture_logs() as lines:
         one = start()
         until(lambda: one.worker.status.connected)
@@ -115,13 +115,13 @@ def test_i2_events_wait_while_redis_is_away_and_are_drained_in_order(start, serv
         one.end()
     entries = plain.xrange("quantum:stream:learning.retraining.completed")
     assert [fields["seq"] for _, fields in entries] == [str(n) for n in range(1, 38)]
-    told = [line["event"] for line in lines if line["event"].startswith("bus.")]
-    assert told == ["bus.connected", "bus.lost", "bus.connected"]
+    events = [line["event"] for line in lines if line["event"].startswith("bus.")]
+    assert events == ["bus.connected", "bus.lost", "bus.connected"]
 
 
 @pytest.mark.needs_redis
 def test_i5_a_redis_without_memory_still_gives_triggers(start, plain, outbox, queue):
-    """Publishing is refused, reading is not; the status names the cause."""
+    """Writes are rejected, reads are not; the status names the cause."""
     one = start()
     until(lambda: one.worker.status.connected)
     plain.xadd(MODEL_RETRAIN, WISH)
@@ -137,7 +137,7 @@ def test_i5_a_redis_without_memory_still_gives_triggers(start, plain, outbox, qu
 
 @pytest.mark.needs_redis
 def test_c14_trigger_streams_of_another_type_do_not_keep_events_back(start, plain, outbox):
-    """Nothing can be read, everything can be published."""
+    """Triggers cannot be read, but events can be published."""
     for stream in TRIGGER_STREAMS:
         plain.set(stream, "x")
     outbox.add(2)
@@ -172,7 +172,7 @@ def test_a_store_that_is_busy_costs_a_wait_and_no_trigger(start, plain, queue):
 def test_i15_a_bug_in_any_step_is_logged_once_and_ends_nothing(
     start, plain, queue, outbox, monkeypatch, broken, name
 ):
-    """The thread waits with growing pauses, shows life meanwhile, and works when the cause is gone."""
+    """The thread backs off, shows signs of life, and recovers when the cause is gone."""
     raised = []
 
     def bug(*_args, **_options):
@@ -201,7 +201,7 @@ def test_i15_a_bug_in_any_step_is_logged_once_and_ends_nothing(
 @pytest.mark.parametrize("what", ["dead", "hung"])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_i15_h11_a_thread_that_is_dead_or_hangs_shows_no_life(start, monkeypatch, what):
-    """Surviving every exception must not look like life: the watchdog goes by this age."""
+    """Surviving every exception is no sign of life: the watchdog uses this age."""
     released = threading.Event()
 
     def poll(*_args, **_options):
@@ -218,7 +218,7 @@ def test_i15_h11_a_thread_that_is_dead_or_hangs_shows_no_life(start, monkeypatch
 
 @pytest.mark.needs_redis
 def test_i7_a_refusal_that_lasts_is_one_log_line_and_no_spin(start, plain, server):
-    """Thirty seconds between two lines, whatever the number of tries."""
+    """At least 30 s between two lines, however many retries there are."""
     with capture_logs() as lines:
         one = start()
         until(lambda: one.worker.status.connected)
@@ -235,7 +235,7 @@ def test_i7_a_refusal_that_lasts_is_one_log_line_and_no_spin(start, plain, serve
 
 @pytest.mark.needs_redis
 def test_i10_a_wrong_password_is_safe_and_heals_when_the_password_does(start, plain, client):
-    """The daemon does not end over it: the engine and the schedule go on."""
+    """The daemon survives: the engine and the schedule continue."""
     plain.config_set("requirepass", "right")
     one = start()
     until(lambda: one.worker.status.last_error is not None)
@@ -257,7 +257,7 @@ ACL = (
 def test_i10_l9_the_smallest_acl_is_enough_for_all_we_do(
     server, plain, make_client, make_consumer, outbox, queue
 ):
-    """A user who may do no more than this cannot flush, configure, trim or read other keys."""
+    """With these permissions, the user cannot flush, configure, trim or read other keys."""
     plain.execute_command("ACL", "SETUSER", "clm", "on", ">pw", "resetkeys", *ACL.split())
     client = make_client(server.url.replace("unix://", "unix://clm@") + "?db=0", "pw")
     clock = SystemClock()
@@ -288,7 +288,7 @@ def talk(client) -> int:
 def test_i2_a_server_that_goes_away_between_two_steps_is_a_lost_connection(
     server, client, start, plain, monkeypatch
 ):
-    """Not a step that failed: whoever reads the status must not believe that Redis is up."""
+    """This is not a failed step: the status must not report that Redis is up."""
     one = start()
     until(lambda: one.worker.status.connected)
     monkeypatch.setattr(Confirmation, "look", lambda self, **_: server.kill() or talk(client))
@@ -299,7 +299,7 @@ def test_i2_a_server_that_goes_away_between_two_steps_is_a_lost_connection(
 
 
 def test_i2_the_wait_grows_from_a_tenth_of_a_second_to_thirty_with_jitter():
-    """Neither a spin nor a minute of deafness, and not all daemons at once."""
+    """Waits are neither zero nor a minute long, and daemons do not retry at the same time."""
     waits = [[backoff.next_s() for _ in range(12)] for backoff in (Backoff(), Backoff())]
     for one in waits:
         ceilings = [min(30.0, 0.1 * 2**n) for n in range(12)]
@@ -323,7 +323,7 @@ def test_i2_the_wait_grows_from_a_tenth_of_a_second_to_thirty_with_jitter():
     ],
 )
 def test_the_status_says_since_when_and_how_many(clock, connected, waiting, text):
-    """What an operator reads in systemctl status."""
+    """The text that an operator reads in systemctl status."""
     status = BusStatus(
         connected=connected, since=clock.now(), waiting=waiting, last_error=None, tick_age_s=0.0
     )
@@ -332,7 +332,7 @@ def test_the_status_says_since_when_and_how_many(clock, connected, waiting, text
 
 @pytest.mark.needs_redis
 def test_c11_a_loss_of_triggers_is_an_alert_on_the_bus(start, plain, outbox, queue):
-    """The schedule goes on; somebody has to look at who trims the stream."""
+    """The schedule continues; an operator has to find out what trims the stream."""
     plain.xadd(MODEL_RETRAIN, WISH)
     one = start()
     until(lambda: len(queue.triggers) == 1)

@@ -1,4 +1,4 @@
-"""Gates 3 and 4 from end to end: events in a real Redis, outcomes in a real store, the verb in a process."""
+"""Gates 3 and 4 end to end: events in a real Redis, outcomes in a real store, the command in a process."""
 
 import json
 import sqlite3
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.needs_redis
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store of trades at whole hours."""
+    """A store with one trade at each full hour."""
     path = tmp_path / "store.db"
     create_store(path)
     insert_samples(path, (s.as_row() for s in simulate(seed=3, n_samples=900, until=NOW, n_symbols=2)))
@@ -32,21 +32,21 @@ def store(tmp_path: Path) -> Path:
 
 
 def events(store: Path) -> list[dict[str, object]]:
-    """One event for each trade that closed: the surer the model, the more often it is right."""
+    """One event for each closed trade: the higher the confidence, the more often the model is right."""
     with sqlite3.connect(store) as connection:
         rows = connection.execute(
             "SELECT symbol, timestamp, exit_price > entry_price FROM ai_training_samples "
             "WHERE outcome_known GROUP BY symbol, timestamp ORDER BY timestamp"
         ).fetchall()
     connection.close()
-    told = []
+    intents = []
     for n, (symbol, timestamp, rose) in enumerate(rows):
         confidence = (0.55, 0.62, 0.67, 0.75)[n % 4]
         right = (n // 4) % 10 < (4, 5, 7, 9)[n % 4]
         action = "BUY" if bool(rose) is right else "SELL"
         ensemble = action if n % 3 else "HOLD"
         ours = {"action": action, "confidence": confidence, "model": VERSION, "shadow": True}
-        told.append(
+        intents.append(
             {
                 "event_type": "trade.intent",
                 "symbol": symbol,
@@ -55,11 +55,11 @@ def events(store: Path) -> list[dict[str, object]]:
                 "model_breakdown": {"patchtst": ours},
             }
         )
-    return told
+    return intents
 
 
 def test_the_stream_and_the_store_together_pass_both_gates(tmp_path, store, server, plain):
-    """And the same events from a file give the same answer."""
+    """The same events from a file give the same verdicts."""
     said = events(store)
     for event in said:
         plain.xadd(INTENT_STREAM, {"event_type": "trade.intent", "payload": json.dumps(event)})
@@ -76,7 +76,7 @@ def test_the_stream_and_the_store_together_pass_both_gates(tmp_path, store, serv
 
 
 def test_without_events_both_defer_and_the_verb_says_no(tmp_path, store, server):
-    """A model that was never seen in shadow must not be activated."""
+    """A model without shadow telemetry must not be activated."""
     done = clm(tmp_path, "gates", VERSION, "--json", "--store", str(store), CLM_REDIS_URL=server.url)
     assert done.returncode == 1
     assert [gate["status"] for gate in json.loads(done.stdout)["gates"]] == ["DEFER", "DEFER"]
@@ -86,7 +86,7 @@ def test_without_events_both_defer_and_the_verb_says_no(tmp_path, store, server)
     "text", ["symbol,side\n", '{"event_type": "trade.intent", "x": %s}' % ("[" * 900 + "]" * 900)]
 )
 def test_a_file_without_events_is_one_line(tmp_path, store, text):
-    """A person mistypes."""
+    """An operator may mistype the version."""
     file = tmp_path / "events.jsonl"
     file.write_text(text)
     done = clm(tmp_path, "gates", VERSION, "--store", str(store), "--shadow", str(file))
@@ -95,7 +95,7 @@ def test_a_file_without_events_is_one_line(tmp_path, store, text):
 
 
 def test_a_model_serves_since_its_promotion_was_completed(store):
-    """Events that name no version are its own from then on, until another one is promoted."""
+    """Events without a version belong to it until another model is promoted."""
     clock = SystemClock()
     assert serving_since(store, VERSION, clock) is None
     migrate(store)

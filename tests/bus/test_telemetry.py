@@ -1,4 +1,4 @@
-"""Shadow telemetry from a real Redis, in every wire form, with what strangers make of it."""
+"""Shadow telemetry from a real Redis, in every wire format, with hostile input."""
 
 import json
 
@@ -39,26 +39,26 @@ CLOSED = {"symbol": "BTCUSDT", "side": "BUY", "entry_price": 100.0, "exit_price"
 
 
 def test_every_wire_form_is_read(client, plain):
-    """Envelope, data and flat fields are all in use."""
+    """The envelope, `data` and flat fields are all in use."""
     plain.xadd(INTENT_STREAM, {"event_type": "trade.intent", "payload": json.dumps(intent())})
     plain.xadd(INTENT_STREAM, {"data": json.dumps(intent())})
     flat = intent(model_breakdown=json.dumps(intent()["model_breakdown"]))
     plain.xadd(INTENT_STREAM, flat)
     plain.xadd(CLOSED_STREAM, {"payload": json.dumps({**CLOSED, "timestamp": "2025-12-29 10:20:00"})})
-    told = read_telemetry(client, VERSION, line=DEFAULT_LINE, serving_since=None)
-    assert len(told.intents) == 3
-    assert len(set(told.intents)) == 1
-    said = told.intents[0]
-    assert (said.symbol, said.ensemble, said.action, said.confidence) == ("BTCUSDT", 1, -1, 0.71)
-    assert said.at == AT
-    (became,) = told.outcomes
-    assert became.market_return == pytest.approx(-0.01)
-    assert became.closed_at - said.at == 3600 * 1_000_000
-    assert told.left_out == {}
+    found = read_telemetry(client, VERSION, line=DEFAULT_LINE, serving_since=None)
+    assert len(found.intents) == 3
+    assert len(set(found.intents)) == 1
+    first = found.intents[0]
+    assert (first.symbol, first.ensemble, first.action, first.confidence) == ("BTCUSDT", 1, -1, 0.71)
+    assert first.at == AT
+    (outcome,) = found.outcomes
+    assert outcome.market_return == pytest.approx(-0.01)
+    assert outcome.closed_at - first.at == 3600 * 1_000_000
+    assert found.left_out == {}
 
 
 def test_long_streams_are_read_in_pages(client, plain):
-    """No more than a thousand entries are held at a time by the server's answer."""
+    """One reply of the server contains at most a thousand entries."""
     with plain.pipeline(transaction=False) as pipe:
         for _ in range(2500):
             pipe.xadd(INTENT_STREAM, {"payload": json.dumps(intent())})
@@ -67,7 +67,7 @@ def test_long_streams_are_read_in_pages(client, plain):
 
 
 def test_nothing_is_written(client, plain):
-    """The streams belong to the trading system; nobody's group or length changes."""
+    """The streams belong to the trading system; groups and lengths do not change."""
     plain.xadd(INTENT_STREAM, {"payload": json.dumps(intent())})
     before = (plain.xlen(INTENT_STREAM), plain.xinfo_groups(INTENT_STREAM), sorted(plain.keys("*")))
     read_telemetry(client, VERSION, line=DEFAULT_LINE, serving_since=None)
@@ -75,7 +75,7 @@ def test_nothing_is_written(client, plain):
 
 
 def test_a_redis_that_is_away_is_said(server, client):
-    """An empty record would read as no evidence."""
+    """An empty record would look like missing evidence."""
     server.kill()
     with pytest.raises(BusUnavailable):
         read_telemetry(client, VERSION, line=DEFAULT_LINE, serving_since=None)
@@ -87,7 +87,7 @@ def fields(event: object) -> dict[bytes, bytes]:
 
 
 def breakdown(**changes: object) -> dict[str, object]:
-    """An intent whose answer of ours is changed."""
+    """An intent with a changed prediction of our model."""
     ours = {"action": "SELL", "confidence": 0.71, "model": VERSION, **changes}
     return intent(model_breakdown={"PatchTST": ours})
 
@@ -115,14 +115,14 @@ def breakdown(**changes: object) -> dict[str, object]:
     ],
 )
 def test_what_cannot_be_used_is_counted_by_reason(event, reason):
-    """A record that silently shrank would be believed."""
-    told = telemetry_of([(AT, fields(event))], [], VERSION, line=DEFAULT_LINE, serving_since=None)
-    assert told.intents == ()
-    assert told.left_out == {f"trade.intent: {reason}": 1}
+    """A record that silently shrank would be trusted."""
+    found = telemetry_of([(AT, fields(event))], [], VERSION, line=DEFAULT_LINE, serving_since=None)
+    assert found.intents == ()
+    assert found.left_out == {f"trade.intent: {reason}": 1}
 
 
 def test_an_event_that_names_no_version_belongs_to_the_model_that_served_then():
-    """The engine says "PatchTST" where it was not told a version."""
+    """The engine reports "PatchTST" if it does not know a version."""
     event = fields(breakdown(model="PatchTST") | {"timestamp": AT // 1_000_000})
     before, after = (
         telemetry_of([(AT, event)], [], VERSION, line=DEFAULT_LINE, serving_since=since).intents
@@ -140,12 +140,12 @@ def test_an_event_that_names_no_version_belongs_to_the_model_that_served_then():
     ],
 )
 def test_the_markets_return_comes_from_prices_else_from_the_profit_and_its_side(closed, moved):
-    """A SELL that won says that the market fell."""
-    (became,) = telemetry_of(
+    """A winning SELL means that the market fell."""
+    (outcome,) = telemetry_of(
         [], [(AT, fields(closed))], VERSION, line=DEFAULT_LINE, serving_since=None
     ).outcomes
-    assert became.market_return == pytest.approx(moved)
-    assert (became.opened_at, became.closed_at) == (None, AT)
+    assert outcome.market_return == pytest.approx(moved)
+    assert (outcome.opened_at, outcome.closed_at) == (None, AT)
 
 
 @pytest.mark.parametrize(
@@ -153,26 +153,26 @@ def test_the_markets_return_comes_from_prices_else_from_the_profit_and_its_side(
 )
 def test_a_closed_trade_without_symbol_or_price_is_left_out(closed):
     """Unknown is not zero."""
-    told = telemetry_of([], [(AT, fields(closed))], VERSION, line=DEFAULT_LINE, serving_since=None)
-    assert told.outcomes == ()
-    assert sum(told.left_out.values()) == 1
+    found = telemetry_of([], [(AT, fields(closed))], VERSION, line=DEFAULT_LINE, serving_since=None)
+    assert found.outcomes == ()
+    assert sum(found.left_out.values()) == 1
 
 
 def test_what_serves_is_told_by_its_latest_answers_whichever_version_gave_them(client, plain):
-    """HOLD is told as 0.5 by the engine whatever the model said, and therefore says nothing."""
+    """The engine reports 0.5 for every HOLD, so a HOLD contains no information."""
     for number in range(250):
         ours = {"action": "BUY" if number % 5 else "HOLD", "confidence": 0.5 + number / 1000}
         plain.xadd(INTENT_STREAM, {"payload": json.dumps(intent(model_breakdown={"PatchTST": ours}))})
     plain.xadd(INTENT_STREAM, {"payload": "{torn"})
-    told = RedisTelemetry(client, DEFAULT_LINE).live_predictions()
-    assert told.absent_because == ""
-    assert len(told.answers) == LATEST
-    assert told.answers[:4] == (0.749, 0.748, 0.747, 0.746)
+    found = RedisTelemetry(client, DEFAULT_LINE).live_predictions()
+    assert found.absent_because == ""
+    assert len(found.answers) == LATEST
+    assert found.answers[:4] == (0.749, 0.748, 0.747, 0.746)
 
 
-def test_an_engine_that_tells_nothing_is_unknown_and_never_constant(client, plain):
-    """No answer is no answer; a Redis that is away is said."""
-    assert "holds no answer" in RedisTelemetry(client, DEFAULT_LINE).live_predictions().absent_because
+def test_an_engine_without_predictions_is_unknown_and_never_constant(client, plain):
+    """A missing prediction is reported as missing, and so is an unavailable Redis."""
+    assert "has no prediction" in RedisTelemetry(client, DEFAULT_LINE).live_predictions().absent_because
     away = RedisTelemetry(connect("unix:///nowhere/redis.sock"), DEFAULT_LINE).live_predictions()
     assert away.answers == ()
     assert "cannot be reached" in away.absent_because
@@ -195,19 +195,19 @@ HOSTILE_MOMENTS = (
 def test_a_moment_that_no_calendar_holds_is_left_out(moment):
     """One hostile timestamp must not end `clm gates` for the 10,000 others."""
     good, bad = fields(intent()), fields(intent(timestamp=moment))
-    told = telemetry_of(
+    found = telemetry_of(
         [(AT, good), (AT, bad), (AT, good)], [], VERSION, line=DEFAULT_LINE, serving_since=None
     )
-    assert told.left_out == ({"trade.intent: no moment that can be read": 1} if moment else {})
+    assert found.left_out == ({"trade.intent: no moment that can be read": 1} if moment else {})
     closed = [
         fields({**CLOSED, name: moment}) for name in ("timestamp", "exit_time", "entry_time", "opened_at")
     ]
-    became = telemetry_of(
+    outcomes = telemetry_of(
         [], [(AT, one) for one in [*closed, fields(CLOSED)]], VERSION, line=DEFAULT_LINE, serving_since=None
     )
-    record = record_of(VERSION, told.intents, (*told.outcomes, *became.outcomes), told.left_out)
-    assert measure(record).n_events == len(told.intents)
-    assert sum(became.left_out.values()) == (len(closed) if moment else 0)
+    record = record_of(VERSION, found.intents, (*found.outcomes, *outcomes.outcomes), found.left_out)
+    assert measure(record).n_events == len(found.intents)
+    assert sum(outcomes.left_out.values()) == (len(closed) if moment else 0)
 
 
 @pytest.mark.parametrize(
@@ -228,24 +228,24 @@ def test_no_value_of_any_field_ends_the_reading(name):
     ours = json.dumps(intent()).encode().replace(b'"SELL"', b"%s").replace(b"0.71", b"%s")
     entries += [(AT, {b"payload": ours % (b'"SELL"', value)}) for value in VALUES]
     entries += [(AT, {b"payload": ours % (value, b"0.5")}) for value in VALUES]
-    told = telemetry_of(entries, entries, VERSION, line=DEFAULT_LINE, serving_since=0)
-    assert len(told.intents) + len(told.outcomes) + sum(told.left_out.values()) == 2 * len(entries)
-    measure(record_of(VERSION, told.intents, told.outcomes, told.left_out))
-    assert not [reason for reason in told.left_out if "cannot be read" in reason]
+    found = telemetry_of(entries, entries, VERSION, line=DEFAULT_LINE, serving_since=0)
+    assert len(found.intents) + len(found.outcomes) + sum(found.left_out.values()) == 2 * len(entries)
+    measure(record_of(VERSION, found.intents, found.outcomes, found.left_out))
+    assert not [reason for reason in found.left_out if "cannot be read" in reason]
 
 
 def test_entries_under_ids_of_the_far_future_are_read_to_their_end(client, plain):
-    """A stranger may choose the id, up to the last one that Redis knows."""
+    """A producer may choose any id, up to the last possible one."""
     for entry_id in ("1767000000000-18446744073709551615", "18446744073709551615-18446744073709551615"):
         plain.xadd(INTENT_STREAM, {"payload": json.dumps(intent())}, id=entry_id)
         plain.xadd(CLOSED_STREAM, {"payload": json.dumps(CLOSED)}, id=entry_id)
-    told = read_telemetry(client, VERSION, line=DEFAULT_LINE, serving_since=None)
-    assert len(told.intents) == 2
-    assert told.left_out == {"trade.closed: no moment that can be read": 1}
+    found = read_telemetry(client, VERSION, line=DEFAULT_LINE, serving_since=None)
+    assert len(found.intents) == 2
+    assert found.left_out == {"trade.closed: no moment that can be read": 1}
 
 
 def test_live_predictions_pass_over_what_cannot_be_read(client, plain):
-    """The diagnosis of a rejection reads them within a run."""
+    """The diagnosis of a rejected model reads them during a run."""
     deep = '{"model_breakdown": {"patchtst": {"action": ' + "[" * 900 + "]" * 900 + ', "confidence": 0.9}}}'
     for payload in (deep, json.dumps(intent())):
         plain.xadd(INTENT_STREAM, {"payload": payload})

@@ -1,4 +1,4 @@
-"""From a stream to the real store: what is acknowledged is there, once."""
+"""From a stream to the real store: an acknowledged trigger is stored exactly once."""
 
 import sqlite3
 import time
@@ -53,7 +53,7 @@ def count(store: Path, sql: str) -> int:
 
 
 def test_c6_a_storm_of_triggers_is_one_pending_task_in_the_store(client, plain, store, tasks, make_consumer):
-    """A storm costs one training; every entry is known to the inbox."""
+    """A burst of triggers causes one training; the inbox records every entry."""
     pipeline = plain.pipeline(transaction=False)
     for n in range(2_000):
         pipeline.xadd(MODEL_RETRAIN, {**WISH, "n": n})
@@ -72,7 +72,7 @@ def test_c6_a_storm_of_triggers_is_one_pending_task_in_the_store(client, plain, 
 def test_c2_a_trigger_that_was_stored_is_known_when_it_comes_again(
     client, plain, store, tasks, make_consumer
 ):
-    """The connection breaks before XACK; the next life finds the entry in its history."""
+    """The connection breaks before XACK; the next process finds the pending entry."""
     consumer = make_consumer(client, queue=tasks)
     consumer.poll_once()
     plain.xadd(MODEL_RETRAIN, WISH)
@@ -94,7 +94,7 @@ def test_c2_a_trigger_that_was_stored_is_known_when_it_comes_again(
 def test_a5_a_locked_store_keeps_the_trigger_pending_in_redis(
     client, plain, store, tasks, make_consumer: Callable[..., object]
 ):
-    """Somebody holds the write lock for longer than we wait."""
+    """Another program holds the write lock for longer than the timeout."""
     plain.xadd(MODEL_RETRAIN, WISH)
     consumer = make_consumer(client, queue=tasks)
     with closing(sqlite3.connect(store, isolation_level=None)) as other:
@@ -108,7 +108,7 @@ def test_a5_a_locked_store_keeps_the_trigger_pending_in_redis(
 
 
 def test_c17_triggers_that_come_during_a_training_are_one_task_after_it(client, plain, tasks, make_consumer):
-    """The running task is not touched; never two trainings for the wishes that came meanwhile."""
+    """The running task is unchanged; all triggers that arrive meanwhile share one task."""
     clock = SystemClock()
     consumer = make_consumer(client, queue=tasks)
     plain.xadd(MODEL_RETRAIN, WISH)
@@ -125,7 +125,7 @@ def test_c17_triggers_that_come_during_a_training_are_one_task_after_it(client, 
 
 
 def test_c8_the_same_id_with_another_payload_is_another_trigger(client, plain, store, tasks, make_consumer):
-    """A Redis restored from an old dump gives ids out again."""
+    """A Redis server restored from an old dump reuses ids."""
     for reason in ("before", "after"):
         plain.xadd(MODEL_RETRAIN, {**WISH, "reason": reason}, id="1-1")
         make_consumer(client, queue=tasks).poll_once()
@@ -134,7 +134,7 @@ def test_c8_the_same_id_with_another_payload_is_another_trigger(client, plain, s
 
 
 def test_c4_a_dead_letter_is_noted_in_the_store_with_its_reason(client, plain, store, tasks, make_consumer):
-    """The stream of dead letters is bounded; the store keeps that there was one."""
+    """The dead-letter stream is bounded; the store keeps the record."""
     plain.xadd(MODEL_RETRAIN, {"payload": "{broken"})
     make_consumer(client, queue=tasks).poll_once()
     assert (
@@ -144,7 +144,7 @@ def test_c4_a_dead_letter_is_noted_in_the_store_with_its_reason(client, plain, s
 
 
 def test_an_outbox_row_reaches_the_stream_once_it_was_published(client, plain, store):
-    """The real outbox behind the real relay."""
+    """The real outbox with the real relay."""
     outbox = SqliteOutbox(store, SystemClock())
     events = [
         RetrainingStarted(

@@ -19,7 +19,7 @@ _OPTIONS = "loop,commit=1000,noauto_da_alloc"
 
 
 class DiskPlace(Place):
-    """A place whose root is the mount point of an image that is made anew for each point."""
+    """A place whose root is the mount point of an image that is recreated for each point."""
 
     @property
     def image(self) -> Path:

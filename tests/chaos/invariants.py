@@ -25,7 +25,7 @@ _ENDS = {
     "ABORTED": ["model.promotion_ended"],
     "ROLLED_BACK": ["model.rolled_back", "model.rollback_initiated"],
 }
-"""The events that tell of each end, beside the one of the beginning; each once."""
+"""The events for each end, in addition to the one for the start; each once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ def read_dead_store(path: Path) -> Recorded:
 
 
 def always(place: Place, env_before: bytes, recorded: Recorded) -> list[str]:
-    """Return what is violated of I-1 to I-5, and of I-8 as far as the store tells."""
+    """Return the violations of I-1 to I-5, and of I-8 as far as the store shows them."""
     data = place.env_path.read_bytes()
     return [*_env(data, env_before, recorded), *_models(place, recorded), *_records(recorded)]
 

@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """One mistake, and the tests of the suite of which one must fail."""
+    """One mistake, and the tests; at least one of them must fail."""
 
     name: str
     file: str
@@ -42,9 +42,9 @@ MUTANTS = (
     Mutant(
         name="the state is stored after the switch",
         file="clm/promotion/forward.py",
-        old="    attempt.advance(PromotionState.SWITCHING)\n",
-        new="    attempt.point(attempt.record.candidate_path)\n"
-        "    attempt.advance(PromotionState.SWITCHING)\n",
+        old="    promotion.advance(PromotionState.SWITCHING)\n",
+        new="    promotion.point(promotion.record.candidate_path)\n"
+        "    promotion.advance(PromotionState.SWITCHING)\n",
         tests=("tests/promotion/test_promoter.py",),
     ),
     Mutant(
@@ -57,9 +57,9 @@ MUTANTS = (
     Mutant(
         name="the champion's file is deleted before the new model is proven",
         file="clm/promotion/forward.py",
-        old="    attempt.point(attempt.record.candidate_path)\n",
-        new="    attempt.point(attempt.record.candidate_path)\n"
-        "    (attempt.record.previous_path or Path()).unlink()\n",
+        old="    promotion.point(promotion.record.candidate_path)\n",
+        new="    promotion.point(promotion.record.candidate_path)\n"
+        "    (promotion.record.previous_path or Path()).unlink()\n",
         tests=(_SWEEPS,),
     ),
     Mutant(
@@ -95,8 +95,8 @@ MUTANTS = (
     Mutant(
         name="recovery deletes the staged file, named or not",
         file="clm/promotion/promoter.py",
-        old="        attempt.resume()\n",
-        new="        attempt.resume()\n        record.candidate_path.unlink(missing_ok=True)\n",
+        old="        promotion.resume()\n",
+        new="        promotion.resume()\n        record.candidate_path.unlink(missing_ok=True)\n",
         tests=(_SWEEPS,),
     ),
     Mutant(
@@ -128,7 +128,7 @@ MUTANTS = (
         tests=("tests/daemon/test_service.py",),
     ),
     Mutant(
-        name="H1: an engine that was started anew counts as stable",
+        name="H1: an engine that was restarted counts as stable",
         file="clm/promotion/verification.py",
         old="seen.restarts > first.restarts",
         new="seen.restarts < 0",
@@ -166,7 +166,7 @@ def mutated(mutant: Mutant, source: str) -> str:
     """
     found = source.count(mutant.old)
     if found != 1:
-        raise ValueError(f"{mutant.name}: {mutant.file} has its text {found} times; write the mutant anew")
+        raise ValueError(f"{mutant.name}: {mutant.file} has its text {found} times; rewrite the mutant")
     return source.replace(mutant.old, mutant.new)
 
 

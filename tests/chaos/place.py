@@ -67,7 +67,7 @@ class Place(Server):
         return self.root.with_name(f"{self.root.name}.{suffix}")
 
     def policy(self, **changes: object) -> PromotionPolicy:
-        # Long enough for a machine under load: a bad model dies at once, so nobody waits for these.
+        # Long enough for a machine under load: a bad model exits immediately, so no test waits this long.
         quick = {"active_timeout_s": 30.0, "stable_s": 0.01, "poll_s": 0.005, "identity_grace_s": 5.0}
         return super().policy(**{**quick, **changes})
 
@@ -168,7 +168,7 @@ class Place(Server):
     def state(self) -> dict[str, object]:
         """Return what is on the disk and what runs, free of pids, times and random ids."""
         seen = self.engine.observe()
-        # Whoever reads a WAL store leaves files beside it or takes them away.
+        # Any reader of a WAL store may create or remove files next to it.
         files = [
             p.name for p in self.root.rglob("*") if p.is_file() and not p.name.endswith(("-wal", "-shm"))
         ]
@@ -185,7 +185,7 @@ class Place(Server):
 
 
 def model(word: bytes, name: str) -> bytes:
-    """Return a model file of some size whose first word tells the engine how to behave."""
+    """Return a model file of some size whose first word selects the engine's behaviour."""
     head = word + b" " + name.encode() + b" "
     return head + bytes(i * 7 % 251 for i in range(MODEL_BYTES - len(head)))
 

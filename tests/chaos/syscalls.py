@@ -1,4 +1,4 @@
-"""A fault at the system call: killed in it, or told that the device failed or is full."""
+"""A fault at the system call: a kill, a device error or a full disk."""
 
 import os
 import re

@@ -48,7 +48,7 @@ def test_networks_of_shuffled_labels_pass_gate_5_in_at_most_1_of_20_seeds(tmp_pa
 
 
 def test_networks_of_a_strong_signal_are_promoted_in_at_least_19_of_20_seeds(tmp_path):
-    """A judge who lets nobody in is no judge."""
+    """Gates that never pass a model are useless."""
     kept_out = []
     for seed in range(SKILL):
         dataset = history(seed, MONTH)

@@ -40,16 +40,16 @@ def box(machine: Box) -> Box:
 
 def test_h4_an_engine_that_serves_first_and_crashes_then_is_found_out(box: Box) -> None:
     """It answers for a moment; the window of stability is longer than that moment."""
-    assert "started anew" in rolled_back(box, "late", stable_s=3)
+    assert "was restarted" in rolled_back(box, "late", stable_s=3)
 
 
 def test_an_engine_that_hangs_is_not_waited_for_without_end(box: Box) -> None:
-    """The unit is active, the process has the right file, and nobody answers."""
-    assert "health endpoint says: no answer" in rolled_back(box, "deaf", active_timeout_s=2)
+    """The unit is active and the process has the right file, but it does not respond."""
+    assert "health endpoint reports: no answer" in rolled_back(box, "deaf", active_timeout_s=2)
 
 
 def test_h5_an_engine_that_ignores_the_environment_file_is_found_out(box: Box) -> None:
-    """Its unit says another path behind ours: the process tells."""
+    """Its unit sets another path after ours; the process environment shows it."""
     override = f"[Service]\nExecStart=\nExecStart=/usr/bin/env PATCHTST_MODEL_PATH={named(box)} "
     start = box.show(ENGINE, "ExecStart").partition("argv[]=")[2].partition(" ;")[0]
     drop_in = f"/run/systemd/system/{ENGINE}.d/ignore.conf"
@@ -63,7 +63,7 @@ def test_h5_an_engine_that_ignores_the_environment_file_is_found_out(box: Box) -
 
 
 def test_h5_an_engine_that_loads_another_file_than_it_was_told_is_found_out(box: Box) -> None:
-    """One generation takes the newest file, whatever the variable says; its journal tells."""
+    """One engine version loads the newest file and ignores the variable; its journal shows it."""
     assert "the journal has no line" in rolled_back(
         box, "stubborn", journal_pattern=LOADED, active_timeout_s=2
     )
@@ -101,7 +101,7 @@ def test_h9_an_engine_that_a_person_restarts_meanwhile_is_verified_anew(box: Box
 
 
 def test_m7_a_masked_engine_is_left_alone(box: Box) -> None:
-    """Whoever masked it does not want it started; found before anything is touched."""
+    """An operator masked it to prevent a start; this is detected before any change."""
     box.run("mv", f"/etc/systemd/system/{ENGINE}", "/root/unit")
     box.run("systemctl", "mask", "--runtime", ENGINE)
     box.run("systemctl", "daemon-reload")
@@ -127,7 +127,7 @@ def test_h8_without_the_helpers_socket_nothing_is_begun_and_the_text_says_what_t
 def test_an_engine_that_answers_one_number_is_called_what_it_is(box: Box) -> None:
     """No retraining repairs it, so the reason must not blame the model."""
     reason = rolled_back(box, "constant", probe_url=PREDICT_URL)
-    assert "serving input constant: 8 different windows get one answer, 0.615028" in reason
+    assert "serving input constant: 8 different windows get one score, 0.615028" in reason
 
 
 def test_h9_an_engine_that_a_person_stops_meanwhile_is_not_started_again(box: Box) -> None:

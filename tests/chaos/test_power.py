@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.timeout(3600), pytest.mark.needs_loop]
 @pytest.mark.parametrize("content", [GOOD, BAD])
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
 def test_a9_g1_h15_a_power_loss_leaves_the_old_model_or_the_new(content: bytes, journal_mode: str) -> None:
-    """What was told as stored is stored, the file is old or new and never NULs, the engine comes up on it."""
+    """Reported states are stored, the file is old or new and never NULs, and the engine starts on it."""
     setting = Setting(content=content, journal_mode=journal_mode, on_disk=True)
     (points,) = each([None], points_of, setting)
     seen = sweep(

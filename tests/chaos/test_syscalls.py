@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.timeout(3600), pytest.mark.needs_root]
 
 
 def test_a11_a12_j1_a_fault_at_any_system_call_leaves_the_old_model_or_the_new() -> None:
-    """Killed in it, told that the device failed, told that the disk is full."""
+    """A kill, a device error and a full disk."""
     setting = Setting(content=GOOD)
     (calls,) = each([None], calls_of, setting)
     assert len(calls) >= 150

@@ -360,7 +360,7 @@ def test_i16_a_model_that_waits_does_not_replace_another_champion(machine: Machi
     )
     assert sum("judged against" in str(payload) and waiting in str(payload) for (payload,) in alerts) == 1
     (reason,) = machine.server.query(f"SELECT reason FROM clm_runs WHERE version = '{waiting}'")
-    assert "is named now" in str(reason[0])
+    assert "the champion is now" in str(reason[0])
     assert machine.trained == 1
 
 

@@ -64,7 +64,7 @@ class Tidier:
 
 
 class Notified:
-    """Collects what a service manager would be told."""
+    """Collects notifications to the service manager."""
 
     def __init__(self) -> None:
         self.pings = 0
@@ -149,8 +149,8 @@ class Daemon:
         return row
 
 
-class Told:
-    """What was said to the service manager, in order."""
+class Notifications:
+    """Notifications to the service manager, in order."""
 
     def __init__(self) -> None:
         self.words: list[str] = []
@@ -369,18 +369,18 @@ def test_f16_a_look_at_the_promotions_that_raises_ends_no_daemon(daemon):
 def test_d3_h11_a_thread_that_fell_silent_stops_the_ping(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thread: str
 ) -> None:
-    """A daemon of which one part is dead has to be restarted, however well the main loop is."""
+    """A daemon with one dead part must be restarted, even if the main loop is healthy."""
     daemon = Daemon(tmp_path)
-    told = Notified()
-    monkeypatch.setattr(daemon.service, "_notify", told)
+    notified = Notified()
+    monkeypatch.setattr(daemon.service, "_notify", notified)
     daemon.service._tend()
-    assert told.pings == 1
+    assert notified.pings == 1
     getattr(daemon.service, thread).tick_age_s = 31.0
     daemon.service._tend()
-    assert told.pings == 1
+    assert notified.pings == 1
     getattr(daemon.service, thread).tick_age_s = 1.0
     daemon.service._tend()
-    assert told.pings == 2
+    assert notified.pings == 2
 
 
 @pytest.fixture
@@ -396,21 +396,23 @@ def handlers() -> Iterator[None]:
 def test_h12_ready_is_said_last_and_never_by_a_daemon_that_cannot_work(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A unit that says READY and fails a moment later looks well to whoever waits for it."""
-    told = daemon.service._notify = Told()
-    monkeypatch.setattr(daemon.queue, "recover", lambda _now: pytest.fail(told.words) if told.words else [])
+    """A unit that reports READY and then fails looks healthy to units that wait for it."""
+    notified = daemon.service._notify = Notifications()
+    monkeypatch.setattr(
+        daemon.queue, "recover", lambda _now: pytest.fail(notified.words) if notified.words else []
+    )
     daemon.stop.set()
     daemon.service.run()
-    assert told.words == ["READY", "STOPPING"]
+    assert notified.words == ["READY", "STOPPING"]
 
     def busy(_now: object) -> list[str]:
         raise StoreBusy("STORE_BUSY", "somebody holds the lock")
 
-    told.words.clear()
+    notified.words.clear()
     monkeypatch.setattr(daemon.queue, "recover", busy)
     with pytest.raises(StoreBusy):
         daemon.service.run()
-    assert told.words == []
+    assert notified.words == []
 
 
 @pytest.mark.usefixtures("handlers")
@@ -418,10 +420,10 @@ def test_h14_a_hangup_is_answered_and_ends_nothing(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Settings are read at the start; a SIGHUP that ended the daemon would leave it down."""
-    told = daemon.service._notify = Told()
-    monkeypatch.setattr(told, "ready", lambda: (os.kill(os.getpid(), signal.SIGHUP), daemon.stop.set()))
+    notified = daemon.service._notify = Notifications()
+    monkeypatch.setattr(notified, "ready", lambda: (os.kill(os.getpid(), signal.SIGHUP), daemon.stop.set()))
     daemon.service.run()
-    assert told.words == ["STOPPING"]
+    assert notified.words == ["STOPPING"]
     assert "systemctl restart" in capsys.readouterr().out
 
 

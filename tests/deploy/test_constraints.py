@@ -1,4 +1,4 @@
-"""What is installed is what was tested: every package pinned, none that nobody needs."""
+"""The installed packages are the tested ones: every package is pinned, and none is unused."""
 
 import re
 import subprocess
@@ -57,7 +57,7 @@ def _needed(roots: Iterable[Requirement]) -> set[str]:
 
 
 def test_every_package_that_is_needed_is_pinned_and_no_other() -> None:
-    """A version nobody tried must not reach the server, and a pin without a user is a riddle."""
+    """An untested version must not reach the server, and no pin is unused."""
     assert set(_pins()) == _needed(_direct())
 
 

@@ -9,7 +9,7 @@ UNIT = Path(__file__).parents[2] / "deploy" / "systemd" / "quantum-clm.service"
 
 
 def test_the_service_interrupts_nobody_and_is_not_starved() -> None:
-    """The batch class lets the engine go first; niceness beside busy neighbours leaves a training nothing."""
+    """The batch class gives the engine priority; with niceness, a busy machine starves training."""
     lines = UNIT.read_text(encoding="utf-8").splitlines()
     assert "CPUSchedulingPolicy=batch" in lines
     assert not [line for line in lines if line.startswith("Nice=")]

@@ -65,17 +65,17 @@ def test_constant_answers_are_called_what_they_are_with_the_evidence() -> None:
         reading = GoldenCheck(url)(GOLDEN)
     assert not reading.proven
     assert reading.final
-    assert reading.detail.startswith("serving input constant: 64 different windows get one answer, 0.615028")
+    assert reading.detail.startswith("serving input constant: 64 different windows get one score, 0.615028")
     assert "0.200000 to 0.800000" in reading.detail
 
 
 def test_one_answer_beyond_the_tolerance_is_no_proof() -> None:
-    """Another file, another scaling, another order of features: some row tells."""
+    """Another file, scaling or feature order changes the score of some row."""
     engine_G = FILE_G.copy()
     engine_G[17] += 1.1e-4
     reading = judge_probe(engine_G, FILE_G)
     assert (reading.proven, reading.final) == (False, True)
-    assert reading.detail.startswith("1 of 64 golden rows are answered otherwise: row 17")
+    assert reading.detail.startswith("1 of 64 golden rows have another score: row 17")
     assert judge_probe(FILE_G + 9e-5, FILE_G).proven
 
 

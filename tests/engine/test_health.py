@@ -67,9 +67,9 @@ def test_h7_an_object_without_trouble_is_healthy(body: bytes) -> None:
     [
         (reply("503 Service Unavailable", b'{"status": "ok"}'), "HTTP 503"),
         (reply("302 Found", b"", "Location: http://127.0.0.1/\r\n"), "HTTP 302"),
-        (reply("200 OK", b"<html>ok</html>"), "no JSON"),
-        (reply("200 OK", b'["ok"]'), "no JSON object"),
-        (reply("200 OK", b"[" * 4000), "no JSON"),
+        (reply("200 OK", b"<html>ok</html>"), "not JSON"),
+        (reply("200 OK", b'["ok"]'), "not a JSON object"),
+        (reply("200 OK", b"[" * 4000), "not JSON"),
         (reply("200 OK", b'{"status": "UNHEALTHY"}'), "status unhealthy"),
         (reply("200 OK", b'{"status": "ok", "models_loaded": 0}'), "models_loaded 0"),
         (reply("200 OK", b'{"models_loaded": true}'), "models_loaded True"),
@@ -81,14 +81,14 @@ def test_h7_an_object_without_trouble_is_healthy(body: bytes) -> None:
         ),
         (reply("200 OK", b'{"models_loaded": -' + b"9" * 3000 + b"}"), "models_loaded -99999"),
         (reply("503 Unavailable", b'{"status": "\\ud800"}'), "status \\ud800"),
-        (reply("200 OK", b'{"status": "\xff\xfe"}'), "no JSON"),
-        (reply("200 OK", b"\xff\xfe{\x00}"), "no JSON"),
-        (lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\n\xff\xfe: \xff\r\n\r\n\xff"), "no JSON"),
+        (reply("200 OK", b'{"status": "\xff\xfe"}'), "not JSON"),
+        (reply("200 OK", b"\xff\xfe{\x00}"), "not JSON"),
+        (lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\n\xff\xfe: \xff\r\n\r\n\xff"), "not JSON"),
         (lambda connection: connection.sendall(b"SSH-2.0-nonsense\r\n\r\n"), "not HTTP"),
         (lambda connection: None, "not HTTP"),
         (flood, "more than 4096 bytes"),
-        (drip, "no full answer within 0.6 s"),
-        (lambda connection: time.sleep(3), "no full answer within 0.6 s"),
+        (drip, "no complete response within 0.6 s"),
+        (lambda connection: time.sleep(3), "no complete response within 0.6 s"),
     ],
 )
 def test_h7_everything_else_is_unhealthy_in_time(
@@ -124,7 +124,7 @@ def test_h6_an_engine_that_serves_and_complains_is_told_from_one_that_does_not_s
 
 
 def test_h7_a_refused_connection_is_unhealthy() -> None:
-    """Nobody listens."""
+    """No process listens."""
     assert not HttpHealth(f"http://127.0.0.1:{free_port()}/health", bounds=BOUNDS)().healthy
 
 

@@ -152,7 +152,7 @@ def test_a_restart_that_does_not_end_is_a_failure() -> None:
     def hang(command: Sequence[str], timeout_s: float) -> Finished:
         raise subprocess.TimeoutExpired(list(command), timeout_s)
 
-    with pytest.raises(PromotionError, match=r"ENGINE_RESTART_FAILED: .* within 20 s"):
+    with pytest.raises(PromotionError, match=r"ENGINE_RESTART_FAILED: .* after 20 s"):
         SystemdUnit("ai.service", run=hang).restart()
 
 
@@ -206,7 +206,7 @@ def test_l1_the_helper_refuses_a_unit_with_roots_rights(facts: dict[str, str], r
 @pytest.mark.parametrize("facts", [{"MainPID": "\u0663"}, {"MainPID": "-1"}, {"NRestarts": "[not set]"}])
 def test_l14_a_number_that_is_none_is_an_engine_that_cannot_be_observed(facts: dict[str, str]) -> None:
     """A later systemd may print other words; a ValueError would end a promotion in the middle."""
-    with pytest.raises(PromotionError, match="which is no number") as caught:
+    with pytest.raises(PromotionError, match="which is not a number") as caught:
         SystemdEngine("ai.service", key=KEY, run=Systemctl(show(**facts))).observe()
     assert caught.value.code == "ENGINE_UNREACHABLE"
 

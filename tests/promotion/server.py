@@ -133,11 +133,11 @@ class Server:
             return True
         return False
 
-    def artefact(self, content: bytes = b"good candidate", version: str = NEW, **told: str) -> Artefact:
-        """Register a model of this content; its first word tells the engine how to behave."""
+    def artefact(self, content: bytes = b"good candidate", version: str = NEW, **changes: str) -> Artefact:
+        """Register a model of this content; its first word selects the engine's behaviour."""
         weights = self.root / "weights.pth"
         weights.write_bytes(content)
-        return self.registry.register(weights, replace(manifest(content, version), **told))  # type: ignore[arg-type]
+        return self.registry.register(weights, replace(manifest(content, version), **changes))  # type: ignore[arg-type]
 
     def policy(self, **changes: object) -> PromotionPolicy:
         values: dict[str, object] = {
@@ -246,7 +246,7 @@ class Server:
         return [row[0] for row in self.query("SELECT event_type FROM clm_outbox ORDER BY seq")]
 
     def terminal_events(self) -> list[str]:
-        """Return the events that tell how a promotion ended."""
+        """Return the events for the end of a promotion."""
         return [name for name in self.events() if name in ENDINGS]
 
     def query(self, sql: str) -> list[tuple[object, ...]]:

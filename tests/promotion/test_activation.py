@@ -54,8 +54,8 @@ def test_a_champion_that_was_not_proven_in_shadow_stays_there(server: Server, mo
     assert server.files() == before
     assert activate(server, override="a small account").is_live
     assert server.log.reigns()[0].why == "live: override: a small account"
-    told = server.query("SELECT payload FROM clm_outbox WHERE event_type = 'learning.performance.alert'")
-    assert any("a small account" in str(payload) for (payload,) in told)
+    alerts = server.query("SELECT payload FROM clm_outbox WHERE event_type = 'learning.performance.alert'")
+    assert any("a small account" in str(payload) for (payload,) in alerts)
 
 
 def test_only_the_champion_can_go_live(server: Server) -> None:
@@ -115,7 +115,7 @@ def test_a_promotion_that_is_not_at_its_end_comes_first(server: Server) -> None:
 
 
 def test_without_redis_the_gates_cannot_be_asked_and_nothing_happens(server: Server) -> None:
-    """The evidence lies in the streams; where they cannot be read there is none."""
+    """The evidence is in the streams; without them, there is no evidence."""
     before = server.files()
     done = clm(server, "activate", OLD)
     assert done.returncode == 69, done.stderr

@@ -34,7 +34,7 @@ def test_a_good_model_is_installed_named_started_and_committed(server: Server) -
 
 
 def test_each_state_is_durable_before_its_visible_step(server: Server) -> None:
-    """Intent first: whoever dies between two points finds a record that says what may have been done."""
+    """Intent first: after a crash between two steps, the record says what may have happened."""
     server.promoter().promote(server.artefact(), "p07_run")
     order = [
         "prepared",
@@ -64,8 +64,8 @@ def test_h1_an_engine_that_dies_on_the_new_model_gets_the_old_one_back(
     last_start = len(server.passed) - server.passed[::-1].index("restarted")
     assert server.passed.index("discarded") < last_start
     assert server.states() == ["ROLLED_BACK"]
-    told = ["model.promotion_started", "model.rollback_initiated", "model.rolled_back"]
-    assert server.events() == told
+    expected = ["model.promotion_started", "model.rollback_initiated", "model.rolled_back"]
+    assert server.events() == expected
 
 
 def test_h7_an_engine_that_never_answers_is_rolled_back(server: Server) -> None:
@@ -120,7 +120,7 @@ def test_a_first_model_that_fails_leaves_the_file_as_it_was(bare_server: Server)
 
 
 def test_an_engine_that_is_down_is_not_started_unasked(stopped_server: Server) -> None:
-    """Whoever stopped it had a reason; and an engine in trouble proves nothing about a model."""
+    """An operator stopped it for a reason, and an unhealthy engine proves nothing about a model."""
     outcome = stopped_server.promoter().promote(stopped_server.artefact(), "p07_run")
     assert outcome.state is PromotionState.ABORTED
     assert "ENGINE_NOT_ACTIVE" in outcome.reason
@@ -234,7 +234,7 @@ def test_f8_a_second_promotion_at_the_same_time_is_refused(server: Server) -> No
 
 
 def test_f8_recovery_keeps_off_a_promotion_that_is_alive(server: Server) -> None:
-    """An open record is no orphan while its owner lives: the lock tells the two apart."""
+    """An open record is not orphaned while its owner is alive: the lock distinguishes the two."""
     refused: list[str] = []
 
     def recover_meanwhile(point: str) -> None:
@@ -284,7 +284,7 @@ def test_f10_a_rollback_that_fails_is_loud_and_leaves_the_champion_named(server:
 
     outcome = server.promoter(ruin).promote(server.artefact(b"crash"), "p07_run")
     assert outcome.state is PromotionState.ROLLBACK_FAILED
-    assert "could not be brought back" in outcome.reason
+    assert "could not be restored" in outcome.reason
     assert server.events() == [
         "model.promotion_started",
         "model.rollback_initiated",
@@ -417,7 +417,7 @@ def test_h9_an_engine_that_stops_right_after_its_proof_is_not_committed(server: 
 
 
 def test_an_engine_on_another_model_than_the_file_names_is_no_baseline(server: Server) -> None:
-    """Otherwise the way back would lead to a model that nobody saw working."""
+    """Otherwise a rollback would restore a model that was never seen working."""
     other = server.models / "other.pth"
     other.write_bytes(b"good other")
     server.env_path.write_bytes(server.env_path.read_bytes().replace(OLD.encode(), b"other"))
@@ -451,7 +451,7 @@ def test_a_value_that_could_not_be_put_back_to_the_byte_is_refused(server: Serve
     server.env_path.write_bytes(quoted)
     outcome = server.promoter().promote(server.artefact(), "p07_run")
     assert outcome.state is PromotionState.ABORTED
-    assert "could not be taken back" in outcome.reason
+    assert "could not be restored" in outcome.reason
     assert server.env_path.read_bytes() == quoted
 
 
@@ -489,7 +489,7 @@ def test_f7_a_missing_models_directory_aborts(server: Server) -> None:
 
 
 def test_f7_models_and_environment_file_do_not_share_a_directory(server: Server) -> None:
-    """Each directory has its own lock, and nothing else of ours belongs beside the models."""
+    """Each directory has its own lock, and no other file of ours belongs next to the models."""
     inside = server.models / "ai-engine.env"
     server.env_path.rename(inside)
     server.env_path.symlink_to(inside)

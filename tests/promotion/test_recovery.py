@@ -186,7 +186,7 @@ def test_a_first_promotion_that_was_killed_can_be_taken_back_to_the_byte(bare_se
 
 
 def test_recovery_without_an_open_promotion_sweeps_what_killed_writers_left(server: Server) -> None:
-    """A temporary file is nobody's after its writer's death."""
+    """A temporary file is orphaned when its writer is dead."""
     (server.models / f".{NEW}.pth.clm-1-0.tmp").write_bytes(b"half")
     (server.env_path.parent / ".ai-engine.env.clm-1-0.tmp").write_bytes(b"half")
     assert server.promoter().recover() is None

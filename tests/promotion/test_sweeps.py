@@ -41,7 +41,7 @@ def test_a11_a12_j1_faults_at_system_calls_leave_the_old_model_or_the_new() -> N
 @pytest.mark.needs_loop
 @pytest.mark.parametrize("journal_mode", ["delete", "wal"])
 def test_a9_g1_h15_a_power_loss_leaves_the_old_model_or_the_new(journal_mode: str) -> None:
-    """Right after a rename, and right after a state was told as stored: what must be on the disk then."""
+    """What must be on disk right after a rename, and right after a state was reported as stored."""
     setting = Setting(content=GOOD, journal_mode=journal_mode, on_disk=True)
     (points,) = each([None], points_of, setting)
     some = [

@@ -1,4 +1,4 @@
-"""A verification tells a crash loop from an operator at work, and slowness from failure."""
+"""Verification distinguishes a crash loop from an operator's restart, and slowness from failure."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +26,7 @@ GOOD = EngineObservation(
     invocation_id="a",
     restarts=0,
     model_path=str(MODEL),
-    detail="as told",
+    detail="as configured",
 )
 STARTING = replace(GOOD, status=EngineStatus.ACTIVATING)
 STOPPED = replace(GOOD, status=EngineStatus.INACTIVE)
@@ -45,7 +45,7 @@ class Timeline:
 
 
 class Asked:
-    """Answers to the questions of a verification as a function of time; None where nobody is asked."""
+    """Results of the verification checks as functions of time; None for a disabled check."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ def verified(
     parts: dict[str, object] = dict.fromkeys(Workplace.__slots__)
     values = {**parts, "engine": Timeline(clock, at), "clock": clock, "policy": PromotionPolicy(**policy)}  # type: ignore[arg-type]
     if (health := asked.health) is not None:
-        values["health"] = lambda: HealthReading(grade=health(clock.monotonic()), detail="as told")
+        values["health"] = lambda: HealthReading(grade=health(clock.monotonic()), detail="as configured")
     if (journal := asked.journal) is not None:
         missing = lambda _invocation, name: journal(clock.monotonic()).replace("FILE", name)  # noqa: E731
         values["journal"] = SimpleNamespace(missing=missing)
@@ -113,10 +113,10 @@ def test_h4_an_engine_that_dies_within_the_window_is_not_taken() -> None:
 
 @pytest.mark.parametrize("state", [GOOD, STARTING])
 def test_h1_a_crash_loop_is_seen_although_it_is_active_whenever_one_looks(state: EngineObservation) -> None:
-    """systemd starts it again faster than anybody looks; the counter tells."""
+    """systemd restarts it faster than the polling; the restart counter reveals it."""
     seen, seconds = verified(lambda t: replace(state, restarts=int(t / 3), invocation_id=str(int(t / 3))))
     assert seen.effect is Effect.NOT_TAKEN
-    assert "started anew" in seen.reason
+    assert "was restarted" in seen.reason
     assert seconds < 5
 
 
@@ -128,7 +128,7 @@ def test_h9_one_restart_by_a_person_begins_the_window_anew() -> None:
 
 
 def test_h9_restarts_without_end_are_no_stability() -> None:
-    """Whoever does that does not want it verified."""
+    """An operator who does that does not want it verified."""
     seen, _ = verified(lambda t: replace(GOOD, invocation_id=str(int(t / 30))))
     assert seen.effect is Effect.NOT_TAKEN
 
@@ -169,10 +169,10 @@ def test_a_service_manager_that_is_away_for_a_moment_is_asked_again() -> None:
 
 
 def test_h6_trouble_that_was_there_before_is_not_held_against_the_model() -> None:
-    """Not worse than the baseline is what is asked; what it was is told."""
+    """Health must not be worse than the baseline; the result reports the problem."""
     troubled = Asked(health=lambda _t: Grade.TROUBLED)
     seen, _ = verified(lambda _t: GOOD, troubled, Grade.TROUBLED)
-    assert (seen.effect, seen.troubled) == (Effect.CONFIRMED, "as told")
+    assert (seen.effect, seen.troubled) == (Effect.CONFIRMED, "as configured")
 
 
 def test_h6_a_dependency_that_comes_back_in_time_does_no_harm() -> None:
@@ -192,7 +192,7 @@ def test_h6_health_that_stays_worse_than_before_is_not_taken(worst: Grade, grade
     """150 seconds, for dependencies that come back."""
     seen, seconds = verified(lambda _t: GOOD, Asked(health=lambda _t: grade), worst)
     assert seen.effect is Effect.NOT_TAKEN
-    assert "health endpoint says: as told" in seen.reason
+    assert "health endpoint reports: as configured" in seen.reason
     assert seconds == pytest.approx(150, abs=1)
 
 

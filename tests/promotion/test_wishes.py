@@ -48,7 +48,7 @@ def test_f14_a_live_engine_gets_models_by_itself_where_that_was_allowed(server: 
 
 
 def test_a_pinned_champion_is_not_replaced_by_a_person_in_a_hurry_either(server: Server) -> None:
-    """Whoever pinned it had a reason; taking the pin off is one command, and leaves a trace."""
+    """The operator pinned it for a reason; removing the pin takes one recorded command."""
     server.controls.set(Control.PIN, reason="a quiet week", value=OLD)
     outcome = server.promoter().promote(server.artefact(), "p07_run", PERSON)
     assert outcome.state is PromotionState.ABORTED
@@ -144,7 +144,7 @@ def test_a_former_champion_whose_file_is_gone_comes_from_the_registry(server: Se
 
 
 def test_m9_a_champion_that_the_store_does_not_know_is_adopted_with_an_alert(server: Server) -> None:
-    """Yesterday's store came back: the environment file is the truth, and nobody is rolled back for it."""
+    """After a restore of an old store, the environment file is authoritative, and no rollback happens."""
     backup = server.root / "yesterday.db"
     shutil.copy(server.store, backup)
     server.promoter().adopt()
@@ -233,6 +233,6 @@ def test_a_promotion_is_told_once_when_it_begins_and_once_when_it_ends(server: S
     """I-7: readers can count on a pair."""
     server.promoter().promote(server.artefact(), "p07_run", server.cycle_wish())
     rows = server.query("SELECT event_type, payload FROM clm_outbox ORDER BY seq")
-    told = [(name, orjson.loads(str(payload))["metadata"]) for name, payload in rows]
-    assert [name for name, _ in told] == ["model.promotion_started", "model.promoted"]
-    assert {(m["promotion_id"], m["kind"]) for _, m in told} == {(1, "CYCLE")}
+    published = [(name, orjson.loads(str(payload))["metadata"]) for name, payload in rows]
+    assert [name for name, _ in published] == ["model.promotion_started", "model.promoted"]
+    assert {(m["promotion_id"], m["kind"]) for _, m in published} == {(1, "CYCLE")}

@@ -193,7 +193,7 @@ def test_a_directory_that_the_sandbox_was_not_made_for_is_refused(stopped_server
 
 
 def test_a_lock_that_anyone_can_take_stops_nothing(stopped_server: Server) -> None:
-    """Whoever may read a directory can lock it, and a rollback must not wait for them."""
+    """Any user who can read a directory can lock it, and a rollback must not wait for that."""
     server = stopped_server
     install(server)
     handle = os.open(server.env_path.parent, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Machines for the tests: bare, or with quantum-clm installed beside a store, an engine and Redis."""
+"""Machines for the tests: bare, or with quantum-clm installed next to a store, an engine and Redis."""
 
 from collections.abc import Iterator
 

@@ -60,7 +60,7 @@ def switching_server(directory: Path, *install_options: str, settings: str = "")
 
 
 def new_version() -> str:
-    """Return the name of a version that nobody has."""
+    """Return the name of a version that does not exist."""
     return f"patchtst_v20260301_{next(_seconds):06d}"
 
 

@@ -53,7 +53,7 @@ class Story:
     """Resident memory before the first cycle."""
     rss_after_cycle_mb: float
     idle_packages: frozenset[str]
-    """Packages of which the idle daemon has libraries loaded."""
+    """Packages whose libraries the idle daemon has loaded."""
     engine_before: int
 
 
@@ -214,7 +214,7 @@ def test_m2_root_steers_as_the_user_of_the_daemon_while_it_runs(story: Story) ->
 
 
 def test_h10_a_daemon_that_hangs_is_restarted(story: Story) -> None:
-    """The watchdog is fed by the main loop, so a hang is an end, and systemd starts it anew."""
+    """The main loop pings the watchdog, so systemd restarts a daemon that hangs."""
     box = story.box
     box.write(
         f"/run/systemd/system/{CLM}.d/quick.conf",
@@ -304,7 +304,7 @@ def test_settings_that_cannot_be_used_end_the_service_at_once(store: Path) -> No
 
 
 def test_without_its_settings_file_the_unit_does_not_start(store: Path) -> None:
-    """Defaults that nobody chose must not train and promote; systemd names the file."""
+    """The daemon must not train and promote with unintended defaults; systemd names the file."""
     with server(store) as box:
         box.run("rm", SETTINGS)
         assert box.run("systemctl", "start", CLM, check=False).returncode != 0

@@ -74,7 +74,7 @@ def test_installed_files_have_the_owners_they_need(installed: Box) -> None:
 
 
 def test_edited_settings_are_kept_and_the_new_ones_lie_beside_them(box: Box) -> None:
-    """Nobody loses a setting to an upgrade, and nobody misses one that is new."""
+    """An upgrade keeps every setting, and new settings are visible."""
     give_next_version(box)
     box.run(INSTALL, "--no-venv")
     box.run("sh", "-c", f"echo CLM_EPOCHS=3 >>{SETTINGS}")
@@ -135,7 +135,7 @@ def test_an_environment_file_that_qt_cannot_read_is_named_and_left_alone(box: Bo
 
 
 def test_an_environment_that_others_may_write_is_refused(box: Box) -> None:
-    """Root runs the command line from it: whoever can change a file of it would be root."""
+    """Root runs the command line from it: any user who can change a file there would become root."""
     give_service_venv(box)
     package = box.out("sh", "-c", f"echo {VENV}/lib/python3*/site-packages/clm")
     box.run("systemd-sysusers", f"{SOURCE}/deploy/systemd/quantum-clm.sysusers.conf")
@@ -143,7 +143,7 @@ def test_an_environment_that_others_may_write_is_refused(box: Box) -> None:
     done = box.run(INSTALL, "--venv", VENV, check=False)
     assert done.returncode == 78
     assert "clm/switch/helper.py" in done.stderr
-    assert "can be written by others than root" in done.stderr
+    assert "can be written by other users than root" in done.stderr
 
 
 @pytest.mark.parametrize("home", ["/root", "/home/qt", "/tmp"])
@@ -212,7 +212,7 @@ def test_a_reinstallation_restarts_nothing_that_runs(installed: Box) -> None:
 
 
 def test_an_upgrade_moves_one_link_and_a_broken_one_moves_nothing(box: Box) -> None:
-    """The version in force is whole at every moment: the next is made beside it, then a link is renamed."""
+    """The active version is always whole: the next is made next to it, then a link is renamed."""
     install, link = "/usr/src/next/deploy/install.sh", "/usr/lib/quantum-clm/venv"
     give_service_venv(box)
     give_next_version(box)

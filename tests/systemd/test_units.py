@@ -129,7 +129,7 @@ def test_l13_qt_asks_the_helper_and_no_other_user_does(machine: Box) -> None:
     machine.as_user("qt", "chmod", "0666", SOCKET)
     try:
         assert "SWITCH_REFUSED" in ask(machine, CHECK, "daemon")
-        assert "may not ask" in ask(machine, CHECK, "daemon")
+        assert "is not allowed" in ask(machine, CHECK, "daemon")
     finally:
         machine.run("chmod", "0600", SOCKET)
 

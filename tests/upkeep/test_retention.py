@@ -73,7 +73,7 @@ def test_f12_nothing_that_anybody_could_be_pointed_to_is_ever_surplus(
     promoting: tuple[str, str] | None,
     pinned: str | None,
 ) -> None:
-    """Any history of promotions, rollbacks and adoptions, and whoever is named at that moment."""
+    """Any history of promotions, rollbacks and adoptions, with any model named at the end."""
     reigns = [reign(name, kind) for name, kind in history]
     in_use = models_in_use(
         reigns,
@@ -293,7 +293,7 @@ def test_j2_nothing_is_trained_on_a_disk_that_is_nearly_full(
 
 
 def test_j2_the_daemon_asks_for_room_before_it_trains(server: Server) -> None:
-    """A brake that nobody asks holds nothing."""
+    """A brake that is never read stops nothing."""
     assert brake_of(server.settings(train_min_free_mb=0, train_min_free_share=0.0)).frozen_because() is None
     why = brake_of(server.settings(train_min_free_mb=10**8)).frozen_because()
     assert why

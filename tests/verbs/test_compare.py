@@ -141,14 +141,14 @@ def test_a_version_and_a_checkpoint_stand_side_by_side(files, tmp_path, store):
     arguments = ["compare", serving, str(files.bare), "--json", "--store", str(store)]
     done = clm(tmp_path, *arguments, CLM_MODELS_DIR=str(tmp_path / "models"))
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    first, second = told["models"]
+    shown = json.loads(done.stdout)
+    first, second = shown["models"]
     assert (first["name"], second["name"]) == (serving, str(files.bare))
-    assert first["n"] == second["n"] == told["rows"] > 0
-    assert told["log_loss_difference"]["value"] == pytest.approx(second["log_loss"] - first["log_loss"])
+    assert first["n"] == second["n"] == shown["rows"] > 0
+    assert shown["log_loss_difference"]["value"] == pytest.approx(second["log_loss"] - first["log_loss"])
     wanted = {"auroc_interval", "action_shares", "confidence", "ece", "slices", "trading"}
     assert wanted <= first.keys() & second.keys()
-    assert [row["name"] for row in told["gates"]][:2] == ["action_diversity", "confidence_spread"]
+    assert [row["name"] for row in shown["gates"]][:2] == ["action_diversity", "confidence_spread"]
     with sqlite3.connect(store) as connection:
         tables = connection.execute("SELECT name FROM sqlite_master WHERE name LIKE 'clm_%'").fetchall()
     connection.close()
@@ -160,13 +160,13 @@ def test_the_table_shows_both_and_what_separates_them():
     rows, good = market(hours=200)
     first = comparison(rows, 1 - good, p_champion_N=good)
     second = comparison(rows, good, p_champion_N=1 - good)
-    told = list(lines(("old", "new"), first, second))
+    shown = list(lines(("old", "new"), first, second))
     for heading in ("actions", "confidence, P(WIN)", "skill", "calibration", "profit after costs"):
-        assert heading in told
-    (auroc,) = [line.split() for line in told if line.startswith("  auroc")]
+        assert heading in shown
+    (auroc,) = [line.split() for line in shown if line.startswith("  auroc")]
     assert auroc[1:] == [f"{first.candidate.auroc:.4f}", f"{second.candidate.auroc:.4f}"]
     loss = second.log_loss_minus_champion
-    assert f"  log loss {loss.value:+.5f}, 95% {loss.low:+.5f} to {loss.high:+.5f}" in told
+    assert f"  log loss {loss.value:+.5f}, 95% {loss.low:+.5f} to {loss.high:+.5f}" in shown
     unknown = comparison(rows, np.full(len(rows), math.nan), p_champion_N=good)
     assert any(line.endswith("–") for line in lines(("old", "new"), first, unknown))
 

@@ -1,4 +1,4 @@
-"""Discovery: what lies on the server is named with its use; nothing is changed, no secret is told."""
+"""Discovery: assets on the server are listed with their use; nothing is changed, no secret is shown."""
 
 import gzip
 import os
@@ -118,14 +118,14 @@ def asset(found: Discovery, name: str):
 @pytest.mark.parametrize(
     ("name", "kind", "usable", "words"),
     [
-        ("quantum.db", "empty database", False, "mistyped a path"),
+        ("quantum.db", "empty database", False, "mistyped path"),
         ("trades.db", "database", False, "no ai_training_samples"),
         ("damaged.db", "database", False, ""),
         ("ppo.pt", "reinforcement-learning model", False, "another kind"),
         ("old.pt", "reinforcement-learning model", False, "another kind"),
-        ("patchtst_v20260101_000000.pth", "PatchTST model", False, "no data"),
+        ("patchtst_v20260101_000000.pth", "PatchTST model", False, "not data"),
         ("dump.rdb", "Redis dump", False, "no history"),
-        ("BTCUSDT_1h.csv", "candles", True, "windows can be made of it"),
+        ("BTCUSDT_1h.csv", "candles", True, "windows can be built from it"),
         ("fees.csv", "table", False, "lacks timestamp, open"),
         ("signals.jsonl", "signal log", False, "no features"),
     ],
@@ -186,7 +186,7 @@ def test_units_that_name_a_model_are_found(found):
 
 
 def test_l2_no_pickle_is_ever_loaded(found, root):
-    """Its first bytes tell what it is."""
+    """Its first bytes identify it."""
     assert asset(found, "ppo.pt")
     assert not (root / "pwned").exists()
 
@@ -348,7 +348,7 @@ def test_the_logs_of_a_server_are_no_data_and_its_candles_are():
 @pytest.mark.needs_redis
 @pytest.mark.parametrize(("policy", "warned"), [("allkeys-lru", True), ("noeviction", False)])
 def test_i6_the_doctor_warns_of_a_redis_that_may_evict_streams(tmp_path, policy, warned):
-    """An unread trigger that is evicted is gone, and nobody is told."""
+    """An evicted unread trigger is lost without any report."""
     directory = Path(tempfile.mkdtemp(prefix="clm-redis-"))
     server = RedisServer(directory, "--maxmemory-policy", policy)
     server.start()

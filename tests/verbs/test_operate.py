@@ -1,4 +1,4 @@
-"""What a person does at the command line, beside a daemon or without one."""
+"""Operator commands, with or without a running daemon."""
 
 import contextlib
 import json
@@ -143,11 +143,11 @@ def test_a_rollback_goes_to_the_model_before_and_the_next_one_further_back(serve
     assert roll_back(server, LATER) is PromotionState.COMMITTED
     with pytest.raises(PromotionError, match="NEVER_CHAMPION"):
         roll_back(server, "patchtst_v20200101_000000")
-    told = operate.champions(server.settings())
-    assert [row["version"] for row in told] == [LATER, OLD, NEW, LATER, NEW, OLD]
-    assert [row["kind"] for row in told][:3] == ["ROLLBACK", "ROLLBACK", "ROLLBACK"]
-    assert told[0]["until"] is None
-    assert all(row["until"] == later["since"] for row, later in zip(told[1:], told, strict=False))
+    shown = operate.champions(server.settings())
+    assert [row["version"] for row in shown] == [LATER, OLD, NEW, LATER, NEW, OLD]
+    assert [row["kind"] for row in shown][:3] == ["ROLLBACK", "ROLLBACK", "ROLLBACK"]
+    assert shown[0]["until"] is None
+    assert all(row["until"] == later["since"] for row, later in zip(shown[1:], shown, strict=False))
 
 
 def reign(version: str, kind: PromotionKind = PromotionKind.CYCLE) -> Reign:
@@ -165,9 +165,9 @@ def reign(version: str, kind: PromotionKind = PromotionKind.CYCLE) -> Reign:
 
 def test_a_model_that_came_twice_goes_back_to_what_it_replaced_last() -> None:
     """The newest time it came in by itself counts."""
-    told = [reign("a"), reign("c"), reign("a"), reign("b")]
-    assert operate.former_champion(told, None).version == "c"
-    back = [reign("c", PromotionKind.ROLLBACK), *told]
+    shown = [reign("a"), reign("c"), reign("a"), reign("b")]
+    assert operate.former_champion(shown, None).version == "c"
+    back = [reign("c", PromotionKind.ROLLBACK), *shown]
     assert operate.former_champion(back, None).version == "a"
 
 
@@ -218,7 +218,7 @@ def execute(server: Server, sql: str) -> None:
 
 
 def test_m5_what_was_edited_in_the_tables_is_reported_and_repaired_only_when_told_to(server: Server) -> None:
-    """The environment file is the truth; whoever edits the tables may have had a reason."""
+    """The environment file is authoritative; a manual edit of the tables may have a reason."""
     server.artefact()
     promote(server)
     settings = server.settings()
@@ -246,7 +246,7 @@ def test_m5_a_hand_that_pointed_the_engine_elsewhere_is_followed(server: Server)
 
 
 def test_m10_ctrl_c_in_the_middle_leaves_nothing_half(server: Server) -> None:
-    """130, the record stays open, and whoever comes next brings it to its end."""
+    """Exit code 130; the record stays open, and the next process finishes it."""
     server.artefact()
     process = subprocess.Popen(
         [sys.executable, "-m", "clm", "promote", NEW],
@@ -274,9 +274,9 @@ def test_the_verbs_answer_people_and_machines(server: Server) -> None:
     done = clm(server, "rollback")
     assert done.returncode == 74
     assert "NO_CHAMPION_BEFORE" in done.stderr
-    (told,) = clm(server, "history").stdout.splitlines()
-    assert OLD in told
-    assert "ADOPT" in told
+    (shown,) = clm(server, "history").stdout.splitlines()
+    assert OLD in shown
+    assert "ADOPT" in shown
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_a_store_of_noise_shows_no_skill(tmp_path):
 
 
 NOT_WITH_LONG_WINDOWS = {"hardly an outcome", "outcomes that take weeks"}
-"""Too few windows are left of these to tell their fault from having too few."""
+"""Too few windows are left to distinguish the fault from having too few."""
 
 
 @pytest.mark.parametrize("name", sorted(set(PLANTED) - NOT_WITH_LONG_WINDOWS))

@@ -75,7 +75,7 @@ def rewrite(path: Path, change: Callable[[dict[str, object]], object]) -> None:
 
 @pytest.mark.parametrize(("strength", "decision"), [(1.2, DecisionKind.PROMOTE), (0.0, DecisionKind.REJECT)])
 def test_figures_verdicts_and_decision_are_computed_again_to_the_last_digit(tmp_path, strength, decision):
-    """From the predictions that lie beside the proof pack, with numpy alone."""
+    """From the predictions next to the proof pack, with numpy alone."""
     run = Made(tmp_path, strength)
     assert run.report.decision.kind is decision
     checks = verify_run(run.settings, run.run_id)
@@ -130,7 +130,7 @@ def test_e13_whatever_is_touched_is_found(made, tmp_path, what):
 
 
 def test_e13_one_prediction_that_was_changed_changes_the_figures(made, tmp_path):
-    """Even where its hash was written into the proof pack as well: the figures tell."""
+    """Even if its hash was also written into the proof pack, the figures differ."""
     run = made.copy(tmp_path / "run")
     judgement = read_judgement(run.directory)
     p = judgement.evidence.p_candidate_N.copy()

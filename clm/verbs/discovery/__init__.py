@@ -1,4 +1,4 @@
-"""`clm discover`: what lies on this server, and of what use it is for this model; nothing is changed."""
+"""`clm discover`: the data on this server and its use for this model; nothing is changed."""
 
 import tempfile
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clm.clock import SystemClock
 from clm.settings import Settings, below
-from clm.verbs.discovery.assets import Asset, told
+from clm.verbs.discovery.assets import Asset, printable
 from clm.verbs.discovery.files import Walk
 from clm.verbs.discovery.samples import store_facts
 from clm.verbs.discovery.server import file_systems, model_settings, model_units, redis_facts
@@ -25,7 +25,7 @@ class Discovery:
     file_systems: list[dict[str, object]]
     store: dict[str, object]
     assets: tuple[Asset, ...]
-    """The usable ones first, the store itself not among them."""
+    """Usable assets first, without the store itself."""
     redis: dict[str, object]
     units: list[dict[str, object]]
     env_files: list[dict[str, object]]
@@ -35,11 +35,11 @@ class Discovery:
 
 
 def discover(settings: Settings) -> Discovery:
-    """Look at everything that the settings lead to; what cannot be read is said, never raised."""
+    """Examine everything that the settings refer to; unreadable items are reported, never raised."""
     clock = SystemClock()
     began = clock.monotonic()
     walk = Walk()
-    found = [asset for asset in walk.assets(_roots(settings)) if asset.path != told(settings.store)]
+    found = [asset for asset in walk.assets(_roots(settings)) if asset.path != printable(settings.store)]
     traps = [*walk.databases_in(_homes(settings))]
     env_directory = settings.engine_env_file.parent
     return Discovery(
@@ -64,13 +64,13 @@ def discover(settings: Settings) -> Discovery:
 
 
 def _roots(settings: Settings) -> list[Path]:
-    """Return where data may lie: around the store, the candles, the models, and where it usually lies."""
+    """Return directories that may contain data: near the store, candles and models, and common places."""
     named = [settings.store.parent, settings.candles_dir, settings.models_dir]
     return list(dict.fromkeys([*named, *(_below(settings, path) for path in _ELSEWHERE)]))
 
 
 def _homes(settings: Settings) -> list[Path]:
-    """Return the users' own directories: that is where mistyped paths end."""
+    """Return the users' home directories: files from mistyped paths end up there."""
     try:
         return sorted(path for path in _below(settings, _HOMES).iterdir() if path.is_dir())
     except OSError:

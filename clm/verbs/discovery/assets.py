@@ -1,4 +1,4 @@
-"""What discovery answers about one thing that lies on the server."""
+"""The result of discovery for one asset on the server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
-    """A file or a group of files, and of what use it is."""
+    """A file or a group of files, and its use."""
 
     kind: str
     path: str
@@ -18,7 +18,7 @@ class Asset:
     details: Mapping[str, object] = field(default_factory=dict)
 
 
-def told(path: Path | str) -> str:
-    """Return a path as text that any encoding and any terminal bears; file names are strangers' words."""
+def printable(path: Path | str) -> str:
+    """Return a path as text that is safe in any encoding and terminal; file names are untrusted."""
     text = str(path).encode("utf-8", "replace").decode()
     return "".join(char if char.isprintable() else "?" for char in text)

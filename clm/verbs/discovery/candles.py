@@ -8,18 +8,23 @@ from clm.data.candles.parsing import REQUIRED, by_symbol
 from clm.data.candles.series import CandleReport
 from clm.errors import DataError
 from clm.store.candle_files import read_file, symbol_of
-from clm.verbs.discovery.assets import Asset, told
+from clm.verbs.discovery.assets import Asset, printable
 
 MAX_READ_BYTES = 200_000_000
-"""Larger files are named and not read: an inventory is to take seconds."""
+"""Larger files are listed but not read: an inventory must take only seconds."""
 
 
 def candle_asset(path: Path, size_bytes: int, header: str | None = None) -> Asset:
-    """Return a table of candles with its ranges, or why it is none."""
+    """Return a candle table with its ranges, or why the file is not one."""
 
     def asset(kind: str, usable: bool, because: str, **details: object) -> Asset:
         return Asset(
-            kind=kind, path=told(path), size_bytes=size_bytes, usable=usable, because=because, details=details
+            kind=kind,
+            path=printable(path),
+            size_bytes=size_bytes,
+            usable=usable,
+            because=because,
+            details=details,
         )
 
     if header is not None:
@@ -27,7 +32,7 @@ def candle_asset(path: Path, size_bytes: int, header: str | None = None) -> Asse
         if missing := [name for name in REQUIRED if name not in columns]:
             return asset("table", False, f"it lacks {', '.join(missing)}: neither candles nor samples")
     if size_bytes > MAX_READ_BYTES:
-        return asset("candles", True, "candles by their columns; too large to be looked through here")
+        return asset("candles", True, "candles by their columns; too large to examine here")
     try:
         parts, lost = by_symbol(read_file(path), symbol=symbol_of(path))
     except DataError as error:
@@ -39,7 +44,7 @@ def candle_asset(path: Path, size_bytes: int, header: str | None = None) -> Asse
     return asset(
         "candles",
         True,
-        "windows can be made of it: CLM_WINDOW_SOURCE=candles, CLM_CANDLES_DIR names its directory",
+        "windows can be built from it: CLM_WINDOW_SOURCE=candles, CLM_CANDLES_DIR names its directory",
         symbols=[_series(report) for report in reports],
         rejected=dict(lost),
     )

@@ -1,4 +1,4 @@
-"""A SQLite file: its tables and how many rows they hold; no value of any row, and never the secrets."""
+"""A SQLite file: its tables and row counts; no row values, and never the secrets."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from clm.errors import ClmError
 from clm.store.connection import open_store
 from clm.store.failures import translated
 from clm.store.tables import SAMPLES, SECRETS
-from clm.verbs.discovery.assets import Asset, told
+from clm.verbs.discovery.assets import Asset, printable
 
 COUNTED = 1_000_000
-"""Rows above which a table is only said to have more."""
+"""Maximum rows to count; above it, a table is reported as having more."""
 _BUSY_S = 1.0
 
 
@@ -21,7 +21,7 @@ def database_asset(path: Path, size_bytes: int) -> Asset:
         tables = read_tables(path)
     except ClmError as error:
         return Asset(
-            kind="database", path=told(path), size_bytes=size_bytes, usable=False, because=error.message
+            kind="database", path=printable(path), size_bytes=size_bytes, usable=False, because=error.message
         )
     rows = tables.get(SAMPLES)
     if rows:
@@ -32,11 +32,11 @@ def database_asset(path: Path, size_bytes: int) -> Asset:
         usable, why = False, f"it has no {SAMPLES}: logs and states, no features with outcomes"
     return Asset(
         kind="database",
-        path=told(path),
+        path=printable(path),
         size_bytes=size_bytes,
         usable=usable,
         because=why,
-        details={"tables": {name: _count_told(count) for name, count in tables.items()}},
+        details={"tables": {name: _count_text(count) for name, count in tables.items()}},
     )
 
 
@@ -63,7 +63,7 @@ def _count(connection: Connection, table: str) -> int | None:
     return int(connection.exec_driver_sql(counted).scalar_one())
 
 
-def _count_told(count: int | None) -> object:
+def _count_text(count: int | None) -> object:
     if count is None:
         return "not read: it holds secrets"
     return count if count <= COUNTED else f"more than {COUNTED:,}"

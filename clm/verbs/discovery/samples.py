@@ -1,4 +1,4 @@
-"""The sample table of the store: what it holds, against what a cycle reads."""
+"""The store's sample table, compared with what a cycle reads."""
 
 import re
 from collections import Counter
@@ -17,20 +17,20 @@ from clm.store.tables import SAMPLES
 from clm.verbs.discovery.databases import read_tables
 
 _NEWEST = 1000
-"""Rows whose features are looked at."""
+"""Number of rows whose features are examined."""
 _SHOWN = {"symbol", "predicted_action", "execution_side", "target_class", "feature_names"}
-"""Columns whose text is shown as it is; of all others digits and letters are masked."""
+"""Columns whose text is shown unchanged; in all others, digits and letters are masked."""
 
 
 def store_facts(path: Path) -> dict[str, object]:
-    """Return the tables of the store and what its samples look like; what cannot be read is said."""
+    """Return the store's tables and the form of its samples; unreadable parts are reported."""
     facts: dict[str, object] = {"path": str(path)}
     try:
         facts["tables"] = read_tables(path)
         facts["size_bytes"] = path.stat().st_size
         with translated(path), open_store(path, read_only=True).connect() as connection:
             driver = connection.connection.driver_connection
-            # One row with text that is not UTF-8 must not end the inventory.
+            # One row with invalid UTF-8 must not stop the inventory.
             driver.text_factory = bytes  # type: ignore[union-attr]  # a sqlite3 connection
             facts["samples"] = _samples(connection)
     except ClmError as error:
@@ -58,9 +58,9 @@ def _samples(connection: Connection) -> dict[str, object]:
     ).all()
     return facts | {
         "usable": bool(newest),
-        "because": "it has every column that a cycle reads; `clm preflight` judges what is in them"
+        "because": "it has every column that a cycle reads; `clm preflight` checks their content"
         if newest
-        else "it has every column that a cycle reads, and no row; `clm backfill` makes samples of candles",
+        else "it has every column that a cycle reads, but no row; `clm backfill` makes samples from candles",
         "classes": _groups(connection, "target_class"),
         "symbols": _groups(connection, "symbol"),
         "sides": _groups(connection, "execution_side"),
@@ -78,7 +78,7 @@ def _groups(connection: Connection, column: str) -> dict[str, int]:
 
 
 def _features(rows: Sequence[tuple[object, object]]) -> dict[str, object]:
-    """Return in which forms the newest samples carry features, and how completely each name occurs."""
+    """Return the feature formats of the newest samples, and how often each name occurs."""
     forms: Counter[str] = Counter()
     present: Counter[str] = Counter()
     for text, names_text in rows:
@@ -113,7 +113,7 @@ def _is_number(value: object) -> bool:
 
 
 def _masked_row(connection: Connection) -> dict[str, str] | None:
-    """Return the newest row with its shapes: every digit is a 9, every letter of free text an x."""
+    """Return the newest row, masked: every digit is a 9, every letter of free text an x."""
     row = connection.exec_driver_sql(f"SELECT * FROM {SAMPLES} ORDER BY timestamp DESC LIMIT 1").first()  # noqa: S608
     if row is None:
         return None
@@ -125,7 +125,7 @@ def _columns(items: Iterable[tuple[object, object]]) -> Iterable[tuple[str, obje
 
 
 def masked(column: str, value: object) -> str:
-    """Return how a value looks, not what it is."""
+    """Return a value's form instead of its content."""
     text = _text(value)[:300]
     if value is None or column in _SHOWN:
         return text

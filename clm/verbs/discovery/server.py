@@ -1,4 +1,4 @@
-"""What surrounds the data: file systems, Redis, units and environment files that name a model."""
+"""The server around the data: file systems, Redis, and units and environment files that name a model."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from clm.domain.line import DEFAULT_LINE
 from clm.engine.env_file import parse
 from clm.errors import ClmError
 from clm.settings import Settings, redis_password
-from clm.verbs.discovery.assets import told
+from clm.verbs.discovery.assets import printable
 
 _NAMES_A_MODEL = re.compile(rf"MODEL|{DEFAULT_LINE.family}", re.IGNORECASE)
 _IN_A_UNIT = re.compile(r"^(?:ExecStart\w*|Environment|EnvironmentFile|ReadWritePaths)=(.*)$", re.MULTILINE)
@@ -51,7 +51,7 @@ def file_systems(written: Mapping[str, Path]) -> list[dict[str, object]]:
 
 
 def redis_facts(settings: Settings) -> dict[str, object]:
-    """Return how Redis keeps what it holds, and what it throws away when memory is short."""
+    """Return the persistence and eviction settings of Redis."""
     facts: dict[str, object] = {"url": redacted(settings.redis_url)}
     try:
         client = connect(settings.redis_url, redis_password(settings), socket_timeout_s=_REDIS_S)
@@ -87,27 +87,27 @@ def _moment(seconds: object) -> str | None:
 
 
 def model_settings(env_files: Iterable[Path]) -> list[dict[str, object]]:
-    """Return of each environment file the variables that name a model; other values are not shown."""
+    """Return each environment file's variables that name a model; other values are not shown."""
     found: list[dict[str, object]] = []
     for path in env_files:
         try:
             values = parse(path.read_bytes())
         except ClmError as error:
-            found.append({"path": told(path), "unreadable": error.message})
+            found.append({"path": printable(path), "unreadable": error.message})
         except OSError as error:
-            found.append({"path": told(path), "unreadable": error.strerror})
+            found.append({"path": printable(path), "unreadable": error.strerror})
         else:
             named = {
                 name: value if value.startswith("/") or value.lower() in ("true", "false") else "…"
                 for name, value in values.items()
                 if _NAMES_A_MODEL.search(name)
             }
-            found.append({"path": told(path), "variables": named})
+            found.append({"path": printable(path), "variables": named})
     return found
 
 
 def model_units(directories: Iterable[Path]) -> list[dict[str, object]]:
-    """Return the units that name a model, with the paths in those lines and nothing else of them."""
+    """Return the units that name a model, with only the paths of those lines."""
     found: list[dict[str, object]] = []
     seen: set[str] = set()
     for directory in directories:
@@ -121,10 +121,10 @@ def model_units(directories: Iterable[Path]) -> list[dict[str, object]]:
                 with path.open("rb") as handle:
                     text = handle.read(_MAX_TEXT_BYTES).decode(errors="replace")
             except OSError as error:
-                found.append({"unit": told(path.name), "unreadable": error.strerror})
+                found.append({"unit": printable(path.name), "unreadable": error.strerror})
                 continue
             lines = _IN_A_UNIT.findall(text)
             if any(_NAMES_A_MODEL.search(line) for line in lines):
                 named = sorted({match for line in lines for match in _PATH.findall(line)})
-                found.append({"unit": told(path.name), "path": told(path), "paths": named[:50]})
+                found.append({"unit": printable(path.name), "path": printable(path), "paths": named[:50]})
     return found

@@ -1,6 +1,6 @@
-"""What a file is, by its first bytes; nothing is unpickled, nothing is executed.
+"""Recognise a file by its first bytes; nothing is unpickled or executed.
 
-To recognise another shape, write a function and list it in SHAPES; the first that answers is believed.
+To recognise another shape, write a function and list it in SHAPES; the first match wins.
 """
 
 import gzip
@@ -15,7 +15,7 @@ from pathlib import Path
 import orjson
 
 from clm.domain.line import DEFAULT_LINE
-from clm.verbs.discovery.assets import Asset, told
+from clm.verbs.discovery.assets import Asset, printable
 from clm.verbs.discovery.candles import candle_asset
 from clm.verbs.discovery.databases import database_asset
 
@@ -28,7 +28,7 @@ Shape = Callable[[Path, int, bytes], Asset | None]
 
 
 def recognise(path: Path, size_bytes: int) -> Asset | None:
-    """Return what the file is, None for what is of no interest.
+    """Return what the file is, or None if it is irrelevant.
 
     Raises:
         OSError: it cannot be read.
@@ -42,8 +42,8 @@ def recognise(path: Path, size_bytes: int) -> Asset | None:
 def _empty_database(path: Path, size_bytes: int, head: bytes) -> Asset | None:
     if size_bytes or path.suffix not in DATABASES:
         return None
-    why = "0 bytes: somebody mistyped a path and SQLite made a file there; nothing was ever written to it"
-    return Asset(kind="empty database", path=told(path), size_bytes=0, usable=False, because=why)
+    why = "0 bytes: SQLite created it for a mistyped path; nothing was ever written to it"
+    return Asset(kind="empty database", path=printable(path), size_bytes=0, usable=False, because=why)
 
 
 def _database(path: Path, size_bytes: int, head: bytes) -> Asset | None:
@@ -55,10 +55,10 @@ def _redis_dump(path: Path, size_bytes: int, head: bytes) -> Asset | None:
         return None
     return Asset(
         kind="Redis dump",
-        path=told(path),
+        path=printable(path),
         size_bytes=size_bytes,
         usable=False,
-        because="what Redis held when it last saved: streams and keys of the moment, no history of features",
+        because="the last save of Redis: current streams and keys, no history of features",
         details={"version": head[5:9].decode()},
     )
 
@@ -71,17 +71,17 @@ def _model(path: Path, size_bytes: int, head: bytes) -> Asset | None:
     if served:
         kind, why = (
             "PatchTST model",
-            "a model, no data; the engine loads such files from its models directory",
+            "a model, not data; the engine loads such files from its models directory",
         )
     elif of_another_kind or "rl_v" in str(path).lower():
-        kind, why = "reinforcement-learning model", "a model of another kind (it sizes positions), no data"
+        kind, why = "reinforcement-learning model", "a model of another kind (it sizes positions), not data"
     else:
         kind, why = "model", "a model, no data"
-    return Asset(kind=kind, path=told(path), size_bytes=size_bytes, usable=False, because=why)
+    return Asset(kind=kind, path=printable(path), size_bytes=size_bytes, usable=False, because=why)
 
 
 def _is_model(path: Path, head: bytes) -> bool:
-    """Return whether it is a pickle, or an archive of one as torch writes it; its names alone are read."""
+    """Return whether it is a pickle or a torch archive of one; only its names are read."""
     if head.startswith(b"PK"):
         try:
             with zipfile.ZipFile(path) as archive:
@@ -98,7 +98,7 @@ def _json_lines(path: Path, size_bytes: int, head: bytes) -> Asset | None:
     kind, why = _kind_of_log(keys)
     return Asset(
         kind=kind,
-        path=told(path),
+        path=printable(path),
         size_bytes=size_bytes,
         usable=False,
         because=why,
@@ -107,7 +107,7 @@ def _json_lines(path: Path, size_bytes: int, head: bytes) -> Asset | None:
 
 
 def _scanned(path: Path) -> tuple[set[str], dict[str, object]]:
-    """Return the keys of the first documents of a log, and what else they show."""
+    """Return the keys of a log's first documents, and their other properties."""
     count, unreadable, times, keys = 0, 0, list[str](), set[str]()
     with path.open("rb") as lines:
         for line in islice(lines, _LOG_LINES_READ):
