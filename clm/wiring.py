@@ -276,7 +276,7 @@ def brake_of(settings: Settings, keys: Brake | None = None) -> Brake:
     disks = DiskBrake(
         (settings.state_dir, settings.models_dir, settings.store.parent),
         min_free_bytes=settings.train_min_free_mb * 1_000_000,
-        min_free_share=settings.train_min_free_share,
+        min_free_share=settings.training_min_free_share,
     )
     return Brakes(PauseBrake(controls_of(settings)), disks, keys or redis_brake_of(settings))
 

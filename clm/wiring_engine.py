@@ -63,7 +63,7 @@ def promotion_policy(settings: Settings) -> PromotionPolicy:
     return PromotionPolicy(
         active_timeout_s=settings.active_timeout_s,
         stable_s=settings.stable_s,
-        min_free_bytes=settings.min_free_mb * 1_000_000,
+        min_free_bytes=settings.promotion_min_free_mb * 1_000_000,
         health_url=settings.engine_health_url or None,
         probe_url=settings.engine_probe_url or None,
         journal_pattern=settings.engine_journal_pattern or None,

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 import click
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from clm.cli.verbs import cli
-from clm.settings import Settings, as_text
-from clm.settings.fields import PREFIX
+from clm.settings import as_text
+from clm.settings.fields import EVERYDAY, GROUPS
+from clm.settings.names import FOLLOWING, RENAMED, RETIRED
+from clm.settings.section import Section
 
 DOCS = Path(__file__).parent
 SETTINGS_HEAD = """# Settings
@@ -25,8 +25,20 @@ the environment takes precedence over the file. `clm check-config` reads the set
 reports every problem at once, with the nearest known name. A wrong setting ends with
 [exit code 78](exit-codes.md).
 
-| setting | default | meaning |
-|---|---|---|
+So does a line of the file that systemd would drop or read differently: `export NAME=`, a byte order mark,
+text without an equals sign, a quote that is not closed, a comment after a value. The message names the line.
+
+The shipped file has the settings of the first five sections. The others are in groups, such as
+`CLM_TRAINING__EPOCHS`; `clm example-config --all` prints all of them.
+"""
+OLD_NAMES_HEAD = """
+## Names of version 0.1
+
+These names still work. The daemon logs them once at the start, and `clm check-config` reports them. A file
+that gives an old and a new name different values is refused.
+
+| old name | today |
+|---|---|
 """
 COMMANDS_HEAD = """# Command line
 
@@ -38,24 +50,25 @@ Every command explains itself with `--help`. Most commands take `--store PATH` t
 """
 
 
-def settings_of(model: type[BaseModel], prefix: str = PREFIX) -> Iterator[tuple[str, FieldInfo]]:
-    """Yield the name and the field of every setting; a nested group extends the prefix."""
-    for name, field in model.model_fields.items():
-        group = field.annotation
-        if isinstance(group, type) and issubclass(group, BaseModel):
-            yield from settings_of(group, f"{prefix}{name.upper()}__")
-        else:
-            yield f"{prefix}{name.upper()}", field
-
-
 def settings_page() -> str:
     """Return docs/reference/settings.md."""
-    rows = (
-        f"| `{name}` | {_code(as_text(field.get_default(call_default_factory=True)))} "
-        f"| {_cell(field.description or '')} |"
-        for name, field in settings_of(Settings)
+    return SETTINGS_HEAD + "".join(_section(section) for section in (*EVERYDAY, *GROUPS)) + _old_names()
+
+
+def _section(section: type[Section]) -> str:
+    rows = [
+        f"| `{name}` | {_code(as_text(section.model_fields[field].default))} "
+        f"| {_cell(section.model_fields[field].description or '')} |"
+        for name, field in section.names()
+    ]
+    return "\n".join(
+        [f"\n## {section.heading}\n", "| setting | default | meaning |", "|---|---|---|", *rows, ""]
     )
-    return SETTINGS_HEAD + "\n".join(rows) + "\n"
+
+
+def _old_names() -> str:
+    rows = [f"| `{old}` | {_cell(new)} |" for old, new in {**RENAMED, **FOLLOWING, **RETIRED}.items()]
+    return OLD_NAMES_HEAD + "\n".join(rows) + "\n"
 
 
 def command_line_page() -> str:

@@ -33,7 +33,7 @@ OTHER = replace(
 ALLOWED = {
     "clm/domain/line.py": "holds the literals",
     "clm/domain/architecture.py": "names architectures, which are networks and not families",
-    "clm/settings/fields.py": "names architectures; its docstrings become clm.env",
+    "clm/settings/everyday.py": "names architectures; its docstrings become clm.env",
     "clm/data/audits/windows.py": "advises another architecture",
 }
 """Modules that may hold a literal of the line, and why. `clm/models` names architectures throughout."""

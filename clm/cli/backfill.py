@@ -149,5 +149,5 @@ def _require_sane(directory: Path, found: "Candles", max_bad_share: float) -> No
     raise DataError(
         "CANDLES_BAD",
         f"{bad:,} of {found.rows_read:,} candles in {directory} cannot be used ({told}), "
-        f"more than CLM_MAX_BAD_SHARE {max_bad_share:g}; fetch them anew",
+        f"more than CLM_DATA__MAX_BAD_SHARE {max_bad_share:g}; fetch them anew",
     )

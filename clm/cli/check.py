@@ -6,23 +6,28 @@ import click
 
 from clm.bus.client import redacted
 from clm.cli.verbs import Answer, Say, cli, verb
-from clm.settings import Settings, as_text, example_env
+from clm.settings import NAMES, Settings, as_text, example_env
+from clm.verbs.configuration import old_names_in_use
 
 
 @verb("check-config")
 def check_config(settings: Settings, say: Say) -> object:
     """Read the settings as the daemon would, start nothing."""
     values = {**settings.model_dump(mode="json"), "redis_url": redacted(settings.redis_url)}
-    for name in values:
-        value = values[name] if name == "redis_url" else getattr(settings, name)
-        say(f"CLM_{name.upper()}={as_text(value)}")
-    return values
+    for field, name in NAMES.items():
+        value = values[field] if field == "redis_url" else getattr(settings, field)
+        say(f"{name}={as_text(value)}")
+    old = old_names_in_use()
+    for name, replacement in old.items():
+        say(f"# {name} is a name of 0.1: {replacement}")
+    return {**values, "old_names": old}
 
 
 @cli.command("example-config")
-def example_config() -> None:
-    """Print etc/quantum/clm.env: every setting with its meaning and default."""
-    click.echo(example_env(), nl=False)
+@click.option("--all", "everything", is_flag=True, help="Every setting, not only the everyday ones.")
+def example_config(everything: bool) -> None:
+    """Print etc/quantum/clm.env: each setting with its meaning and default."""
+    click.echo(example_env(everything=everything), nl=False)
 
 
 @verb("doctor")

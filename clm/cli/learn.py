@@ -10,7 +10,7 @@ from clm.cli.verbs import Say, cli, store_option, verb
 from clm.domain.job import EpochReport
 from clm.errors import ConfigError, DataError
 from clm.settings import Settings, runs_under_journal
-from clm.verbs.configuration import settings_for
+from clm.verbs.configuration import settings_for, warn_of_old_names
 
 
 @verb("run")
@@ -47,6 +47,7 @@ def serve(store: click.Path | None) -> None:
     logs.configure("info", journal=runs_under_journal())
     settings = settings_for(store)  # type: ignore[arg-type]  # click.Path(path_type=Path) gives a Path
     logs.configure(settings.log_level, journal=runs_under_journal())
+    warn_of_old_names()
     try:
         run_daemon(settings)
     except DataError as error:

@@ -10,7 +10,7 @@ import click
 import orjson
 
 from clm import __version__, logs
-from clm.verbs.configuration import settings_for
+from clm.verbs.configuration import settings_for, warn_of_old_names
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -52,6 +52,7 @@ def verb(name: str, *, group: click.Group = cli) -> Callable[[Callable[..., Any]
         def run(store: Path | None, as_json: bool, **arguments: object) -> None:
             settings = settings_for(store)
             logs.configure(settings.log_level)
+            warn_of_old_names()
             answer = function(settings, _silent if as_json else click.echo, **arguments)
             full = answer if isinstance(answer, Answer) else Answer(answer)
             if as_json:

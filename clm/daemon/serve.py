@@ -44,7 +44,7 @@ def serve(settings: Settings) -> None:
         schedule = Schedule(
             submit,
             wired.clock,
-            Timing(interval_h=settings.retrain_interval_h, cron=settings.retrain_cron),
+            Timing(interval_h=settings.interval_h, cron=settings.cron),
             load_last_fired=lambda: state.last_fired(SCHEDULE),
             save_last_fired=lambda moment: state.save_last_fired(SCHEDULE, moment),
         )

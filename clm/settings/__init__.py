@@ -10,10 +10,12 @@ from clm.settings.environment import (
 )
 from clm.settings.example import as_text, example_env
 from clm.settings.fields import below
-from clm.settings.load import load_settings
+from clm.settings.load import load_settings, old_names
+from clm.settings.names import NAMES, named
 
 __all__ = [
     "CONFIG_FILE",
+    "NAMES",
     "Settings",
     "as_text",
     "below",
@@ -21,6 +23,8 @@ __all__ = [
     "example_env",
     "inherited_environment",
     "load_settings",
+    "named",
+    "old_names",
     "redis_password",
     "runs_under_journal",
 ]

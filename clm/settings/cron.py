@@ -31,7 +31,7 @@ def parse_cron(text: str, zone: tzinfo = UTC, *, now: datetime | None = None) ->
 def _invalid(text: str, why: str) -> ConfigError:
     return ConfigError(
         "CRON_INVALID",
-        f"CLM_RETRAIN_CRON={text!r} cannot be used: {why}; "
+        f"CLM_SCHEDULE={text!r} cannot be used: {why}; "
         f"write minute hour day month weekday, for example 30 3 * * *",
     )
 

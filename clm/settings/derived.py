@@ -9,6 +9,7 @@ from clm.domain.line import DEFAULT_LINE, Line
 from clm.evaluation.evaluation import EvaluationPolicy
 from clm.gates.policy import GatePolicy
 from clm.settings.fields import Fields
+from clm.settings.schedule import parse_schedule
 
 
 class Settings(Fields):
@@ -53,6 +54,27 @@ class Settings(Fields):
     def freeze_file(self) -> Path:
         """The last known freeze; may be removed only where Redis is gone for good."""
         return self.state_dir / "freeze.json"
+
+    @property
+    def promotion_min_free_mb(self) -> int:
+        """Free megabytes below which no model is promoted."""
+        return self.train_min_free_mb // 5 if self.min_free_mb is None else self.min_free_mb
+
+    @property
+    def training_min_free_share(self) -> float:
+        """Free share of a disk below which no model is trained: half of what the mark leaves."""
+        share = self.train_min_free_share
+        return round((1 - self.disk_mark) / 2, 6) if share is None else share
+
+    @property
+    def interval_h(self) -> float:
+        """Hours between scheduled retrains; 0 for none."""
+        return parse_schedule(self.schedule)[0]
+
+    @property
+    def cron(self) -> str:
+        """Cron expression of scheduled retrains; empty for none."""
+        return parse_schedule(self.schedule)[1]
 
     def training_spec(self) -> TrainingSpec:
         """Return the hyperparameters."""

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from clm.errors import ConfigError
 from clm.settings.derived import Settings
-from clm.settings.fields import PREFIX, below
+from clm.settings.fields import below
+from clm.settings.section import PREFIX
 
 CONFIG_FILE = Path("/etc/quantum/clm.env")
 """Read by systemd for the daemon, and by the command line for everybody else; below CLM_ROOT."""

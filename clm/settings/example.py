@@ -1,18 +1,34 @@
 """The shipped clm.env, made of the fields."""
 
-from clm.settings.derived import Settings
-from clm.settings.fields import PREFIX
+from collections.abc import Iterator
+from textwrap import wrap
+
+from clm.settings.fields import EVERYDAY, GROUPS
+from clm.settings.section import Section
+
+_WIDTH = 108
 
 
-def example_env() -> str:
-    """Return the text of etc/quantum/clm.env: every setting with its meaning and default."""
+def example_env(*, everything: bool = False) -> str:
+    """Return etc/quantum/clm.env with the everyday settings, or the same with every setting."""
     lines = [
         "# Settings of quantum-clm. Every line shows a default; remove the # to change it.",
         "# `clm check-config` reads this file and starts nothing.",
+        "# `clm example-config --all` prints every setting.",
     ]
-    for name, field in Settings.model_fields.items():
-        lines += ["", f"# {field.description}", f"#{PREFIX}{name.upper()}={as_text(field.default)}"]
+    for section in (*EVERYDAY, *GROUPS) if everything else EVERYDAY:
+        lines += ["", f"## {section.heading}", *_settings(section)]
     return "\n".join(lines) + "\n"
+
+
+def _settings(section: type[Section]) -> Iterator[str]:
+    for name, field in section.names():
+        info = section.model_fields[field]
+        yield ""
+        yield from wrap(
+            " ".join((info.description or "").split()), _WIDTH, initial_indent="# ", subsequent_indent="# "
+        )
+        yield f"#{name}={as_text(info.default)}"
 
 
 def as_text(default: object) -> str:

@@ -81,7 +81,7 @@ def _directories(settings: Settings) -> Iterator[Answer]:
             continue
         free = shutil.disk_usage(there)
         share = free.free / free.total
-        low = free.free < settings.min_free_mb * 1_000_000 or share < 0.05
+        low = free.free < settings.promotion_min_free_mb * 1_000_000 or share < 0.05
         yield (
             CheckStatus.WARN if low else CheckStatus.OK,
             f"{path}: {free.free / 1e9:.1f} GB free ({share:.0%})",
@@ -118,7 +118,7 @@ def _engine(settings: Settings) -> Iterator[Answer]:
 
 def _architecture(settings: Settings) -> Iterator[Answer]:
     """Ask whether the engine has the code for what it is pointed to; clm.env may have changed since."""
-    how = f"CLM_ENGINE_LOADS={settings.engine_loads}"
+    how = f"CLM_ENGINE__LOADS={settings.engine_loads}"
     named = parse(EnvFile(settings.engine_env_file).read().data).get(settings.line.model_key)
     manifest = None
     with suppress(ArtefactError):  # a file that was never registered is the existing engine's own
@@ -132,7 +132,7 @@ def _architecture(settings: Settings) -> Iterator[Answer]:
         yield (
             CheckStatus.FAIL,
             f"{manifest.version} is of architecture {manifest.architecture}, which an engine of {how} does "
-            "not load; `clm promote` another model, or set CLM_ENGINE_LOADS=serving",
+            "not load; `clm promote` another model, or set CLM_ENGINE__LOADS=serving",
         )
         return
     yield CheckStatus.OK, f"CLM_ARCHITECTURE={settings.architecture}, which an engine of {how} loads"

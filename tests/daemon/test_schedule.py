@@ -220,7 +220,7 @@ def test_d9_a_bad_cron_text_is_a_config_error_that_quotes_it(make, text):
         parse_cron(text, now=SystemClock().now())
     assert caught.value.code == "CRON_INVALID"
     assert repr(text) in caught.value.message
-    assert "CLM_RETRAIN_CRON" in caught.value.message
+    assert "CLM_SCHEDULE" in caught.value.message
     if text:
         with pytest.raises(ConfigError):
             make(Kept(), cron=text)

@@ -7,7 +7,8 @@ import pytest
 
 from clm.gates.catalogue import GATES
 from clm.gates.policy import GatePolicy
-from clm.settings import Settings, as_text
+from clm.settings import Settings, as_text, named
+from clm.settings.names import FIELDS
 
 TEXT = (Path(__file__).parents[2] / "docs/reference/gates.md").read_text(encoding="utf-8")
 DEFAULTS = dict(re.findall(r"^\| `CLM_(\w+)` \| (\S+) \|", TEXT, re.MULTILINE))
@@ -20,12 +21,12 @@ def test_every_gate_has_its_line_in_order() -> None:
 
 def test_every_bar_of_the_policy_is_documented() -> None:
     """A figure one may tune and cannot find is no setting."""
-    assert {field.upper() for field in GatePolicy.__dataclass_fields__} <= set(DEFAULTS)
+    assert {named(field) for field in GatePolicy.__dataclass_fields__} <= {"CLM_" + name for name in DEFAULTS}
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_the_default_is_that_of_the_setting(name: str) -> None:
     """Two figures for one setting are one too many."""
-    default = Settings.model_fields[name.lower()].default
+    default = Settings.model_fields[FIELDS["CLM_" + name]].default
     text = as_text(default) or "none"
     assert DEFAULTS[name] == text or float(DEFAULTS[name]) == default

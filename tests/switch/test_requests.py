@@ -16,6 +16,7 @@ from clm.domain.line import DEFAULT_LINE
 from clm.engine.switch_request import Action, Answer, Request, decode_answer, decode_request
 from clm.errors import ConfigError, PromotionError
 from clm.settings import Settings
+from clm.settings.names import FIELDS
 from clm.switch.helper import Helper as RealHelper
 from clm.switch.site import DEFAULTS, site_of
 from clm.switch.trust import weakness, weakness_below
@@ -469,7 +470,14 @@ def test_the_helpers_defaults_are_those_of_the_settings() -> None:
     assert site.artefacts_dir == settings.artefacts_dir
     assert site.engine_unit == settings.engine_unit
     assert site.max_file_bytes == settings.max_file_mb * 1_000_000
-    assert {name.removeprefix("CLM_").lower() for name in DEFAULTS} <= Settings.model_fields.keys()
+    assert DEFAULTS.keys() <= FIELDS.keys()
+
+
+def test_the_helper_accepts_the_name_that_the_limit_had_in_0_1() -> None:
+    """Root's helper reads clm.env itself; an upgrade must not raise the limit in silence."""
+    assert site_of({"CLM_MAX_FILE_MB": "7"}, Path("/own")).max_file_bytes == 7_000_000
+    both = {"CLM_MAX_FILE_MB": "7", "CLM_GATES__MAX_FILE_MB": "8"}
+    assert site_of(both, Path("/own")).max_file_bytes == 8_000_000
 
 
 @pytest.mark.parametrize(
