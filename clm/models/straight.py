@@ -1,22 +1,22 @@
-"""Networks that can begin as a straight line through the last step of their window."""
+"""Networks that can start as a linear function of the last step of the window."""
 
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 QUIET = 0.1
-"""Of their drawn size: what branches and an output layer begin with beside the straight path."""
+"""Factor on the random weights of branches and of the output layer outside the linear path."""
 
 
 @runtime_checkable
 class BeginsStraight(Protocol):
-    """A network with a path on which a weighted sum of the last step reaches the output layer."""
+    """A network in which a weighted sum of the last step can reach the output layer unchanged."""
 
     straight_units: slice
-    """The inputs of the output layer in which the sum arrives, up to scale."""
+    """Inputs of the output layer that carry the sum, up to scale."""
 
     def begin_straight(self, weight_C: Tensor) -> None:
-        """Lay the path; what else there is begins small, and can be learnt."""
+        """Initialise the path with `weight_C`; all other weights start small and can be learned."""
         ...
 
     def eval(self) -> object:
@@ -24,5 +24,5 @@ class BeginsStraight(Protocol):
         ...
 
     def __call__(self, x_BLC: Tensor) -> Tensor:
-        """Return one logit a window."""
+        """Return one logit per window."""
         ...
