@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from clm.models.dropout import ByteDropout
 from clm.models.layers import learn
-from clm.models.straight import QUIET
+from clm.models.linear_start import START_SCALE
 
 POSITION_STD = 0.5
 """Standard deviation of the positional encoding at initialisation.
@@ -51,7 +51,7 @@ class EngineConfig:
 class EngineNetwork(nn.Module):
     """Maps windows (B, L, C) to logits of P(WIN). Names and shapes of its tensors are the engine's."""
 
-    straight_units = slice(LAST, LAST + 1)
+    linear_units = slice(LAST, LAST + 1)
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class EngineNetwork(nn.Module):
             logit_B1: Tensor = self.output_proj(h_BPD.mean(dim=1))  # mean over patches: (B, D) -> (B, 1)
         return logit_B1.squeeze(-1)
 
-    def begin_straight(self, weight_C: Tensor) -> None:
+    def start_linear(self, weight_C: Tensor) -> None:
         """Initialise the network so that its logit is an affine function of a weighted sum of the last step.
 
         The embedding writes the weighted sum of each patch's last step to unit OWN. One head of the first
@@ -115,7 +115,7 @@ class EngineNetwork(nn.Module):
             # All branches start small and leave the three reserved units alone.
             for block in self.transformer.layers:
                 for branch in (block.self_attn.out_proj, block.linear2):
-                    branch.weight.mul_(QUIET)
+                    branch.weight.mul_(START_SCALE)
                     branch.bias.zero_()
                     branch.weight[[OWN, LAST, MARK]] = 0.0
             # Head 0 of the first layer has a constant query, so its key MARK alone decides the scores: every
@@ -130,7 +130,7 @@ class EngineNetwork(nn.Module):
             attention.out_proj.weight[:, :head] = 0.0
             attention.out_proj.weight[LAST, 0] = 1.0
             # The output layer reads LAST at full weight and everything else at a tenth.
-            self.output_proj.weight.mul_(QUIET)
+            self.output_proj.weight.mul_(START_SCALE)
             self.output_proj.weight[0, [OWN, LAST, MARK]] = torch.tensor([0.0, 1.0, 0.0])
 
 

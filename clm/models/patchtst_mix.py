@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from clm.models.dropout import ByteDropout
 from clm.models.encoder import EncoderConfig, EncoderLayer
+from clm.models.linear_start import START_SCALE
 from clm.models.patchtst import POSITION_STD, n_patches
 from clm.models.scaling import InputScaling
-from clm.models.straight import QUIET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ class PatchTSTMix(nn.Module):
         if config.last_step:
             # Inputs of the output layer that carry the newest step; a linear start needs them.
             first = config.n_series * config.d_model
-            self.straight_units = slice(first, first + config.n_channels)
+            self.linear_units = slice(first, first + config.n_channels)
 
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Return one logit per window, shape (B,)."""
@@ -113,11 +113,11 @@ class PatchTSTMix(nn.Module):
             logit_B1: Tensor = self.output_proj(summary_BK)
         return logit_B1.squeeze(-1)
 
-    def begin_straight(self, weight_C: Tensor) -> None:
-        """Set the output weights of the last step; all others start small (clm.models.straight)."""
+    def start_linear(self, weight_C: Tensor) -> None:
+        """Set the output weights of the last step; all others start small (clm.models.linear_start)."""
         with torch.no_grad():
-            self.output_proj.weight.mul_(QUIET)
-            self.output_proj.weight[0, self.straight_units] = weight_C
+            self.output_proj.weight.mul_(START_SCALE)
+            self.output_proj.weight[0, self.linear_units] = weight_C
 
     def _tokens(self, x_BLC: Tensor) -> Tensor:
         """Return the tokens: one per patch and one for the channel means, shape (B * series, T, D)."""

@@ -4,18 +4,18 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-QUIET = 0.1
+START_SCALE = 0.1
 """Factor on the random weights of branches and of the output layer outside the linear path."""
 
 
 @runtime_checkable
-class BeginsStraight(Protocol):
+class StartsLinear(Protocol):
     """A network in which a weighted sum of the last step can reach the output layer unchanged."""
 
-    straight_units: slice
+    linear_units: slice
     """Inputs of the output layer that carry the sum, up to scale."""
 
-    def begin_straight(self, weight_C: Tensor) -> None:
+    def start_linear(self, weight_C: Tensor) -> None:
         """Initialise the path with `weight_C`; all other weights start small and can be learned."""
         ...
 
