@@ -1,1 +1,1 @@
-"""The served architectures; torch, so only the training child imports this."""
+"""Architectures that can be trained and served. They need torch, so the daemon does not import them."""

@@ -1,4 +1,4 @@
-"""ARCHITECTURES: what can be trained, by name."""
+"""ARCHITECTURES: the networks that can be trained, by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,45 +15,47 @@ from clm.models.scaling import Fold, fold_into_buffers, fold_into_weights
 
 CONTEXT_LENGTH = 128
 LISTED_CHANNELS = 8
-"""Channels of an architecture as it is listed; `sized` makes others of it."""
+"""Number of input channels of a listed architecture; `sized` returns a copy with another number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """A network by name and by what it takes: windows (batch, context_length, n_features)."""
+    """A network that can be trained. Its input is a batch of windows (batch, context_length, n_features)."""
 
     facts: ArchitectureFacts
     draw: Callable[[float, int], nn.Module]
-    """Returns a freshly drawn network for a dropout probability and a number of channels."""
+    """Returns a randomly initialised network for a dropout probability and a number of channels."""
     fold_scaling: Fold
-    """Makes the trained network read raw windows."""
+    """Makes the trained network accept raw windows."""
     output_layer: str
-    """Its last layer, linear to one logit: takes the calibration in."""
+    """Name of the last layer, linear to one logit; the calibration is folded into it."""
     n_features: int = LISTED_CHANNELS
-    """Channels of the input; a data set with fewer features leaves the rest unused."""
+    """Input channels; a data set with fewer features leaves the other channels unused."""
     context_length: int = CONTEXT_LENGTH
 
     @property
     def name(self) -> str:
-        """What settings and manifests call it."""
+        """Return the name that settings and manifests use."""
         return self.facts.name
 
     def sized(self, n_features: int) -> Self:
-        """Return it for a data set of so many features; one of fixed channels stays as it is.
+        """Return this architecture for a data set with `n_features` features.
+
+        An architecture with a fixed number of channels is returned unchanged.
 
         Raises:
-            TrainingError: JOB_UNREADABLE, they are too many.
+            TrainingError: JOB_UNREADABLE, there are too many features.
         """
         if n_features > self.facts.max_features:
             raise TrainingError(
                 "JOB_UNREADABLE",
                 f"architecture {self.name} takes at most {self.facts.max_features} features, "
-                f"there are {n_features}",
+                f"but the data has {n_features}",
             )
         return self if self.facts.fixed_channels else replace(self, n_features=n_features)
 
     def build(self, dropout: float) -> nn.Module:
-        """Return a freshly drawn network; torch's seed decides its weights."""
+        """Return a randomly initialised network; torch's seed determines its weights."""
         return self.draw(dropout, self.n_features)
 
 
@@ -86,7 +88,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
 
 
 def architecture(name: str) -> Architecture:
-    """Return the architecture of this name.
+    """Return the architecture with this name.
 
     Raises:
         TrainingError: ARCHITECTURE_UNKNOWN.

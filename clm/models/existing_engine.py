@@ -1,11 +1,11 @@
-"""The network as the existing engine has it, and its ways to a file: to hold ours against.
+"""The existing engine's network and file loading, as a reference for ours.
 
-Written out from what the engine does and sharing no line with `clm.models.engine`: were ours to drift, in
-an activation, an order of axes, a norm, the weights would still load and the answers would be others.
+It reproduces the engine's behaviour and shares no code with `clm.models.engine`. If our network drifted in
+an activation, an axis order or a norm, the weights would still load, but the predictions would differ.
 
-The engine has been in use in three generations. The one here reads `PATCHTST_MODEL_PATH`, takes a dict with
-`model_state_dict` or a bare state dict, and does not scale its input. Another has 49 features and 3 classes:
-no model of ours loads there, and none claims to. The third only wants the file in another directory.
+Three generations of the engine have been in use. The one here reads `PATCHTST_MODEL_PATH`, accepts a dict
+with `model_state_dict` or a bare state dict, and does not scale its input. The second has 49 features and 3
+classes, so none of our models loads there. The third only expects the file in another directory.
 """
 
 import io
@@ -20,7 +20,7 @@ CONTEXT_LENGTH, N_FEATURES, PATCH_LENGTH, D_MODEL = 128, 8, 16, 128
 
 
 class ExistingEngineNetwork(nn.Module):
-    """One logit a window (batch, 128, 8); 612,481 parameters."""
+    """Maps windows (batch, 128, 8) to one logit each; 612,481 parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,14 +32,15 @@ class ExistingEngineNetwork(nn.Module):
 
     def forward(self, window: Tensor) -> Tensor:
         """Return the logits, shape (batch, 1)."""
+        # (batch, 128, 8) -> (batch, 8 patches, 16 * 8); written with literal sizes, as in the engine
         patches = window.reshape(window.shape[0], CONTEXT_LENGTH // PATCH_LENGTH, PATCH_LENGTH * N_FEATURES)
-        hidden = self.transformer(self.patch_embedding(patches) + self.pos_encoding)
+        hidden = self.transformer(self.patch_embedding(patches) + self.pos_encoding)  # (batch, 8, 128)
         logit: Tensor = self.output_proj(hidden.mean(dim=1))
         return logit
 
 
 def load_as_engine(data: bytes) -> nn.Module:
-    """Return the engine's network with the weights of a file; unlike in the engine, every key has to fit.
+    """Return the engine's network with the weights of a file. Unlike the engine, require every key to match.
 
     Raises:
         ArtefactError: MODEL_UNREADABLE.
@@ -50,7 +51,7 @@ def load_as_engine(data: bytes) -> nn.Module:
 
 
 def as_bare_state_dict(data: bytes) -> bytes:
-    """Return a served file in the other form the engine takes: the state dict without a wrapper.
+    """Return a served file in the other form that the engine accepts: a state dict without a wrapper.
 
     Raises:
         ArtefactError: MODEL_UNREADABLE.
@@ -64,4 +65,4 @@ ENGINE_ROUTES: Mapping[str, Callable[[bytes], nn.Module]] = {
     "the engine": load_as_engine,
     "the engine without the wrapper": lambda data: load_as_engine(as_bare_state_dict(data)),
 }
-"""Ways in which the engine takes a file of its architecture."""
+"""How the engine can load a file of its architecture, by name."""

@@ -1,8 +1,8 @@
-"""How a network that was trained on scaled windows comes to read raw ones: by its weights, or by buffers.
+"""Fold the input scaling into a trained network, so that it reads raw windows.
 
-Into the weights where the first layer is linear over whole steps: the file then has no key but the network's,
-which the existing engine asks for. Into buffers where weights are shared by all channels, which hold no scale
-of one channel, or where a path leads around the first layer.
+If the first layer is linear over whole steps, the scaling goes into its weights; the file then has the
+network's keys only, as the existing engine requires. It goes into buffers if all channels share the weights,
+which cannot hold a scale per channel, or if a path bypasses the first layer.
 
 Shapes: B batch, L context_length, C channels, F steps of a patch times channels, D outputs of a first layer.
 """
@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from clm.data.scaling import Scaler
 
 Fold = Callable[[nn.Module, Scaler, NDArray[np.bool_]], None]
-"""Makes a network read raw values; what is fed to channels that are not live changes nothing from then on."""
+"""Makes a network read raw values. From then on, channels that are not live have no effect."""
 
 
 class InputScaling(nn.Module):
-    """(x - mean) / scale a channel, silent channels exactly zero; the identity until it is set.
+    """Computes (x - mean) / scale per channel and exactly zero for silent channels; initially the identity.
 
-    In float64, by the arithmetic that scales the windows of a training: raw values in a served file become,
-    bit for bit, what was trained on.
+    It uses the same float64 arithmetic as the scaling of the training windows. A served file therefore turns
+    raw values, bit for bit, into the values of the training.
     """
 
     mean_C: Tensor
@@ -38,13 +38,13 @@ class InputScaling(nn.Module):
         self.register_buffer("live_C", torch.ones(n_channels, dtype=torch.bool))
 
     def forward(self, x_BLC: Tensor) -> Tensor:
-        """Return the scaled window, in the type it came in."""
+        """Return the scaled windows (B, L, C) in the type of the input."""
         scaled_BLC = (x_BLC.double() - self.mean_C) / self.scale_C
-        # Chosen, not multiplied: zero times an infinity would be no number.
+        # Select instead of multiplying: zero times infinity is NaN.
         return torch.where(self.live_C, scaled_BLC, 0.0).to(x_BLC.dtype)
 
     def take(self, scaler: Scaler, live_C: NDArray[np.bool_]) -> None:
-        """Scale by these from now on; channels beyond the scaler's stay as they are."""
+        """Set mean, scale and live channels; channels beyond the scaler's keep their values."""
         n_features = len(scaler.mean_C)
         self.mean_C[:n_features] = torch.from_numpy(scaler.mean_C)
         self.scale_C[:n_features] = torch.from_numpy(scaler.scale_C)
@@ -60,7 +60,7 @@ def fold_into_buffers(model: nn.Module, scaler: Scaler, live_C: NDArray[np.bool_
 
 
 def fold_into_weights(model: nn.Module, scaler: Scaler, live_C: NDArray[np.bool_]) -> None:
-    """Make `patch_embedding`, linear over whole steps with the channels innermost, read raw values."""
+    """Fold the scaling into `patch_embedding`, which is linear over whole steps, channels innermost."""
     fold_scaling(linear_layer(model, "patch_embedding"), scaler, live_C)
 
 
@@ -69,6 +69,7 @@ def fold_scaling(input_layer: nn.Linear, scaler: Scaler, live_C: NDArray[np.bool
 
     Columns of channels that are not live become exactly zero.
     """
+    # Channels without a feature get mean 0 and scale 1; then every step of the patch repeats the channels.
     mean_C, scale_C = np.zeros(len(live_C)), np.ones(len(live_C))
     mean_C[: len(scaler.mean_C)], scale_C[: len(scaler.scale_C)] = scaler.mean_C, scaler.scale_C
     steps = input_layer.in_features // len(live_C)
@@ -81,10 +82,10 @@ def fold_scaling(input_layer: nn.Linear, scaler: Scaler, live_C: NDArray[np.bool
 
 
 def linear_layer(model: nn.Module, name: str) -> nn.Linear:
-    """Return a layer of the network by its name.
+    """Return the linear layer with this name.
 
     Raises:
-        TypeError: it is not linear.
+        TypeError: the layer is not linear.
     """
     layer = model.get_submodule(name)
     if not isinstance(layer, nn.Linear):

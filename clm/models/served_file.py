@@ -1,4 +1,4 @@
-"""Reading a served file: no code of it is run, every key and shape has to match, every weight is a number."""
+"""Read a served file: no code in it is run, all keys and shapes must match, all weights must be finite."""
 
 import io
 import pickle
@@ -13,7 +13,7 @@ from clm.errors import ArtefactError
 
 
 def read_state(data: bytes) -> Mapping[str, Tensor]:
-    """Return the tensors of a served file by name, wrapped as `model_state_dict` or bare.
+    """Return the tensors of a served file by name; the file may wrap them as `model_state_dict` or not.
 
     Raises:
         ArtefactError: MODEL_UNREADABLE.
@@ -22,7 +22,7 @@ def read_state(data: bytes) -> Mapping[str, Tensor]:
         document = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
         state = document.get("model_state_dict", document)
         strangers = [name for name, tensor in state.items() if not isinstance(tensor, Tensor)]
-    # weights_only raises UnpicklingError, a torn zip RuntimeError, other content the rest.
+    # weights_only raises UnpicklingError, a truncated zip RuntimeError, and other content the rest.
     except (
         pickle.UnpicklingError,
         RuntimeError,
@@ -34,7 +34,7 @@ def read_state(data: bytes) -> Mapping[str, Tensor]:
     ) as exc:
         raise _unreadable(f"the file does not load into this architecture: {exc}") from exc
     if strangers:
-        raise _unreadable(f"the file holds {strangers[0]!r}, which is no tensor")
+        raise _unreadable(f"the file contains {strangers[0]!r}, which is not a tensor")
     named: Mapping[str, Tensor] = state
     return named
 
@@ -51,7 +51,7 @@ def load_served(model: nn.Module, data: bytes) -> None:
     except (RuntimeError, TypeError, AttributeError) as exc:
         raise _unreadable(f"the file does not load into this architecture: {exc}") from exc
     if not is_finite(model.state_dict()):
-        raise _unreadable("the file holds weights that are not finite")
+        raise _unreadable("the file contains weights that are not finite")
 
 
 def is_finite(state: Mapping[str, Tensor]) -> bool:
@@ -60,7 +60,8 @@ def is_finite(state: Mapping[str, Tensor]) -> bool:
 
 
 def p_win(logit_N: Floats) -> Floats:
-    """Return P(WIN); the sign decides which form cannot overflow."""
+    """Return P(WIN), the sigmoid of each logit, shape (N,)."""
+    # exp(-|x|) cannot overflow; the sign selects the matching form of the sigmoid.
     small_N = np.exp(-np.abs(logit_N))
     return np.where(logit_N >= 0, 1.0, small_N) / (1.0 + small_N)
 

@@ -13,7 +13,7 @@ from clm.clock import SystemClock
 from clm.domain.job import EpochReport, TrainingSpec
 from clm.errors import TrainingError
 from clm.evaluation.metrics import auroc, log_loss_rows
-from clm.models.straight import BeginsStraight
+from clm.models.linear_start import StartsLinear
 from clm.training.calibrate import Calibration, fit_calibration
 from clm.training.checkpoint import Checkpoint
 from clm.training.fit_state import FitState, Queue, Story
@@ -89,7 +89,7 @@ def fit(
 
     stopped_because = f"all {spec.epochs} epochs are done"
     # Where there is no straight path it began anywhere, and a lucky start must not be kept.
-    first = 0 if spec.start == "logistic" and isinstance(model, BeginsStraight) else 1
+    first = 0 if spec.start == "logistic" and isinstance(model, StartsLinear) else 1
     for epoch in range(story.last_epoch + 1 if story.reports else first, spec.epochs + 1):
         if epoch - 1 - story.best_epoch >= spec.patience:
             stopped_because = (

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from clm.domain.job import TrainingSpec
 from clm.models.catalogue import Architecture
+from clm.models.linear_start import StartsLinear
 from clm.models.scaling import linear_layer
-from clm.models.straight import BeginsStraight
 from clm.training.loss import class_weights, prior_shift
 from clm.training.windows import Part, Windows
 
@@ -25,7 +25,7 @@ WINDOWS = 512
 def begin(architecture: Architecture, windows: Windows, train: Part, spec: TrainingSpec) -> nn.Module:
     """Return a freshly drawn network; where the job asks for it, one that answers as the regression does."""
     model = architecture.build(spec.dropout)
-    if spec.start == "logistic" and isinstance(model, BeginsStraight) and 0 < train.label_N.mean() < 1:
+    if spec.start == "logistic" and isinstance(model, StartsLinear) and 0 < train.label_N.mean() < 1:
         # Here, for who begins elsewhere: scikit-learn takes a second of every process that trains.
         from clm.training.logistic import fit_logistic
 
@@ -34,7 +34,7 @@ def begin(architecture: Architecture, windows: Windows, train: Part, spec: Train
         last_NC = windows.last_step(train.row_N)
         regression = fit_logistic(last_NC.numpy(), train.label_N.numpy() > 0.5)
         weight_C = torch.from_numpy(regression.coef_[0]).float()
-        model.begin_straight(weight_C)
+        model.start_linear(weight_C)
         sample = torch.linspace(0, len(train.row_N) - 1, min(WINDOWS, len(train.row_N))).long()
         logit_N = last_NC[sample] @ weight_C + float(regression.intercept_[0])
         if spec.class_weights:
@@ -43,20 +43,18 @@ def begin(architecture: Architecture, windows: Windows, train: Part, spec: Train
     return model
 
 
-def _match(
-    model: BeginsStraight, output: nn.Linear, windows: Windows, row_N: Tensor, logit_N: Tensor
-) -> None:
+def _match(model: StartsLinear, output: nn.Linear, windows: Windows, row_N: Tensor, logit_N: Tensor) -> None:
     """Scale the output's weights on the straight path, and set its bias, so that these are the answers."""
     model.eval()
-    x_NLC, path = windows.gather(row_N), model.straight_units
+    x_NLC, path = windows.gather(row_N), model.linear_units
     with torch.no_grad():
         weight_U = output.weight[0]
         drawn_U = weight_U.clone()
         weight_U[path] = 0.0
         without_N = model(x_NLC)
         weight_U.copy_(drawn_U)
-        straight_N = model(x_NLC) - without_N
-        spread_N = straight_N - straight_N.mean()
+        linear_N = model(x_NLC) - without_N
+        spread_N = linear_N - linear_N.mean()
         # Nothing moves where the regression found nothing: then there is no line to follow.
         weight_U[path] *= (spread_N @ logit_N) / (spread_N @ spread_N).clamp(min=1e-12)
         output.bias.add_(logit_N.mean() - model(x_NLC).mean())

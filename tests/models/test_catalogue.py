@@ -273,7 +273,7 @@ def test_every_part_of_ours_can_be_switched(switched: dict[str, object]) -> None
 
 def test_patches_that_would_lose_the_newest_steps_are_refused() -> None:
     """The newest step says most."""
-    with pytest.raises(ValueError, match="the newest would be lost"):
+    with pytest.raises(ValueError, match="the newest steps would be lost"):
         _ = MixConfig(n_channels=8, patch_stride=10).n_patches
 
 

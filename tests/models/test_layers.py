@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clm.models.dropout import LARGEST, POOL, ByteDropout
+from clm.models.dropout import MAX_POOLED, MIN_POOL, ByteDropout
 from clm.models.layers import learn
 
 N = 8 * 40_000
@@ -60,12 +60,12 @@ def test_masks_of_one_epoch_are_different_pieces_and_independent() -> None:
     """They come from one pool: any two have as much in common as chance gives them."""
     torch.manual_seed(6)
     dropout, cpu = ByteDropout(0.5), torch.device("cpu")
-    masks = [dropout.mask((POOL // 4,), torch.float32, cpu) for _ in range(6)]
+    masks = [dropout.mask((MIN_POOL // 4,), torch.float32, cpu) for _ in range(6)]
     assert len({mask.data_ptr() for mask in masks}) == len(masks)
     assert len({mask.untyped_storage().data_ptr() for mask in masks}) == 1
     for one, other in combinations(masks, 2):
         together = float(((one > 0) & (other > 0)).float().mean())
-        assert together == pytest.approx(0.25, abs=5 * (0.1875 / (POOL // 4)) ** 0.5)
+        assert together == pytest.approx(0.25, abs=5 * (0.1875 / (MIN_POOL // 4)) ** 0.5)
 
 
 @pytest.mark.parametrize(("kind", "one"), [(torch.float32, 4 / 3), (torch.int16, 1), (torch.float64, 4 / 3)])
@@ -82,19 +82,19 @@ def test_a_mask_larger_than_the_pool_has_a_larger_pool() -> None:
     torch.manual_seed(7)
     dropout, cpu = ByteDropout(0.5), torch.device("cpu")
     few = dropout.mask((10,), torch.int16, cpu)
-    first, other = (dropout.mask((POOL,), torch.int16, cpu) for _ in range(2))
+    first, other = (dropout.mask((MIN_POOL,), torch.int16, cpu) for _ in range(2))
     assert few.untyped_storage().data_ptr() != first.untyped_storage().data_ptr()
     assert not torch.equal(first, other)
-    assert len(first.untyped_storage()) == 2 * 4 * POOL
+    assert len(first.untyped_storage()) == 2 * 4 * MIN_POOL
 
 
 def test_the_largest_masks_have_no_pool() -> None:
     """A network that reads each of 32 channels by itself would keep 800 MB of them."""
     torch.manual_seed(9)
     dropout, cpu = ByteDropout(0.5), torch.device("cpu")
-    first, other = (dropout.mask((2, LARGEST), torch.float32, cpu) for _ in range(2))
+    first, other = (dropout.mask((2, MAX_POOLED), torch.float32, cpu) for _ in range(2))
     assert not torch.equal(first, other)
-    assert len(first.untyped_storage()) == 4 * 2 * LARGEST
+    assert len(first.untyped_storage()) == 4 * 2 * MAX_POOLED
     assert dropout._pools == {}
     assert first.unique().tolist() == [0.0, 2.0]
 

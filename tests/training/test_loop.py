@@ -26,7 +26,7 @@ LENGTH = 4
 class Linear(nn.Module):
     """The smallest network with the contract of an architecture: epochs take milliseconds."""
 
-    straight_units = slice(-2, None)
+    linear_units = slice(-2, None)
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,9 +36,9 @@ class Linear(nn.Module):
         logit_B: Tensor = self.layer(x_BLC.flatten(1)).squeeze(-1)
         return logit_B
 
-    def begin_straight(self, weight_C: Tensor) -> None:
+    def start_linear(self, weight_C: Tensor) -> None:
         with torch.no_grad():
-            self.layer.weight[0, self.straight_units] = weight_C
+            self.layer.weight[0, self.linear_units] = weight_C
 
 
 def world(*, flipped: bool = False) -> tuple[Windows, Part, Part]:

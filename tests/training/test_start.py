@@ -9,7 +9,7 @@ import torch
 
 from clm.evaluation.metrics import auroc, log_loss_rows
 from clm.models.catalogue import ARCHITECTURES, Architecture, architecture
-from clm.models.straight import BeginsStraight
+from clm.models.linear_start import StartsLinear
 from clm.questions.train import TrainingArrays
 from clm.training.logistic import score_logistic
 from clm.training.loss import class_weights
@@ -20,7 +20,7 @@ from tests.builders import training_spec
 from tests.training import jobs
 from tests.training.conftest import train
 
-STRAIGHT = [chosen for chosen in ARCHITECTURES if isinstance(chosen.build(0.0), BeginsStraight)]
+STRAIGHT = [chosen for chosen in ARCHITECTURES if isinstance(chosen.build(0.0), StartsLinear)]
 
 
 def begun(chosen: Architecture, directory: Path, *, start: str = "logistic", **what: int):
