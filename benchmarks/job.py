@@ -35,7 +35,7 @@ from clm.store.create import create_store, insert_samples
 
 ROOT = Path(__file__).parents[1]
 LENGTH, SYMBOLS, SIGNAL = 128, 5, 2.0
-VERDICT = {"CLM_TUNE_TRIALS": "0", "CLM_DIAGNOSE_BUDGET_S": "0"}
+VERDICT = {"CLM_TUNING__TRIALS": "0", "CLM_DIAGNOSIS__BUDGET_S": "0"}
 """Ends with the verdict."""
 
 Command = tuple[list[str], Mapping[str, str]]
@@ -61,7 +61,7 @@ def ours(store: Path, place: Path, settings: Mapping[str, str]) -> Command:
     (root / "var/lib/quantum-clm").mkdir(parents=True)
     shutil.copy(store, data)
     env_file.write_text("PATCHTST_SHADOW_ONLY=true\n")
-    engine = {"CLM_ENGINE_CONTROL": "process", "CLM_ENGINE_COMMAND": "true"}
+    engine = {"CLM_ENGINE__CONTROL": "process", "CLM_ENGINE__COMMAND": "true"}
     environment = {"PATH": os.defpath, "CLM_ROOT": str(root), **engine, **VERDICT, **settings}
     return [sys.executable, "-P", "-m", "clm", "run", "--no-promote", "--json"], environment
 
@@ -91,7 +91,7 @@ def measure(
     """Run all ways, interleaved, and return seconds and ratios."""
     ways: dict[str, Mapping[str, str]] = {"ours": {}}
     if "precision" in Settings.model_fields:
-        ways["ours in fp32"] = {"CLM_PRECISION": "fp32"}
+        ways["ours in fp32"] = {"CLM_TRAINING__PRECISION": "fp32"}
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ("script", *ways)}
     said = {}
     with tempfile.TemporaryDirectory(prefix="clm-job-") as name:

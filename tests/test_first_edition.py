@@ -144,7 +144,7 @@ def test_a_study_of_the_first_edition_is_read_and_not_repeated(place: make.Place
     assert again["tuning"]["trials"] == proof["tuning"]["trials"]
 
 
-CYCLE = {"CLM_EPOCHS": "4"}
+CYCLE = {"CLM_TRAINING__EPOCHS": "4"}
 """Settings that `tests.cli.test_verbs.clm` would otherwise change."""
 
 

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.needs_shared_data, pytest.mark.slow, pytest.mark.timeo
 
 def verdict_on(store: Path, root: Path) -> dict[str, object]:
     """Run one cycle with the default settings."""
-    done = clm(root, "run", "--json", "--store", str(store), CLM_EPOCHS="8", timeout_s=800)
+    done = clm(root, "run", "--json", "--store", str(store), CLM_TRAINING__EPOCHS="8", timeout_s=800)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -37,7 +37,7 @@ SIGNAL_GRACE_S = 1.0
 the unit signals both, in either order."""
 _MEMORY_REFUSED = re.compile(r"MemoryError|\[enforce fail a")
 """Python's and torch's words; a process without memory may fail to print the rest of its exception."""
-_MORE_MEMORY = "raise the unit's MemoryMax or lower CLM_MAX_ROWS"
+_MORE_MEMORY = "raise the unit's MemoryMax or lower CLM_DATA__MAX_ROWS"
 _CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
 """Signals that a process causes itself; any other one was sent."""
 
@@ -184,7 +184,8 @@ class SubprocessAsker:
                 )
             except OSError as exc:
                 raise TrainingError(
-                    "CHILD_FAILED", f"{self.python} cannot be started: {exc.strerror}; set CLM_PYTHON"
+                    "CHILD_FAILED",
+                    f"{self.python} cannot be started: {exc.strerror}; set CLM_TRAINING__PYTHON",
                 ) from exc
 
 
@@ -308,7 +309,7 @@ class _UnderWay(Generic[A]):
         name = f"{number.name} (signal {-code})"
         if number is signal.SIGXCPU:
             limit = f"after {self._question.limits.cpu_s:g} s of processor time"
-            return self._timeout(limit, "raise CLM_TRAIN_CPU_S or lower CLM_EPOCHS")
+            return self._timeout(limit, "raise CLM_LIMITS__CPU_S or lower CLM_TRAINING__EPOCHS")
         if number in _CRASHES:
             return TrainingError("CHILD_FAILED", f"{subject} crashed by {name}{where}: {words}")
         if number is signal.SIGKILL and self._asker.oom_kills() != self._oom_kills:

@@ -28,6 +28,6 @@ def require_room(job: TrainingJob, dataset: Dataset) -> None:
         raise TrainingError(
             "MEMORY_BUDGET",
             f"training {job.run_id} needs about {needed_mb:.0f} MB for {len(dataset.row_N):,} windows, and "
-            f"CLM_TRAIN_MEMORY_MB={job.memory_mb} is all that it may take; lower CLM_HISTORY_DAYS, or raise "
-            "it together with the unit's MemoryMax",
+            f"the limit is CLM_LIMITS__MEMORY_MB={job.memory_mb}; lower CLM_HISTORY_DAYS, or raise the limit "
+            "together with the unit's MemoryMax",
         )

@@ -40,7 +40,7 @@ def spread_bought_without_skill(evidence: DiagnosisInputs, policy: ProbePolicy) 
         message=f"{WORDS}: the loss paid for it with weight {weight:g}; gates 1 and 2 pass, skill fails"
         if weight
         else "no loss term paid for spread",
-        next_step="CLM_SPREAD_WEIGHT=0; width is worth something only where it goes with the outcome",
+        next_step="CLM_TRAINING__SPREAD_WEIGHT=0; spread is worth something only if it goes with the outcome",
     )
 
 
@@ -49,7 +49,7 @@ def no_skill(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
     floor = evidence.floor
     found = next((finding for finding in evidence.findings if finding.name == "no_skill"), None)
     if floor is None or floor.absent_because:
-        return unknown("no_skill", floor.absent_because if floor else "CLM_SIGNAL_FLOOR=off")
+        return unknown("no_skill", floor.absent_because if floor else "CLM_DATA__FLOOR=off")
     return judged(
         "no_skill",
         guilty=not floor.p_value <= policy.max_p_value,

@@ -28,7 +28,7 @@ def learning_rate_too_high(evidence: DiagnosisInputs, policy: ProbePolicy) -> Pr
         message=f"64 rows by heart: loss {own:.3f} at {evidence.spec.learning_rate:g}, {reference:.3f} at "
         f"{REFERENCE_LEARNING_RATE:g} (ln 2 is {math.log(2):.3f}); median gradient norm "
         f"{measured.figures['own_gradient_norm']:.3g}",
-        next_step="lower CLM_LEARNING_RATE; 1e-4 to 1e-3 are usual",
+        next_step="lower CLM_TRAINING__LEARNING_RATE; 1e-4 to 1e-3 are usual",
         cost_s=measured.cost_s,
     )
 
@@ -45,7 +45,7 @@ def dead_units(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
         statistic=share,
         threshold=policy.max_dead_share,
         message=f"{share:.0%} of the feed-forward units answer to no validation window",
-        next_step="lower CLM_LEARNING_RATE, and look for extreme features",
+        next_step="lower CLM_TRAINING__LEARNING_RATE, and look for extreme features",
         cost_s=measured.cost_s,
     )
 
@@ -68,7 +68,7 @@ def features_unscaled(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAn
         f"{figures['scale_ratio']:,.0f}; a short training gives "
         f"std of P(WIN) {figures['own_std']:.4f} and AUROC {figures['own_auroc']:.3f} on validation as set, "
         f"{figures['scaled_std']:.4f} and {figures['scaled_auroc']:.3f} scaled",
-        next_step="CLM_SCALING=standard",
+        next_step="CLM_TRAINING__SCALING=standard",
         cost_s=measured.cost_s,
     )
 
@@ -105,7 +105,8 @@ def overfits(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
         threshold=policy.rises_after_best,
         message=f"validation log loss rises by {rise:.3f} after epoch {evidence.training.best_epoch} of "
         f"{len(losses)}; at its best it is {gained:+.3f} below the base rate's",
-        next_step="raise CLM_DROPOUT, CLM_WEIGHT_DECAY or CLM_LABEL_SMOOTHING, or lower CLM_LEARNING_RATE",
+        next_step="raise CLM_TRAINING__DROPOUT, CLM_TRAINING__WEIGHT_DECAY or "
+        "CLM_TRAINING__LABEL_SMOOTHING, or lower CLM_TRAINING__LEARNING_RATE",
     )
 
 
@@ -122,5 +123,5 @@ def undertrained(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
         statistic=gain,
         threshold=policy.still_falling,
         message=f"the last of {len(losses)} epochs gained {gain:.4f} nats of validation log loss",
-        next_step="raise CLM_EPOCHS",
+        next_step="raise CLM_TRAINING__EPOCHS",
     )

@@ -15,7 +15,7 @@ RESTART_TIMEOUT_S = 180.0
 _COMPLAINTS = (
     (
         "not been booted with systemd",
-        "this system does not run systemd; set CLM_ENGINE_CONTROL=process or use another machine",
+        "this system does not run systemd; set CLM_ENGINE__CONTROL=process or use another machine",
     ),
     ("Failed to connect to bus", "the service manager does not answer on its bus; is dbus running?"),
     (

@@ -54,7 +54,7 @@ def _without_champion(comparison: Comparison, policy: GatePolicy) -> GateVerdict
     allowed = policy.allow_first_champion
     because = comparison.champion_absent_because.rstrip(".") or "no champion was scored"
     rule = "is allowed in on the other gates" if allowed else "is not allowed in"
-    otherwise = "" if allowed else ", or CLM_ALLOW_FIRST_CHAMPION=true"
+    otherwise = "" if allowed else ", or CLM_GATES__ALLOW_FIRST_CHAMPION=true"
     return GateVerdict(
         name=NAME,
         status=GateStatus.DEFER if allowed else GateStatus.FAIL,

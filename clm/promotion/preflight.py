@@ -67,7 +67,7 @@ def _refuse_unloadable(work: Workplace, candidate: Candidate) -> None:
         raise PromotionError(
             "ENGINE_CANNOT_LOAD",
             f"{candidate.version} is of architecture {candidate.architecture}, which the existing engine "
-            "does not load; set CLM_ENGINE_LOADS=serving if the engine uses clm.serving",
+            "does not load; set CLM_ENGINE__LOADS=serving if the engine uses clm.serving",
         )
 
 

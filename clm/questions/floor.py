@@ -28,7 +28,7 @@ def floor_question(rows: FloorRows, policy: FloorPolicy, *, budget_s: float) -> 
         limits=Limits(wall_s=budget_s),
         answer=Floor,
         check=partial(_checked, len(rows.label_N)),
-        advice="lower CLM_HISTORY_DAYS, or set CLM_SIGNAL_FLOOR=off",
+        advice="lower CLM_HISTORY_DAYS, or set CLM_DATA__FLOOR=off",
     )
 
 

@@ -40,7 +40,7 @@ def load_check_question(job: LoadCheckJob, golden: GoldenRows) -> Question[LoadC
         limits=Limits(wall_s=job.timeout_s),
         answer=LoadCheck,
         check=partial(_checked, job, golden),
-        advice="check whether the machine is overloaded, or raise CLM_TRAIN_TIMEOUT_S",
+        advice="check whether the machine is overloaded, or raise CLM_LIMITS__WALL_S",
     )
 
 

@@ -37,7 +37,7 @@ def measure_question(job: TrainingJob, *, budget_s: float) -> Question[Measureme
         limits=Limits(wall_s=budget_s + _OVERTIME_S, threads=max(1, job.spec.threads)),
         answer=Measurements,
         check=_checked,
-        advice="raise CLM_DIAGNOSE_BUDGET_S",
+        advice="raise CLM_DIAGNOSIS__BUDGET_S",
     )
 
 

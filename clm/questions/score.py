@@ -39,7 +39,7 @@ def score_question(job: TrainingJob, models: Sequence[ChampionRef], dataset: Dat
         limits=Limits(wall_s=job.timeout_s, threads=job.spec.threads),
         answer=Scores,
         check=partial(_checked, len(models), len(dataset.split.test)),
-        advice="raise CLM_TRAIN_TIMEOUT_S",
+        advice="raise CLM_LIMITS__WALL_S",
     )
 
 

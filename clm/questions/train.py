@@ -133,7 +133,7 @@ def train_question(job: TrainingJob, dataset: Dataset, *, silence_s: float = 0.0
         ),
         answer=TrainingResult,
         check=partial(_checked, job, len(dataset.split.test), len(dataset.split.validation)),
-        advice="raise CLM_TRAIN_TIMEOUT_S or lower CLM_EPOCHS",
+        advice="raise CLM_LIMITS__WALL_S or lower CLM_TRAINING__EPOCHS",
         leaves=(WEIGHTS,),
     )
 

@@ -28,7 +28,7 @@ def tune_question(job: TuningJob) -> Question[Trials]:
         limits=Limits(wall_s=job.budget_s + _OVERTIME_S, threads=max(1, job.spec.threads)),
         answer=Trials,
         check=partial(_checked, job),
-        advice="raise CLM_TUNE_BUDGET_S",
+        advice="raise CLM_TUNING__BUDGET_S",
     )
 
 

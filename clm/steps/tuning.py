@@ -87,7 +87,7 @@ def climb(
     """
     knobs = knobs_for(diagnosis)
     if ladder.tuner is None or not ladder.trials or not ladder.budget_s:
-        return _untried("CLM_TUNE_TRIALS=0 or CLM_TUNE_BUDGET_S=0", knobs)
+        return _untried("CLM_TUNING__TRIALS=0 or CLM_TUNING__BUDGET_S=0", knobs)
     if not knobs:
         return _untried(_why_not(diagnosis))
     variants, left_out = _variants(data, knobs, reread)

@@ -62,7 +62,7 @@ class Examiner:
     """The adapters that say why a candidate was rejected; without one its probes answer UNKNOWN."""
 
     prober: Prober | None = None
-    """None if nothing is measured in a child (CLM_DIAGNOSE_BUDGET_S=0)."""
+    """None if nothing is measured in a child (CLM_DIAGNOSIS__BUDGET_S=0)."""
     telemetry: Telemetry | None = None
     """None if the predictions of the served model are not known."""
     policy: ProbePolicy = field(default_factory=ProbePolicy)

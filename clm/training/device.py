@@ -6,7 +6,7 @@ from clm.errors import TrainingError
 
 
 def device_of(asked: str) -> torch.device:
-    """Return the device that CLM_DEVICE asks for; `auto` takes a GPU where there is one.
+    """Return the device that CLM_TRAINING__DEVICE asks for; `auto` takes a GPU where there is one.
 
     Raises:
         TrainingError: DEVICE_ABSENT, where a GPU is asked for by name and cannot be used.
@@ -17,8 +17,9 @@ def device_of(asked: str) -> torch.device:
         built = torch.version.cuda or "none: this torch is built for the processor alone"
         raise TrainingError(
             "DEVICE_ABSENT",
-            f"CLM_DEVICE=cuda, but torch {torch.__version__} finds no GPU that it can use (CUDA {built}); "
-            "set CLM_DEVICE=cpu or auto, or install a torch for the GPU and let the unit see it "
+            f"CLM_TRAINING__DEVICE=cuda, but torch {torch.__version__} finds no GPU that it can use "
+            f"(CUDA {built}); "
+            "set CLM_TRAINING__DEVICE=cpu or auto, or install a torch for the GPU and let the unit see it "
             "(deploy/systemd/examples/gpu.conf)",
         )
     return torch.device("cuda", torch.cuda.current_device())

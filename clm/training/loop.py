@@ -237,5 +237,5 @@ def _require_finite(loss: float, what: str) -> None:
     if not math.isfinite(loss):
         raise TrainingError(
             "NAN_LOSS",
-            f"the {what} is {loss}; look for extreme features, or lower CLM_LEARNING_RATE",
+            f"the {what} is {loss}; look for extreme features, or lower CLM_TRAINING__LEARNING_RATE",
         )

@@ -128,7 +128,7 @@ def learning_curve(subject: Subject) -> Mapping[str, float]:
 def scaling(subject: Subject) -> Mapping[str, float]:
     """Return what is learnt with the features as set and scaled: 64 rows by heart, and a short training."""
     if subject.job.spec.scaling != "none":
-        raise NotApplicable(f"features are scaled: CLM_SCALING={subject.job.spec.scaling}")
+        raise NotApplicable(f"features are scaled: CLM_TRAINING__SCALING={subject.job.spec.scaling}")
     own, scaled = (
         {**_rerun(subject, name), "by_heart": _by_heart(subject, REFERENCE_LEARNING_RATE, name)[0]}
         for name in ("none", "standard")
@@ -159,7 +159,7 @@ def measure_all(
     for measure in MEASUREMENTS:
         spent = clock.monotonic() - began
         if spent >= budget_s:
-            why = f"the budget of {budget_s:g} s was used up before; raise CLM_DIAGNOSE_BUDGET_S"
+            why = f"the budget of {budget_s:g} s was used up before; raise CLM_DIAGNOSIS__BUDGET_S"
             measured[measure.__name__] = Measurement(figures={}, cost_s=0.0, absent_because=why)
             continue
         make_deterministic(subject.job.spec.seed, subject.job.spec.threads)

@@ -22,7 +22,10 @@ TORCH_OUT_OF_MEMORY = "can't allocate memory"
 """In the RuntimeError of torch's CPU allocator."""
 GPU_OUT_OF_MEMORY = "CUDA out of memory"
 """In torch.OutOfMemoryError, which is a RuntimeError too."""
-MORE_MEMORY = "raise CLM_TRAIN_MEMORY_MB and the unit's MemoryMax, or lower CLM_BATCH_SIZE, CLM_HISTORY_DAYS"
+MORE_MEMORY = (
+    "raise CLM_LIMITS__MEMORY_MB and the unit's MemoryMax, "
+    "or lower CLM_TRAINING__BATCH_SIZE, CLM_HISTORY_DAYS"
+)
 OOM_SCORE_ADJ = 1000
 """The kernel's highest: under memory pressure the child goes before the daemon and the engine."""
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -134,7 +137,10 @@ def out_of_memory(error: Exception) -> str:
     """Return a message where the error says so, else ""; Python, torch and the system word it differently."""
     RESERVE.close()
     if GPU_OUT_OF_MEMORY in str(error):
-        return "out of memory on the GPU; lower CLM_BATCH_SIZE, end what else uses it, or set CLM_DEVICE=cpu"
+        return (
+            "out of memory on the GPU; lower CLM_TRAINING__BATCH_SIZE, end what else uses it, "
+            "or set CLM_TRAINING__DEVICE=cpu"
+        )
     if isinstance(error, OSError):
         refused = error.errno == errno.ENOMEM
     else:

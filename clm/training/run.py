@@ -39,7 +39,7 @@ def train_job(
 ) -> TrainingResult:
     """Train, calibrate, export, and predict the test rows with the file that was written.
 
-    Trained wherever CLM_DEVICE says; checked and predicted on the CPU, as the engine serves it.
+    Trained wherever CLM_TRAINING__DEVICE says; checked and predicted on the CPU, as the engine serves it.
 
     Raises:
         TrainingError: ARCHITECTURE_UNKNOWN, DEVICE_ABSENT, JOB_UNREADABLE, NAN_LOSS, EXPORT_MISMATCH.

@@ -248,7 +248,7 @@ class Retention:
         self._alerted_full = True
         message = (
             f"{self._disk(self._kept.runs_dir)}, and retention can remove nothing more: free space, or "
-            "lower CLM_KEEP_MODELS_DAYS and CLM_KEEP_RUNS_DAYS"
+            "lower CLM_KEEP__MODELS_DAYS and CLM_KEEP__RUNS_DAYS"
         )
         log.error("retention.disk_full", reason=message)
         alert = PerformanceAlert(

@@ -66,7 +66,7 @@ def _write_config(root: Path) -> None:
     command = shlex.join([sys.executable, str(ENGINE), "--port", str(port)])
     path.write_text(
         f"# Settings of the demonstration; the engine is a process instead of a systemd unit.\n"
-        f"CLM_ENGINE_CONTROL=process\nCLM_ENGINE_COMMAND={command}\n"
+        f"CLM_ENGINE__CONTROL=process\nCLM_ENGINE_COMMAND={command}\n"
         f"CLM_ENGINE_HEALTH_URL=http://127.0.0.1:{port}/health/live\nCLM_STABLE_S=2\nCLM_ACTIVE_TIMEOUT_S=60\n",
         encoding="utf-8",
     )

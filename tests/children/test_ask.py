@@ -309,9 +309,11 @@ def test_a_child_that_somebody_else_sent_sigterm_was_killed(asked: Asked) -> Non
 
 
 def test_a_python_that_cannot_be_started_is_named(asked: Asked) -> None:
-    """A mistyped CLM_PYTHON is one line."""
+    """A mistyped CLM_TRAINING__PYTHON is one line."""
     asker = SubprocessAsker(python=asked.root / "nowhere/python")
-    with pytest.raises(TrainingError, match=r"nowhere/python cannot be started.*CLM_PYTHON") as caught:
+    with pytest.raises(
+        TrainingError, match=r"nowhere/python cannot be started.*CLM_TRAINING__PYTHON"
+    ) as caught:
         asker.ask(asked.question, asked.directory, threading.Event())
     assert caught.value.code == "CHILD_FAILED"
 

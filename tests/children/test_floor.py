@@ -51,7 +51,7 @@ def test_a_child_that_fails_is_a_reason_not_an_exception(tmp_path, dataset, text
 
 
 def test_a_python_that_is_not_there_is_a_reason(tmp_path, dataset):
-    """CLM_PYTHON may be mistyped; the training will say so loudly."""
+    """CLM_TRAINING__PYTHON may be mistyped; the training will say so loudly."""
     floor = floor_of(tmp_path / "none").measure(dataset, threading.Event())
 
     assert "cannot be started" in floor.absent_because

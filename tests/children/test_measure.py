@@ -42,7 +42,7 @@ def test_a_budget_ends_the_measuring_and_what_it_ended_before_is_said(job):
     figures = measured["saved_file"].figures
     assert figures["file_log_loss"] == pytest.approx(figures["reported_log_loss"], abs=1e-5)
     assert measured["saved_file"].cost_s > 0
-    assert "CLM_DIAGNOSE_BUDGET_S" in measured["scaling"].absent_because
+    assert "CLM_DIAGNOSIS__BUDGET_S" in measured["scaling"].absent_because
 
 
 def test_a_job_without_its_model_is_unknown_and_no_error(job, tmp_path):
@@ -62,7 +62,7 @@ def test_a_stop_ends_the_measuring(job):
 
 
 def test_a_python_that_is_not_there_is_said(job):
-    """CLM_PYTHON may be wrong; the training said it before."""
+    """CLM_TRAINING__PYTHON may be wrong; the training said it before."""
     measured = SubprocessMeasurements(SubprocessAsker(python=Path("/nowhere/python")), 5.0).measure(
         job, threading.Event()
     )

@@ -172,7 +172,7 @@ def test_e4_a_training_that_is_ended_reports_how_far_it_came(
 ) -> None:
     """An operator who raises the limit wants to know by how much."""
     with pytest.raises(
-        TrainingError, match=r"ended after 0\.7 s, before epoch 1 of 20 was done.*CLM_TRAIN_TIMEOUT_S"
+        TrainingError, match=r"ended after 0\.7 s, before epoch 1 of 20 was done.*CLM_LIMITS__WALL_S"
     ) as caught:
         train(directory, dataset, python=script(tmp_path, "exec sleep 60"), timeout_s=0.7)
     assert caught.value.code == "CHILD_TIMEOUT"
@@ -316,7 +316,7 @@ def test_e1_a_resumed_child_that_is_killed_is_told_with_its_real_epoch(
 def test_e4_a_child_that_used_up_its_processor_time_is_told_apart(directory: Path, dataset: Dataset) -> None:
     """Wall time says nothing of work where neighbours take the cores: SIGXCPU is a limit, not a crash."""
     with pytest.raises(
-        TrainingError, match=r"after 9 s of processor time, after epoch \d+ of 1000; raise CLM_TRAIN_CPU_S"
+        TrainingError, match=r"after 9 s of processor time, after epoch \d+ of 1000; raise CLM_LIMITS__CPU_S"
     ) as caught:
         train(directory, dataset, spec=LONG, cpu_s=9.0)
     assert caught.value.code == "CHILD_TIMEOUT"
@@ -331,7 +331,7 @@ def test_e3_a_child_gets_no_more_memory_than_its_budget(
         "run.scaled_windows = lambda *a, **k: bytearray(10**9); sys.exit(main(sys.argv[1:]))"
     )
     with pytest.raises(
-        TrainingError, match=r"out of memory.*limit 763 MiB of data.*CLM_TRAIN_MEMORY_MB"
+        TrainingError, match=r"out of memory.*limit 763 MiB of data.*CLM_LIMITS__MEMORY_MB"
     ) as caught:
         train(
             directory,
@@ -352,7 +352,9 @@ def test_a_training_beyond_its_budget_is_refused_before_it_starts(directory: Pat
 
 def test_a_gpu_that_is_not_there_is_named(directory: Path, dataset: Dataset) -> None:
     """A training that silently takes the processor instead is not what somebody asked for."""
-    with pytest.raises(TrainingError, match=r"CLM_DEVICE=cuda, but torch .* finds no GPU") as caught:
+    with pytest.raises(
+        TrainingError, match=r"CLM_TRAINING__DEVICE=cuda, but torch .* finds no GPU"
+    ) as caught:
         train(
             directory,
             dataset,

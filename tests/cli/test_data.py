@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Path:
 def test_preflight_exits_0_with_warnings_and_tells_them(tmp_path, store):
     """A warning stops nothing; the clean store of the past is stale by now, and that is said."""
     insert_samples(store, clean())
-    told = clm(tmp_path, "preflight", CLM_SIGNAL_FLOOR="off")
+    told = clm(tmp_path, "preflight", CLM_DATA__FLOOR="off")
 
     assert told.returncode == 0, told.stderr
     assert b"WARN   stale_store: the newest sample is of 20" in told.stdout

@@ -29,9 +29,9 @@ def clm(
             "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
             "CLM_ROOT": str(root),
             "CLM_REDIS_URL": f"unix://{root}/no-redis.sock",
-            "CLM_EPOCHS": "2",
-            "CLM_TUNE_TRIALS": "0",
-            "CLM_BOOTSTRAP_REPLICATES": "200",
+            "CLM_TRAINING__EPOCHS": "2",
+            "CLM_TUNING__TRIALS": "0",
+            "CLM_EVALUATION__REPLICATES": "200",
             **environment,
         },
     )
@@ -90,11 +90,11 @@ def test_an_unknown_verb_is_a_usage_error(tmp_path):
 
 def test_check_config_says_every_problem_in_one_line(tmp_path):
     """The installer asks it before anything is started."""
-    done = clm(tmp_path, "check-config", CLM_EPOCH="3", CLM_DROPOUT="2")
+    done = clm(tmp_path, "check-config", CLM_EPOCH="3", CLM_TRAINING__DROPOUT="2")
     assert done.returncode == 78
     assert len(done.stderr.splitlines()) == 1
-    assert "CLM_EPOCHS" in done.stderr
-    assert "CLM_DROPOUT=2" in done.stderr
+    assert "CLM_TRAINING__EPOCHS" in done.stderr
+    assert "CLM_TRAINING__DROPOUT=2" in done.stderr
 
 
 def test_check_config_refuses_what_the_engine_cannot_load(tmp_path):
@@ -102,8 +102,8 @@ def test_check_config_refuses_what_the_engine_cannot_load(tmp_path):
     refused = clm(tmp_path, "check-config", CLM_ARCHITECTURE="patchtst-mix")
     assert refused.returncode == 78
     (line,) = refused.stderr.splitlines()
-    assert "set CLM_ARCHITECTURE=engine, or CLM_ENGINE_LOADS=serving" in line
-    told = {"CLM_ARCHITECTURE": "patchtst-mix", "CLM_ENGINE_LOADS": "serving"}
+    assert "set CLM_ARCHITECTURE=engine, or CLM_ENGINE__LOADS=serving" in line
+    told = {"CLM_ARCHITECTURE": "patchtst-mix", "CLM_ENGINE__LOADS": "serving"}
     assert clm(tmp_path, "check-config", **told).returncode == 0
 
 

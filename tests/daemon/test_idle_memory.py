@@ -74,14 +74,14 @@ def idle(root: Path, server: RedisServer) -> Idle:
     settings = {
         "CLM_ROOT": str(root),
         "CLM_REDIS_URL": server.url,
-        "CLM_RETRAIN_INTERVAL_H": "0",
-        "CLM_MIN_RUN_INTERVAL_MIN": "0",
-        "CLM_EPOCHS": "1",
-        "CLM_TUNE_TRIALS": "0",
-        "CLM_BOOTSTRAP_REPLICATES": "200",
-        "CLM_STABLE_S": "1",
-        "CLM_ENGINE_CONTROL": "process",
-        "CLM_ENGINE_COMMAND": shlex.join([sys.executable, str(ENGINE), "--port", str(port)]),
+        "CLM_SCHEDULE": "off",
+        "CLM_CYCLES__MIN_INTERVAL_MIN": "0",
+        "CLM_TRAINING__EPOCHS": "1",
+        "CLM_TUNING__TRIALS": "0",
+        "CLM_EVALUATION__REPLICATES": "200",
+        "CLM_ENGINE__STABLE_S": "1",
+        "CLM_ENGINE__CONTROL": "process",
+        "CLM_ENGINE__COMMAND": shlex.join([sys.executable, str(ENGINE), "--port", str(port)]),
         "CLM_ENGINE_HEALTH_URL": f"http://127.0.0.1:{port}/health/live",
     }
     log = root / "log"

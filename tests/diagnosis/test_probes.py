@@ -168,7 +168,7 @@ def test_a_figure_that_is_no_number_is_not_clear(name):
 
 @pytest.mark.parametrize("floor", [None, Floor(skills={}, n_rows=0, n_blocks=0, absent_because="off")])
 def test_a_signal_that_nobody_measured_is_neither_there_nor_missing(floor):
-    """CLM_SIGNAL_FLOOR=off must not look like a store without signal, nor like one with it."""
+    """CLM_DATA__FLOOR=off must not look like a store without signal, nor like one with it."""
     answers = diagnose(replace(evidence(gates=NO_SKILL), floor=floor), ProbePolicy()).answers
     unknown = {answer.name for answer in answers if answer.verdict is ProbeVerdict.UNKNOWN}
     assert unknown == {"no_skill", "misses_signal"}

@@ -22,7 +22,7 @@ from tests.examples.test_engine import get
 
 pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[2]
-MIX = {"CLM_ARCHITECTURE": "patchtst-mix", "CLM_ENGINE_LOADS": "serving"}
+MIX = {"CLM_ARCHITECTURE": "patchtst-mix", "CLM_ENGINE__LOADS": "serving"}
 
 
 def clm(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -37,11 +37,11 @@ def clm(root: Path, *arguments: str, **environment: str) -> subprocess.Completed
             "PYTHONPATH": str(PROJECT),
             "CLM_ROOT": str(root),
             "CLM_REDIS_URL": f"unix://{root}/no-redis.sock",
-            "CLM_EPOCHS": "4",
-            "CLM_TUNE_TRIALS": "0",
-            "CLM_DIAGNOSE_BUDGET_S": "0",
-            "CLM_SIGNAL_FLOOR": "off",
-            "CLM_BOOTSTRAP_REPLICATES": "200",
+            "CLM_TRAINING__EPOCHS": "4",
+            "CLM_TUNING__TRIALS": "0",
+            "CLM_DIAGNOSIS__BUDGET_S": "0",
+            "CLM_DATA__FLOOR": "off",
+            "CLM_EVALUATION__REPLICATES": "200",
             **environment,
         },
     )
@@ -101,7 +101,7 @@ def test_the_engine_and_the_predictor_repeat_its_golden_rows(place):
 def test_it_is_the_champion_that_another_architecture_is_held_against(place):
     """Each answers the same rows by its own network; the record and the comparison agree."""
     root, told = place
-    engine = {"CLM_ARCHITECTURE": "engine", "CLM_ENGINE_LOADS": "serving", "CLM_EPOCHS": "1"}
+    engine = {"CLM_ARCHITECTURE": "engine", "CLM_ENGINE__LOADS": "serving", "CLM_TRAINING__EPOCHS": "1"}
     after = answer(clm(root, "run", "--no-promote", "--json", **engine))
     champion = after["metrics"]["champion"]["log_loss"]
     assert champion == pytest.approx(told["metrics"]["candidate"]["log_loss"], abs=1e-6)

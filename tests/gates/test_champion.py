@@ -94,7 +94,7 @@ def test_without_a_champion_the_policy_decides() -> None:
     refused = beats_champion(alone, replace(BAR, allow_first_champion=False))
     assert (allowed.status, refused.status) == (GateStatus.DEFER, GateStatus.FAIL)
     assert "the environment file names no model" in allowed.reason
-    assert "CLM_ALLOW_FIRST_CHAMPION=true" in refused.would_pass
+    assert "CLM_GATES__ALLOW_FIRST_CHAMPION=true" in refused.would_pass
     assert allowed.gain is None
 
 

@@ -26,11 +26,11 @@ PYTHON = "/usr/lib/quantum-clm/venv/bin/python"
 CLM_PROGRAM = "/usr/lib/quantum-clm/venv/bin/clm"
 
 QUICK = """
-CLM_RETRAIN_INTERVAL_H=0
-CLM_EPOCHS=3
-CLM_TUNE_TRIALS=0
-CLM_BOOTSTRAP_REPLICATES=200
-CLM_STABLE_S=1
+CLM_SCHEDULE=off
+CLM_TRAINING__EPOCHS=3
+CLM_TUNING__TRIALS=0
+CLM_EVALUATION__REPLICATES=200
+CLM_ENGINE__STABLE_S=1
 CLM_ENGINE_HEALTH_URL=http://127.0.0.1:8001/health/live
 """
 """Seconds instead of minutes; every bar stays as it is shipped."""

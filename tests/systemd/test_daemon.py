@@ -32,7 +32,7 @@ from tests.systemd.servers import (
 
 RETRAIN = ("XADD", "quantum:stream:model.retrain", "*", "model", "patchtst", "source", "test")
 PROMOTION_LIMIT_S = 240
-ONE_LONG_TRAINING = "CLM_EPOCHS=1000\nCLM_PATIENCE=1000\nCLM_RETRAIN_INTERVAL_H=0\n"
+ONE_LONG_TRAINING = "CLM_TRAINING__EPOCHS=1000\nCLM_PATIENCE=1000\nCLM_SCHEDULE=off\n"
 
 pytestmark = [pytest.mark.needs_systemd_ns, pytest.mark.needs_redis]
 
@@ -293,7 +293,7 @@ def test_settings_that_cannot_be_used_end_the_service_at_once(store: Path) -> No
         assert box.show(CLM, "ExecMainStatus") == "78"
         assert box.show(CLM, "ActiveState") == "failed"
         assert box.show(CLM, "NRestarts") == "0"
-        assert any("CLM_EPOCHS" in line for line in box.journal(CLM))
+        assert any("CLM_TRAINING__EPOCHS" in line for line in box.journal(CLM))
 
         box.run("sed", "-i", "/CLM_EPOCS/d", SETTINGS)
         box.run("mv", STORE, f"{STORE}.away")

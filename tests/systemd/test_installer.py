@@ -77,7 +77,7 @@ def test_edited_settings_are_kept_and_the_new_ones_lie_beside_them(box: Box) -> 
     """An upgrade keeps every setting, and new settings are visible."""
     give_next_version(box)
     box.run(INSTALL, "--no-venv")
-    box.run("sh", "-c", f"echo CLM_EPOCHS=3 >>{SETTINGS}")
+    box.run("sh", "-c", f"echo CLM_TRAINING__EPOCHS=3 >>{SETTINGS}")
     edited = box.read(SETTINGS)
 
     box.run(INSTALL, "--no-venv")
@@ -111,12 +111,12 @@ def test_a_unit_that_stood_there_before_is_kept_and_comes_back(box: Box) -> None
 
 def test_uninstalling_takes_back_what_was_put_and_keeps_what_is_the_operators(installed: Box) -> None:
     """The engine's environment is not touched; edited settings and runs stay."""
-    installed.run("sh", "-c", f"echo CLM_EPOCHS=3 >>{SETTINGS}; touch /var/lib/quantum-clm/run")
+    installed.run("sh", "-c", f"echo CLM_TRAINING__EPOCHS=3 >>{SETTINGS}; touch /var/lib/quantum-clm/run")
     installed.run(UNINSTALL)
     assert not installed.exists(UNIT)
     assert not installed.exists("/usr/lib/quantum-clm")
     assert installed.read("/etc/quantum/ai-engine.env") == ENGINE_ENV
-    assert installed.read(SETTINGS).endswith("CLM_EPOCHS=3\n")
+    assert installed.read(SETTINGS).endswith("CLM_TRAINING__EPOCHS=3\n")
     assert installed.exists("/var/lib/quantum-clm/run")
     installed.run(UNINSTALL, "--purge")
     assert not installed.exists(SETTINGS)

@@ -83,7 +83,7 @@ def test_l1_an_engine_that_runs_as_root_gets_no_model(box: Box) -> None:
 
 def test_only_root_lets_the_engine_trade(box: Box) -> None:
     """`clm activate` works as qt; a process of root's passes its one request to the helper on."""
-    box.run("sh", "-c", f"echo CLM_STABLE_S=1 >>{SETTINGS}")
+    box.run("sh", "-c", f"echo CLM_ENGINE__STABLE_S=1 >>{SETTINGS}")
     activate = (CLM_PROGRAM, "activate", Path(named(box)).stem, "--override", "a small account")
     denied = box.as_user("qt", *activate, check=False)
     assert (denied.returncode, "only root" in denied.stdout + denied.stderr) == (74, True), denied

@@ -146,8 +146,8 @@ def test_e3_every_way_of_running_out_of_memory_is_one_exit(
 def test_e3_a_gpu_that_is_full_is_told_as_one() -> None:
     """More memory for the child would not help it."""
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-    assert "CLM_DEVICE=cpu" in out_of_memory(error)
-    assert "CLM_TRAIN_MEMORY_MB" not in out_of_memory(error)
+    assert "CLM_TRAINING__DEVICE=cpu" in out_of_memory(error)
+    assert "CLM_LIMITS__MEMORY_MB" not in out_of_memory(error)
     assert out_of_memory(RuntimeError("another")) == ""
 
 

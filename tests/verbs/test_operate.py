@@ -80,7 +80,7 @@ def test_what_the_engine_has_no_code_for_is_promoted_by_nobody(server: Server, o
     ended = operate.promote_version(server.settings(), NEW, override=override, stop=NEVER)
     assert ended.state is PromotionState.ABORTED
     assert "ENGINE_CANNOT_LOAD" in ended.reason
-    assert "CLM_ENGINE_LOADS=serving" in ended.reason
+    assert "CLM_ENGINE__LOADS=serving" in ended.reason
     assert server.files() == before
     assert server.query("SELECT count(*) FROM clm_promotions WHERE kind != 'ADOPT'") == [(0,)]
     serving = server.settings(engine_loads="serving")
@@ -253,7 +253,8 @@ def test_m10_ctrl_c_in_the_middle_leaves_nothing_half(server: Server) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=server.environment() | {"CLM_STABLE_S": "60", "PYTHONPATH": str(Path(__file__).parents[2])},
+        env=server.environment()
+        | {"CLM_ENGINE__STABLE_S": "60", "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     wait_until(lambda: server.states() == ["COMMITTED", "RESTARTING"], 60)
     process.send_signal(signal.SIGINT)

@@ -49,6 +49,6 @@ def test_a_feature_that_candles_do_not_have_is_refused_by_name():
 
 def test_folds_must_leave_the_first_one_something_to_train_on():
     """0.7 and 0.15 leave five test parts of 0.15 in a row, and not six."""
-    assert policies(load_settings({"CLM_FOLDS": "5"})).data.split.folds == 5
-    with pytest.raises(ConfigError, match="CLM_FOLDS leaves the first fold less than"):
-        load_settings({"CLM_FOLDS": "6"})
+    assert policies(load_settings({"CLM_DATA__FOLDS": "5"})).data.split.folds == 5
+    with pytest.raises(ConfigError, match="CLM_DATA__FOLDS leaves the first fold less than"):
+        load_settings({"CLM_DATA__FOLDS": "6"})
