@@ -114,8 +114,8 @@ def test_c4_a_running_daemon_outlives_hostile_entries(server, plain, tmp_path: P
         "STATE_DIR": tmp_path / "state",
         "MODELS_DIR": tmp_path / "models",
         "ENGINE_ENV_FILE": tmp_path / "etc" / "engine.env",
-        "ENGINE_CONTROL": "process",
-        "ENGINE_COMMAND": "/bin/false",
+        "ENGINE__CONTROL": "process",
+        "ENGINE__COMMAND": "/bin/false",
         "REDIS_URL": server.url,
     }
     environment = {

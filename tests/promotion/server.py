@@ -23,7 +23,7 @@ from clm.engine.switch_direct import DirectSwitch
 from clm.ports import Engine, EngineStatus, PromotionKind, PromotionRequest, PromotionRow, Switch
 from clm.promotion.policy import ServedEngine, Workplace
 from clm.promotion.promoter import EnvFilePromoter, PromotionPolicy
-from clm.settings import Settings, load_settings
+from clm.settings import Settings, load_settings, named
 from clm.store.controls import SqliteControls
 from clm.store.promotions import SqlitePromotionLog
 
@@ -185,8 +185,8 @@ class Server:
 
     def environment(self) -> dict[str, str]:
         """Return the same settings for a process."""
-        named = {f"CLM_{name.upper()}": str(value) for name, value in self._settings().items()}
-        return {"PATH": os.environ["PATH"], **named}
+        values = {named(field): str(value) for field, value in self._settings().items()}
+        return {"PATH": os.environ["PATH"], **values}
 
     def _settings(self) -> dict[str, object]:
         return {

@@ -475,8 +475,8 @@ def test_the_helpers_defaults_are_those_of_the_settings() -> None:
 
 def test_the_helper_accepts_the_name_that_the_limit_had_in_0_1() -> None:
     """Root's helper reads clm.env itself; an upgrade must not raise the limit in silence."""
-    assert site_of({"CLM_GATES__MAX_FILE_MB": "7"}, Path("/own")).max_file_bytes == 7_000_000
-    both = {"CLM_GATES__MAX_FILE_MB": "7", "CLM_GATES__MAX_FILE_MB": "8"}
+    assert site_of({"CLM_MAX_FILE_MB": "7"}, Path("/own")).max_file_bytes == 7_000_000
+    both = {"CLM_MAX_FILE_MB": "7", "CLM_GATES__MAX_FILE_MB": "8"}
     assert site_of(both, Path("/own")).max_file_bytes == 8_000_000
 
 
