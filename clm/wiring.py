@@ -288,7 +288,7 @@ def redis_brake_of(settings: Settings) -> RedisBrake:
 
 
 def controls_of(settings: Settings) -> SqliteControls:
-    """Return what a person told the daemon to leave alone."""
+    """Return what an operator suspended."""
     return SqliteControls(settings.store, SystemClock(), busy_limit_s=QUEUE_BUSY_LIMIT_S)
 
 

@@ -154,7 +154,7 @@ def sweep_temporaries(directory: Path) -> tuple[str, ...]:
 
 
 def temporary_name(path: Path) -> Path:
-    """Return a hidden name beside `path`; the leading dot keeps it out of every pattern that names models."""
+    """Return a hidden name next to `path`; the leading dot excludes it from patterns of model names."""
     return path.with_name(f".{path.name}.clm-{os.getpid()}-{next(_COUNTER)}.tmp")
 
 

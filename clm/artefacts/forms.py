@@ -274,7 +274,7 @@ class _Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tagged:
-    """One of several records, told apart by its name."""
+    """One of several records, identified by its name."""
 
     kinds: tuple[Any, ...]
 

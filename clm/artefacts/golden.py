@@ -1,4 +1,4 @@
-"""Golden rows: raw windows and their answers, kept beside a model as plain arrays."""
+"""Golden rows: raw windows and their answers, stored with a model as plain arrays."""
 
 import io
 from pathlib import Path

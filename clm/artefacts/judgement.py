@@ -1,4 +1,4 @@
-"""What a run's verdicts rest on, kept beside its proof pack as predictions.npz: anybody can judge again."""
+"""The basis of a run's verdicts, stored with its proof pack as predictions.npz to be judged again."""
 
 import hashlib
 from dataclasses import dataclass

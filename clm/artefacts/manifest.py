@@ -1,4 +1,4 @@
-"""What is known of a model file, kept beside it."""
+"""What is known of a model file, stored next to it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -22,7 +22,7 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputContract:
-    """What a model was trained to read: whoever serves it holds its input against this."""
+    """The input contract of a model, which a server checks."""
 
     window_source: str
     """`history` (the symbol's last samples) or `candles`."""

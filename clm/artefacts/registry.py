@@ -49,7 +49,7 @@ class DirectoryRegistry:
         self._taken = taken
 
     def new_version(self, now: datetime) -> str:
-        """Return the name of the first second from `now` on that nobody has taken."""
+        """Return the name of the first second from `now` on that is free."""
         for ahead in range(_SECONDS_AHEAD):
             version = self._line.version(now + timedelta(seconds=ahead))
             if not self._directory(version).exists() and not self._taken(version):
@@ -120,7 +120,7 @@ class DirectoryRegistry:
         return tuple(sorted(p.name for p in self._root.iterdir() if self._line.is_version(p.name)))
 
     def remove(self, version: str) -> None:
-        """Forget a model; the caller knows that nobody needs it.
+        """Forget a model; the caller knows that it is not needed.
 
         Raises:
             ArtefactError: ARTEFACT_MISSING, PERMISSION, IO_ERROR.

@@ -145,9 +145,9 @@ def _require_sane(directory: Path, found: "Candles", max_bad_share: float) -> No
     bad = sum(found.rejected.values())
     if bad <= max_bad_share * found.rows_read:
         return
-    told = ", ".join(f"{reason} {n:,}" for reason, n in found.rejected.items())
+    shown = ", ".join(f"{reason} {n:,}" for reason, n in found.rejected.items())
     raise DataError(
         "CANDLES_BAD",
-        f"{bad:,} of {found.rows_read:,} candles in {directory} cannot be used ({told}), "
+        f"{bad:,} of {found.rows_read:,} candles in {directory} cannot be used ({shown}), "
         f"more than CLM_DATA__MAX_BAD_SHARE {max_bad_share:g}; fetch them anew",
     )

@@ -24,9 +24,9 @@ def inventory_lines(document: Mapping[str, Any]) -> Iterator[str]:
     for unit in document["units"]:
         yield f"unit    {unit['unit']}: {unit.get('unreadable') or ', '.join(unit['paths'])}"
     for env in document["env_files"]:
-        told = env.get("unreadable") or ", ".join(f"{k}={v}" for k, v in env["variables"].items())
-        if told:
-            yield f"env     {env['path']}: {told}"
+        listed = env.get("unreadable") or ", ".join(f"{k}={v}" for k, v in env["variables"].items())
+        if listed:
+            yield f"env     {env['path']}: {listed}"
     yield from (f"?       {what}" for what in document["unreadable"])
 
 
@@ -34,9 +34,9 @@ def _space(system: Mapping[str, Any]) -> str:
     if "unreadable" in system:
         return str(system["unreadable"])
     inodes = system["free_inodes_share"]
-    told = f"{system['free_bytes'] / 1e9:.1f} GB free ({system['free_share'] or 0:.0%})"
-    told += f", {inodes:.0%} of the inodes" if inodes is not None else ""
-    return told + (", read-only" if system["read_only"] else "")
+    listed = f"{system['free_bytes'] / 1e9:.1f} GB free ({system['free_share'] or 0:.0%})"
+    listed += f", {inodes:.0%} of the inodes" if inodes is not None else ""
+    return listed + (", read-only" if system["read_only"] else "")
 
 
 def _store(store: Mapping[str, Any]) -> Iterator[str]:
@@ -65,17 +65,17 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 def _ranges(details: Mapping[str, Any]) -> str:
     symbols = details.get("symbols") or ()
-    told = [
+    listed = [
         f"{s['symbol']} {s['candles']:,} of {s['interval_h']:g} h, {str(s['first'])[:10]} to "
         f"{str(s['last'])[:10]}, {s['gaps']} gaps"
         for s in symbols[:5]
         if s["candles"]
     ]
     if tables := details.get("tables"):
-        told.append(", ".join(f"{name} {rows}" for name, rows in list(tables.items())[:8]))
+        listed.append(", ".join(f"{name} {rows}" for name, rows in list(tables.items())[:8]))
     if lines := details.get("lines"):
-        told.append(f"{lines:,} lines, {str(details['first'])[:19]} to {str(details['last'])[:19]}")
-    return f" ({'; '.join(told)})" if told else ""
+        listed.append(f"{lines:,} lines, {str(details['first'])[:19]} to {str(details['last'])[:19]}")
+    return f" ({'; '.join(listed)})" if listed else ""
 
 
 def _redis(facts: Mapping[str, Any]) -> str:

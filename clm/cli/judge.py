@@ -44,7 +44,7 @@ def gates(settings: Settings, say: Say, version: str, file: Path | None) -> obje
 @verb("verify-run")
 @click.argument("run_id")
 def verify_run(settings: Settings, say: Say, run_id: str) -> object:
-    """Compute figures, verdicts and decision of a run anew and check its files; exit 1 on a difference."""
+    """Compute figures, verdicts and decision of a run again and check its files; exit 1 on a difference."""
     from clm.verbs.verify_run import verify_run as check
 
     checks = check(settings, run_id)

@@ -1,4 +1,4 @@
-"""How far one column tells another, by ranks: no scale, no outlier and no unit changes it."""
+"""How far one column predicts another, by ranks: no scale, no outlier and no unit changes it."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -222,7 +222,7 @@ def _in_order(symbol_R: Ints, decided_at_R: Ints, sample_id_R: Ints) -> bool:
 def merged(blocks: Iterable[Block], width: int) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Return the rows of all blocks, each with `width` features, in one order, and their symbols.
 
-    A single block is returned as it is; a few rows beside many are put between them without a sort.
+    A single block is returned as it is; a few rows are merged into many without a sort.
     """
     held = sorted((block for block in blocks if len(block)), key=len, reverse=True)
     symbols = tuple(sorted(set().union(*(block.symbols for block in held))))

@@ -154,7 +154,7 @@ def _fingerprint(table: SampleTable, made: _Made, label_N: Bytes8, split: Split,
     used_M = _used(windows)
     place_M = np.cumsum(used_M) - 1
     codes, symbol_M = np.unique(made.symbol_M[used_M], return_inverse=True)
-    told = orjson.dumps(
+    shown = orjson.dumps(
         {
             "context_length": policy.context_length,
             "target": policy.target,
@@ -163,7 +163,7 @@ def _fingerprint(table: SampleTable, made: _Made, label_N: Bytes8, split: Split,
             "boundaries": [split.validation_starts_at, split.test_starts_at],
         }
     )
-    digest = hashlib.sha256(told)
+    digest = hashlib.sha256(shown)
     for array, form in (
         (windows.steps_MC[used_M], "<f8"),
         (symbol_M, "<i8"),

@@ -77,13 +77,13 @@ class AuditPolicy:
     max_foresight: float = 0.35
     """Rank correlation of a feature with the market's move after the decision."""
     max_drift_auroc: float = 0.90
-    """Of a classifier that tells the test part from the training part."""
+    """Of a classifier that separates the test part from the training part."""
     max_purged_share: float = 0.25
     """Windows that purge and embargo take."""
     max_symbol_share: float = 0.90
     """Windows of one symbol above which the model is one of that symbol."""
     max_p_value: float = 0.05
-    """Of the best baseline under the hypothesis that features tell nothing."""
+    """Of the best baseline under the hypothesis that features predict nothing."""
     block_without_skill: bool = False
     """Whether a store without a sign of skill is refused; by default that is a warning."""
 

@@ -1,4 +1,4 @@
-"""Whether features tell anything: what plain models score out of sample, and how likely that is by luck."""
+"""Whether features predict anything: the skill of plain models out of sample, with its p-value."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Skill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """The least that features tell: what models find that look at the last step alone."""
+    """The minimum that features predict: the skill of models that see only the last step."""
 
     skills: Mapping[str, Skill]
     """By name of the model."""

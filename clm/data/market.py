@@ -49,7 +49,7 @@ def simulate_market(rng: np.random.Generator, *, hours: int, n_symbols: int, sig
     """Draw a market with a hidden temper that persists for a day or so.
 
     In a lively temper volume and volatility are high and prices follow the traders; in a dull one they go
-    against them. At signal 0 returns are independent and alike: the past tells nothing of the future.
+    against them. At signal 0 returns are independent and alike: the past does not predict the future.
     """
     shape = (hours, n_symbols)
     temper_TS = _persistent(rng.standard_normal(shape), _TEMPER_HALF_LIFE_H)

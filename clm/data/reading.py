@@ -34,7 +34,7 @@ class Contract:
     missing: Layout
     """What was asked for by name and is not available."""
     by_request: bool
-    """True where the names were asked for: rows may then carry others beside them."""
+    """True where the names were asked for: rows may then carry other names too."""
 
     def admits(self, names: Layout) -> bool:
         """Whether a row with these names can be used."""
@@ -121,7 +121,7 @@ def _table(
     rows, symbols = merged(blocks, len(contract.names))
     counts = np.bincount(rows["unlabelled"], minlength=len(WHY_UNLABELLED)).tolist()
     unlabelled = dict(zip(WHY_UNLABELLED, counts, strict=True))
-    # What was not known at the cutoff stays unknown, also where the row tells it by now.
+    # What was not known at the cutoff stays unknown, even if the row knows it now.
     late_R = (rows["resolved_at"] > cutoff) & (rows["resolved_at"] != UNRESOLVED)
     if late_R.any():
         unlabelled["resolved_after_cutoff"] = int(late_R.sum())

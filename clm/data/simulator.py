@@ -2,7 +2,7 @@
 
 Trades are opened at random hours, mostly on the side that traders take, and closed by a take-profit, a stop
 or the clock. In a lively market prices follow the traders, in a dull one they do not: volatility and volume
-tell WIN from LOSS, in the measure of `signal`. At signal 0 no feature tells anything.
+separate WIN from LOSS, in the measure of `signal`. At signal 0 no feature predicts anything.
 """
 
 from dataclasses import dataclass, fields

@@ -29,7 +29,7 @@ def parse_micros(value: object) -> int | None:
     """Return microseconds since 1970 UTC; None for whatever is not a moment between 2000 and 2100.
 
     Text is `YYYY-MM-DD HH:MM[:SS[.ffffff]]`, a space or a T between, naive (taken as UTC), with an offset
-    or with Z. Plain numbers are refused: seconds and milliseconds since 1970 cannot be told apart for sure.
+    or with Z. Plain numbers are refused: seconds and milliseconds since 1970 cannot be distinguished.
     """
     moment = value if isinstance(value, datetime) else _read(value)
     if moment is None:

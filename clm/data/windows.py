@@ -3,7 +3,7 @@
 Two sources fill the matrix. `history` takes the samples themselves: the table's order (symbol,
 decided_at, sample_id) makes a window a plain slice, and makes it impossible that a row decided later
 than the window's last one is in it. `candles` takes indicators of market candles and holds the sample's
-own features beside them (clm.data.candles.windows).
+own features with them (clm.data.candles.windows).
 """
 
 from dataclasses import dataclass

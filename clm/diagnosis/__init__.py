@@ -79,7 +79,7 @@ _RANK = [
 
 
 def diagnose(evidence: DiagnosisInputs, policy: ProbePolicy, seconds: float = 0.0) -> Diagnosis:
-    """Ask every probe and put its answer beside what the audits found, causes first."""
+    """Ask every probe and return its answer with the findings of the audits, causes first."""
     answers = [probe(evidence, policy) for probe in PROBES]
     asked = {answer.name for answer in answers}
     answers += [_of_audit(finding) for finding in evidence.findings if finding.name not in asked]
@@ -93,7 +93,7 @@ def diagnose(evidence: DiagnosisInputs, policy: ProbePolicy, seconds: float = 0.
 
 
 def _of_audit(finding: Finding) -> ProbeAnswer:
-    """Audits cost milliseconds, before training; nobody counts them."""
+    """Audits cost milliseconds before training; they are not counted."""
     return ProbeAnswer(
         name=finding.name,
         verdict=ProbeVerdict.FOUND,

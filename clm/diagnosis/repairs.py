@@ -26,7 +26,7 @@ REPAIRS: Mapping[str, tuple[str, ...]] = {
         "window_source",
     ),
 }
-"""By finding; the knobs are fields of TrainingSpec, or of DataPolicy where the windows are made anew."""
+"""By finding; the knobs are fields of TrainingSpec, or of DataPolicy if the windows are rebuilt."""
 
 HOPELESS = ("no_skill",)
 """Found, they end the ladder before its first rung: what is not there cannot be tuned into being."""

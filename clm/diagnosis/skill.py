@@ -82,7 +82,7 @@ def learning_curve_flat(evidence: DiagnosisInputs, policy: ProbePolicy) -> Probe
 
 
 def spread_without_skill(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
-    """Wide answers that go with nothing, though nobody paid for them: the noise was learnt."""
+    """Wide predictions without skill, although no loss term rewards spread: the noise was learnt."""
     spread = evidence.training.epochs[-1].validation_p_win_std if evidence.training.epochs else 0.0
     return judged(
         "spread_without_skill",

@@ -23,7 +23,7 @@ class ArchitectureFacts:
     fixed_channels: int | None
     """Channels of every file of it, those beyond the features unused; None: as many as there are features."""
     erases_levels: bool
-    """Whether it takes the mean out of each window: what stands still within one tells it nothing."""
+    """Whether it takes the mean out of each window: a feature that is constant within one is lost."""
     loads_in_existing_engine: bool
     """Whether the existing engine can load it; all others need one that is built on clm.serving."""
 

@@ -1,7 +1,7 @@
 """The ledger's chain: the hash of a row, and where a chain is broken.
 
 A row's hash is SHA-256 over the canonical JSON of all its other values, the hash of the row before
-among them: keys sorted, no blanks, ASCII. Whoever changes a row has to write every later row anew, and
+among them: keys sorted, no blanks, ASCII. A change of a row requires every later row to be rewritten, and
 the heads that proof packs and events carry will not fit. Nothing in a chain shows that its newest rows
 are gone: only those heads do.
 """
@@ -22,7 +22,7 @@ class Break:
     fault: str
     """edited, missing, misplaced, gone or unrecorded."""
     found_sha256: str
-    """What identifies the break beside its place: the hash of the row there, or the one that is missed."""
+    """Identifies the break in addition to its place: the hash of the row there, or the missing one."""
     message: str
 
 
@@ -50,20 +50,20 @@ def breaks(rows: Iterable[LedgerRow]) -> Iterator[Break]:
         if row.seq != seq + 1:
             yield _break(seq + 1, "missing", row, f"the next row there is {row.seq}")
         elif row.previous_sha256 != previous:
-            told = "it does not name the hash of the row before: inserted, or out of its place"
-            yield _break(row.seq, "misplaced", row, told)
+            shown = "it does not name the hash of the row before: inserted, or out of its place"
+            yield _break(row.seq, "misplaced", row, shown)
         if hash_of(row) != row.sha256:
             yield _break(row.seq, "edited", row, "its hash is not that of what it says")
         seq, previous = row.seq, row.sha256
 
 
 def gone(rows: Iterable[LedgerRow], heads: Iterable[Head]) -> Iterator[Break]:
-    """Yield a break for every head that is not in the chain: rows are gone, or all were written anew."""
+    """Yield a break for every head that is not in the chain: rows are gone, or all were rewritten."""
     known = {(row.seq, row.sha256) for row in rows} | {(0, GENESIS)}
     for head in heads:
         if (head.seq, head.sha256) not in known:
-            told = f"row {head.seq} is gone: {head.seen_by} saw it with the hash {head.sha256[:16]}…"
-            yield Break(seq=head.seq, fault="gone", found_sha256=head.sha256, message=told)
+            shown = f"row {head.seq} is gone: {head.seen_by} saw it with the hash {head.sha256[:16]}…"
+            yield Break(seq=head.seq, fault="gone", found_sha256=head.sha256, message=shown)
 
 
 def unrecorded(rows: Sequence[LedgerRow], closed_runs: Iterable[str]) -> Iterator[Break]:
@@ -71,23 +71,23 @@ def unrecorded(rows: Sequence[LedgerRow], closed_runs: Iterable[str]) -> Iterato
     known = {row.run_id for row in rows}
     for run_id in closed_runs:
         if run_id not in known:
-            told = f"run {run_id} is closed and has no row: taken from the end"
-            yield Break(seq=len(rows) + 1, fault="unrecorded", found_sha256=run_id, message=told)
+            shown = f"run {run_id} is closed and has no row: taken from the end"
+            yield Break(seq=len(rows) + 1, fault="unrecorded", found_sha256=run_id, message=shown)
 
 
 def not_accepted(rows: Iterable[LedgerRow], found: Iterable[Break]) -> list[Break]:
     """Return the breaks that no person let stand."""
     accepted = {
-        (told.get("seq"), told.get("fault"), told.get("found_sha256"))
+        (shown.get("seq"), shown.get("fault"), shown.get("found_sha256"))
         for row in rows
         if row.kind == LedgerKind.ACCEPTED and hash_of(row) == row.sha256
-        for told in facts_of(row).get("breaks", ())
+        for shown in facts_of(row).get("breaks", ())
     }
     return [one for one in found if (one.seq, one.fault, one.found_sha256) not in accepted]
 
 
 def acceptance(found: Sequence[Break], reason: str, moment: str) -> LedgerEntry:
-    """Return the entry by which a person lets breaks stand; they are told in it."""
+    """Return the entry by which an operator accepts breaks; it lists them."""
     return LedgerEntry(
         kind=LedgerKind.ACCEPTED,
         subject=f"breaks accepted {moment}",
@@ -100,5 +100,5 @@ def acceptance(found: Sequence[Break], reason: str, moment: str) -> LedgerEntry:
     )
 
 
-def _break(seq: int, fault: str, row: LedgerRow, told: str) -> Break:
-    return Break(seq=seq, fault=fault, found_sha256=row.sha256, message=f"row {seq} is {fault}: {told}")
+def _break(seq: int, fault: str, row: LedgerRow, shown: str) -> Break:
+    return Break(seq=seq, fault=fault, found_sha256=row.sha256, message=f"row {seq} is {fault}: {shown}")

@@ -120,7 +120,7 @@ class TrainingResult:
     champion_absent_because: str
     """Why there is no champion score; empty where there is one."""
     p_validation_N: NDArray[np.float64] | None = None
-    """P(WIN) of the validation rows, by the served file; None where nobody asked."""
+    """P(WIN) of the validation rows, by the served file; None if not requested."""
     figures: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
     """Figures of the test rows as the child measured them, by predictor; the parent measures again."""
     notes: Mapping[str, object] = field(default_factory=dict)

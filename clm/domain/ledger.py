@@ -24,7 +24,7 @@ class LedgerKind(StrEnum):
 GENESIS = "0" * 64
 """What the first row names as the hash before it."""
 CROWNED = "CROWNED"
-"""Outcome of a promotion that made a new champion: the attempts are counted anew from here."""
+"""Outcome of a promotion that made a new champion: the attempts are counted from here again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class PastAttempts:
     since_crown: int = 0
     """How many since the champion was crowned."""
     sharpes: tuple[float | None, ...] = ()
-    """Sharpe ratio by trade of every candidate ever judged; None where it had no trades to tell."""
+    """Sharpe ratio by trade of every candidate ever judged; None if it had no trades."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +85,11 @@ class LedgerStanding:
     crowned_at: str | None
     past: PastAttempts
     broken_because: str | None
-    """The first break of the chain that nobody accepted, in one sentence; None where it holds."""
+    """The first break of the chain that no operator accepted, in one sentence; None where it holds."""
 
 
 def facts_of(row: LedgerRow) -> dict[str, Any]:
-    """Return the facts of a row; none where an edit left no JSON object, the break is told elsewhere."""
+    """Return the facts of a row; none where an edit left no JSON object, the break is reported elsewhere."""
     try:
         facts = json.loads(row.facts)
     except (ValueError, TypeError):

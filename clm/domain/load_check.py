@@ -14,7 +14,7 @@ from clm.domain.sample import Floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenRows:
-    """Raw windows with the answers that belong to them: whoever serves the model can be asked for them."""
+    """Raw windows with the answers that belong to them: the engine can be asked for them."""
 
     window_GLC: NDArray[np.float32]
     """Raw, not scaled, oldest step first; C features in the order of the manifest."""

@@ -1,4 +1,4 @@
-"""What is measured on a rejected run, and what is told of the model that serves."""
+"""What is measured on a rejected run, and what is reported about the model that serves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,5 +24,5 @@ class LivePredictions:
     """What the served model said lately to the trading system, newest first."""
 
     answers: tuple[float, ...]
-    """Confidences of BUY and SELL; of HOLD the telemetry tells none."""
+    """Confidences of BUY and SELL; the telemetry has none for HOLD."""
     absent_because: str = ""

@@ -49,8 +49,8 @@ class Trial:
 
 def with_settings(spec: TrainingSpec, settings: Mapping[str, object]) -> TrainingSpec:
     """Return the specification with a try's settings, patient enough to see what they do."""
-    told = {**asdict(spec), **settings}
-    return TrainingSpec(**{**told, "patience": max(spec.patience, _LEAST_PATIENCE)})
+    shown = {**asdict(spec), **settings}
+    return TrainingSpec(**{**shown, "patience": max(spec.patience, _LEAST_PATIENCE)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

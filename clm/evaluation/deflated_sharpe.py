@@ -3,7 +3,7 @@
 Deflated Sharpe ratio of Bailey & López de Prado (2014, The Journal of Portfolio Management 40:94): the
 probability that the true ratio is above the one expected of the best of N tries without any skill,
 allowing for skewness and fat tails. By trade, not annualised. Trades are taken as independent of each
-other, which overlapping ones are not: told in the report, no gate hangs on it.
+other, which overlapping ones are not: reported only, no gate uses it.
 """
 
 from collections.abc import Sequence

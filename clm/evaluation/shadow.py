@@ -1,4 +1,4 @@
-"""What a model answered while it served in shadow, beside what the ensemble did and what became of it.
+"""The predictions of a model in shadow mode, with the ensemble's actions and the outcomes.
 
 Legend: N events of one model version, ordered by time. Moments are microseconds since 1970 UTC.
 """
@@ -32,7 +32,7 @@ class Intent:
     action: int
     """Of the model, likewise."""
     confidence: float
-    """As the engine tells it: p for BUY, 1 - p for SELL, 0.5 for HOLD."""
+    """As the engine reports it: p for BUY, 1 - p for SELL, 0.5 for HOLD."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ def quantile(level: float, freedom: float) -> float:
 
 
 def _beta(x: float, rest: float, a: float, b: float) -> float:
-    """Return the regularised incomplete beta function at `x`; `rest` is 1 - x, told apart for its digits."""
+    """Return the regularised incomplete beta function at `x`; `rest` is 1 - x, passed for precision."""
     if x <= 0.0 or rest <= 0.0:
         return 0.0 if x <= 0.0 else 1.0
     front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log(rest))

@@ -6,18 +6,21 @@ from clm.gates.verdict import GateStatus, GateVerdict
 
 
 def calibration(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when the calibration error is small; defer where the rows are too few to tell it from luck."""
+    """Pass when the calibration error is small; defer if the rows are too few to exclude chance."""
     error, luck = comparison.candidate.ece, comparison.ece_by_chance
-    told = f"Expected calibration error {error:.3f} on {comparison.candidate.n} test rows"
+    shown = f"Expected calibration error {error:.3f} on {comparison.candidate.n} test rows"
     bar = f"at most {policy.max_ece:g}"
     if error <= policy.max_ece:
-        status, reason = GateStatus.PASS, f"{told}: {bar}."
+        status, reason = GateStatus.PASS, f"{shown}: {bar}."
     elif error <= luck:
         status = GateStatus.DEFER
         luckily = f"on so few a perfectly calibrated model shows up to {luck:.3f}"
-        reason = f"{told}; {luckily}, so it cannot be told."
+        reason = f"{shown}; {luckily}, so it cannot be told."
     else:
-        status, reason = GateStatus.FAIL, f"{told}; wanted {bar}, and by luck it would be at most {luck:.3f}."
+        status, reason = (
+            GateStatus.FAIL,
+            f"{shown}; wanted {bar}, and by luck it would be at most {luck:.3f}.",
+        )
     return GateVerdict(
         name="calibration",
         status=status,

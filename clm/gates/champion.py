@@ -22,8 +22,8 @@ def beats_champion(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     informs = loss.high <= policy.champion_margin
     earns = not both_trade or net.high >= 0.0
     passes = informs and earns
-    told = f"{attempt_in_words(comparison)}log loss - champion's {_in_words(loss, 4)}"
-    told += f", net return per trade - champion's {_in_words(net, 6)}" if both_trade else ""
+    shown = f"{attempt_in_words(comparison)}log loss - champion's {_in_words(loss, 4)}"
+    shown += f", net return per trade - champion's {_in_words(net, 6)}" if both_trade else ""
     missing = (
         (informs, f"a difference of log loss with its upper end at most {policy.champion_margin:+g} nats"),
         (earns, "a difference of net return per trade with its upper end at least 0"),
@@ -35,7 +35,7 @@ def beats_champion(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         status=GateStatus.PASS if passes else GateStatus.FAIL,
         observed=net.high if only_earning_fails else loss.high,
         threshold=0.0 if only_earning_fails else policy.champion_margin,
-        reason=f"{told}: not worse." if passes else f"{told}; wanted {wanted}.",
+        reason=f"{shown}: not worse." if passes else f"{shown}; wanted {wanted}.",
         would_pass="" if passes else f"It takes {wanted}{'' if informs else _lacking(comparison, policy)}.",
         gain=0.0 - loss.value,
     )

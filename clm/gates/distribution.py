@@ -8,7 +8,7 @@ from clm.gates.verdict import GateStatus, GateVerdict
 def action_diversity(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     """Pass when no action is too frequent and at least two are frequent enough, strictly."""
     shares = comparison.candidate.action_shares
-    told = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
+    shown = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
     used = sum(share > policy.min_action_share for share in shares.values())
     spread = all(share <= policy.max_action_share for share in shares.values())
     passes = spread and used >= 2
@@ -19,7 +19,7 @@ def action_diversity(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         status=GateStatus.PASS if passes else GateStatus.FAIL,
         observed=_largest(tuple(shares.values())),
         threshold=policy.max_action_share,
-        reason=f"{told}: {bar}." if passes else f"{told}; wanted {bar}.",
+        reason=f"{shown}: {bar}." if passes else f"{shown}; wanted {bar}.",
         would_pass="" if passes else f"Shares of BUY, SELL and HOLD with {bar}.",
     )
 
@@ -29,7 +29,7 @@ def confidence_spread(comparison: Comparison, policy: GatePolicy) -> GateVerdict
     spread = comparison.candidate.confidence
     wide = spread.p10_p90 >= policy.min_confidence_range
     passes = spread.std >= policy.min_confidence_std and wide
-    told = f"std of P(WIN) {spread.std:.4f}, P10-P90 {spread.p10_p90:.4f}"
+    shown = f"std of P(WIN) {spread.std:.4f}, P10-P90 {spread.p10_p90:.4f}"
     bar = f"std >= {policy.min_confidence_std:g} and P10-P90 >= {policy.min_confidence_range:g}"
     only_range_fails = spread.std >= policy.min_confidence_std and not wide
     return GateVerdict(
@@ -37,7 +37,7 @@ def confidence_spread(comparison: Comparison, policy: GatePolicy) -> GateVerdict
         status=GateStatus.PASS if passes else GateStatus.FAIL,
         observed=spread.p10_p90 if only_range_fails else spread.std,
         threshold=policy.min_confidence_range if only_range_fails else policy.min_confidence_std,
-        reason=f"{told}: {bar}." if passes else f"{told}; {_shortfall(comparison, policy)}, wanted {bar}.",
+        reason=f"{shown}: {bar}." if passes else f"{shown}; {_shortfall(comparison, policy)}, wanted {bar}.",
         would_pass="" if passes else f"A spread of {bar}.",
     )
 

@@ -45,7 +45,7 @@ def budget(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     small = proof.size_bytes <= policy.max_file_mb * _MEGABYTE
     quick = proof.p99_ms <= policy.max_prediction_ms
     passes = small and quick and proof.weights_finite
-    told = (
+    shown = (
         f"The file has {proof.size_bytes / _MEGABYTE:.2f} MB, a prediction takes {proof.p50_ms:.2f} ms of "
         f"one core, 99 % of {proof.predictions} at most {proof.p99_ms:.2f} ms, "
         f"{'every weight is' if proof.weights_finite else 'not every weight is'} a finite number"
@@ -56,7 +56,7 @@ def budget(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         status=GateStatus.PASS if passes else GateStatus.FAIL,
         observed=proof.p99_ms,
         threshold=policy.max_prediction_ms,
-        reason=f"{told}: {bar}." if passes else f"{told}; wanted {bar}.",
+        reason=f"{shown}: {bar}." if passes else f"{shown}; wanted {bar}.",
         would_pass="" if passes else f"It takes {bar}.",
     )
 
@@ -64,13 +64,13 @@ def budget(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
 def _routes_in_words(proof: LoadCheck) -> str:
     if not proof.routes:
         return "No way of loading the file was tried"
-    told = (
+    shown = (
         f"{route.name} cannot answer ({route.failed_because})"
         if route.p_G is None
         else f"{route.name} is {proof.difference(route):.1e} off"
         for route in proof.routes
     )
-    return f"In a fresh process {', '.join(told)}"
+    return f"In a fresh process {', '.join(shown)}"
 
 
 def _unproven(name: str, waits_for: str) -> GateVerdict:

@@ -1,4 +1,4 @@
-"""What asks for cycles, and what tells of them."""
+"""Triggers of cycles, and events about them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ class BusState:
 
 
 class Outbox(Protocol):
-    """Events written with the state they tell of."""
+    """Events written with the state they describe."""
 
     def append(self, events: Sequence[Event], trace_id: str) -> None: ...
     def unpublished(self, limit: int) -> list[OutboxRow]: ...

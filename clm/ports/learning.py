@@ -90,7 +90,7 @@ class Tuner(Protocol):
 
 
 class Telemetry(Protocol):
-    """What the trading system tells of the model it serves."""
+    """What the trading system reports about the model it serves."""
 
     def live_predictions(self) -> LivePredictions:
         """Return the latest ones, or why there are none; never fails."""
@@ -236,7 +236,7 @@ class Journal(Protocol):
         ...
 
     def record(self, entry: LedgerEntry) -> None:
-        """Append to the ledger what no run's end tells: a try of the tuning ladder."""
+        """Append an entry that does not belong to the end of a run, such as a tuning trial."""
         ...
 
     def standing(self) -> LedgerStanding:

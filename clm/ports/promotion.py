@@ -50,7 +50,7 @@ class PromotionKind(StrEnum):
     ROLLBACK = "ROLLBACK"
     """A person who wants a former champion back."""
     ADOPT = "ADOPT"
-    """Nobody here: the environment file was found naming it."""
+    """Not promoted here: the environment file already named it."""
     ACTIVATE = "ACTIVATE"
     """A person who let the engine trade on the champion."""
 
@@ -68,7 +68,7 @@ class PromotionRequest:
 
 
 class Control(StrEnum):
-    """What a person (or two failures in a row) told the daemon to leave alone."""
+    """What an operator, or two failures in a row, suspended."""
 
     PAUSE = "pause"
     """Nothing is trained or promoted automatically."""

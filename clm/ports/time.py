@@ -1,11 +1,11 @@
-"""Told time, and told to stop."""
+"""Time and stop signals from outside."""
 
 from datetime import datetime
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Told time: wall clock in aware UTC, monotonic clock for waits."""
+    """Time from outside: wall clock in aware UTC, monotonic clock for waits."""
 
     def now(self) -> datetime: ...
     def monotonic(self) -> float: ...

@@ -70,7 +70,7 @@ class ProofPack:
     evidence_sha256: str | None = None
     """Of predictions.npz, from which figures and verdicts can be computed again."""
     diagnosis: Diagnosis | None = None
-    """None where nothing was rejected, or nobody asks why."""
+    """None if nothing was rejected or the diagnosis is disabled."""
     tuning: Tuning | None = None
     """None where nothing was rejected."""
     decision: Decision | None = None

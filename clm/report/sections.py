@@ -53,8 +53,8 @@ def _candles(report: CandleReport) -> dict[str, Plain]:
     first, last = (
         iso(from_micros(at)) if report.candles else None for at in (report.first_at, report.last_at)
     )
-    told = plain_record(report)
-    return {**told, "interval_s": report.interval // SECOND, "first_at": first, "last_at": last}
+    shown = plain_record(report)
+    return {**shown, "interval_s": report.interval // SECOND, "first_at": first, "last_at": last}
 
 
 def splits_section(dataset: Dataset) -> dict[str, Plain]:

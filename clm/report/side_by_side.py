@@ -42,8 +42,8 @@ def lines(names: tuple[str, str], first: Comparison, second: Comparison) -> Iter
 
 
 def _own_figures(found: Comparison) -> Mapping[str, Plain]:
-    told = metrics_side_by_side(found)["candidate"]
-    return {name: value for name, value in told.items() if name != "name"} if isinstance(told, dict) else {}
+    shown = metrics_side_by_side(found)["candidate"]
+    return {name: value for name, value in shown.items() if name != "name"} if isinstance(shown, dict) else {}
 
 
 def _sections(a: Evaluation, b: Evaluation) -> Iterator[tuple[str, list[Line]]]:

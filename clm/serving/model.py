@@ -55,7 +55,7 @@ class ServedModel:
         x_NLC[:, :, :n_features] = torch.from_numpy(np.ascontiguousarray(window_NLC))
 
         def logits(x_BLC: Tensor) -> Tensor:
-            # In each thread anew: both are settings of the thread that asks.
+            # In each thread: both are settings of the thread that asks.
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=not exact):
                 logit_B: Tensor = self._network(x_BLC).double()
                 return logit_B

@@ -79,7 +79,7 @@ class Predictor:
         return cls(Path(path), artefacts=Path(artefacts), max_age_s=max_age_s)
 
     def reload(self, path: Path | str | None = None) -> None:
-        """Serve another file, or the same one anew; whoever asks meanwhile is answered by the one before.
+        """Serve another file, or reload the same one; requests meanwhile use the one before.
 
         Rows and candles are kept where the new model reads the same.
 
@@ -127,7 +127,7 @@ class Predictor:
     def predict(self, symbol: str, now: datetime, features: Mapping[str, float] | None = None) -> Answer:
         """Answer for a symbol from its rolling window.
 
-        `features` are the sample's own, where the model reads some beside the candles.
+        `features` are the sample's own, if the model reads some with the candles.
 
         Raises:
             DataError: FEATURES_MISSING, where one of them is not there.
@@ -187,7 +187,7 @@ class _Served:
     def candle_window(
         self, series: CandleSeries, now: int, features: Mapping[str, float]
     ) -> Floats | Abstention:
-        """Return the window of the candles' features, with the sample's own held beside them."""
+        """Return the window of the candles' features, with the sample's own repeated next to them."""
         names = self.manifest.feature_names
         from_candles = [column for column, name in enumerate(names) if name.startswith(PREFIX)]
         members = [feature(names[column].removeprefix(PREFIX)) for column in from_candles]
@@ -268,7 +268,7 @@ def _values(
 ) -> Floats | str:
     """Return the named features of a row, or why there are none, as a training reads them."""
     if isinstance(features, Mapping):
-        # As text: what is no number is told as in the store.
+        # As text: what is not a number is reported as in the store.
         features = orjson.dumps(dict(features), option=orjson.OPT_SERIALIZE_NUMPY)
     document = read_document(features, feature_names)
     if isinstance(document, str):

@@ -29,7 +29,7 @@ def fill_empty(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
     inserted = 0
     with Store(path, SystemClock()).writing() as connection:
         check_samples(path, connection)
-        # Asked within the transaction: nobody can write between the question and the rows.
+        # Asked within the transaction: nothing can be written between the question and the rows.
         if connection.execute(text(f"SELECT 1 FROM {SAMPLES} LIMIT 1")).first():  # noqa: S608  # a constant
             raise DataError(
                 "STORE_NOT_EMPTY",

@@ -27,20 +27,20 @@ class BlockFile:
     inode: int
     modified_ns: int
     boot_id: str
-    """A file that this boot of the machine wrote and nobody touched since is not read through again."""
+    """A file that this boot of the machine wrote and that is unchanged since is not read through again."""
 
     def as_json(self) -> dict[str, Any]:
         """Return what of_json reads."""
         return asdict(self)
 
     @classmethod
-    def of_json(cls, told: dict[str, Any]) -> "BlockFile":
+    def of_json(cls, shown: dict[str, Any]) -> "BlockFile":
         """Return what as_json wrote.
 
         Raises:
             TypeError: it is something else.
         """
-        return cls(**{**told, "features": tuple(told["features"]), "symbols": tuple(told["symbols"])})
+        return cls(**{**shown, "features": tuple(shown["features"]), "symbols": tuple(shown["symbols"])})
 
 
 def write_block(directory: Path, block: Block) -> BlockFile:

@@ -161,8 +161,8 @@ def _written_at(path: Path) -> int:
 
 def _require_one_interval(directory: Path, intervals: Mapping[int, str]) -> None:
     if len(intervals) > 1:
-        told = "; ".join(f"{interval / SECOND:g} s for {where}" for interval, where in intervals.items())
+        shown = "; ".join(f"{interval / SECOND:g} s for {where}" for interval, where in intervals.items())
         raise DataError(
             "CANDLES_MIXED_INTERVALS",
-            f"{directory} holds candles of several intervals ({told}); give each its own directory",
+            f"{directory} holds candles of several intervals ({shown}); give each its own directory",
         )

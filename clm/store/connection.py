@@ -28,7 +28,7 @@ def open_store(path: Path, *, read_only: bool, busy_timeout_s: float = BUSY_TIME
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
 
     def connect() -> sqlite3.Connection:
-        # Every time anew: SQLite takes a file that was emptied meanwhile for a new database.
+        # On each connection: SQLite takes a file that was emptied meanwhile for a new database.
         check_file(path)
         # isolation_level=None: the module begins nothing by itself.
         return sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, isolation_level=None)

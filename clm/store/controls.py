@@ -1,4 +1,4 @@
-"""What a person told the daemon to leave alone; seen by it at its next look."""
+"""What an operator suspended; seen by it at its next look."""
 
 from datetime import datetime
 from pathlib import Path

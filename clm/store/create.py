@@ -65,7 +65,7 @@ def insert_samples(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
 
 
 def _give_name(unfinished: Path, path: Path) -> None:
-    # A link, not a rename: whoever made the path meanwhile keeps his file.
+    # A link, not a rename: a file that was made meanwhile is kept.
     try:
         os.link(unfinished, path)
     except FileExistsError as exc:

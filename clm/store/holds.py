@@ -13,7 +13,7 @@ from clm.store.transactions import BUSY_LIMIT_S, Store
 
 _IDS_KEPT = 100
 _HOLD = "hold_duration_seconds"
-# Constants all of them; SQLite enforces no types, so whoever wrote text there is not counted.
+# Constants all of them; SQLite enforces no types, so text in that column is not counted.
 _OF_NUMBERS = f"FROM {SAMPLES} WHERE typeof({_HOLD}) IN ('integer', 'real')"
 _COUNTS = text(f"SELECT count(*), count(*) FILTER (WHERE {_HOLD} < 0) {_OF_NUMBERS}")
 _NEGATIVE = text(f"SELECT id {_OF_NUMBERS} AND {_HOLD} < 0 ORDER BY id LIMIT {_IDS_KEPT}")

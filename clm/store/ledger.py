@@ -1,4 +1,4 @@
-"""Rows of clm_ledger: appended in the transaction of what they tell of, read as a whole."""
+"""Rows of clm_ledger: appended in the transaction that they describe, read as a whole."""
 
 from dataclasses import asdict, replace
 from datetime import datetime

@@ -7,7 +7,7 @@ _CGROUP = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 _COLUMN_BYTES = 51
-"""Of a row beside its features."""
+"""Of a row in addition to its features."""
 _TWICE = 2.0
 """Columns are held twice, in part, while they are put in order and merged."""
 _WORKING_BYTES = 100 << 20

@@ -76,7 +76,7 @@ def activate_model(
         .returning(models)
     ).one()
     neighbour_id = row.neighbour_id
-    # A neighbour that demands what nobody recorded is told nothing rather than something made up.
+    # A neighbour that demands what nobody recorded gets nothing rather than an invented value.
     if neighbour_id is None and row.training_samples is not None:
         neighbour_id = _mirror(connection, row)
     mirror_activation(connection, neighbour_id, path, now)

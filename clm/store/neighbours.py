@@ -1,4 +1,4 @@
-"""The mirror: tables of the existing system that tell others what ours tell us.
+"""The mirror: tables of the existing system that show others what ours hold.
 
 The truth is in our clm_* tables. `training_tasks`, `model_training_runs` and `ai_model_versions` are
 filled in the same transaction where they have the columns for it, and are left alone where they do

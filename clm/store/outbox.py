@@ -1,4 +1,4 @@
-"""Events as rows: written with the state they tell of, published by whoever can reach the bus."""
+"""Events as rows: written with the state they describe, published when the bus can be reached."""
 
 import uuid
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from clm.store.tables import outbox
 from clm.store.transactions import BUSY_LIMIT_S, Store
 
 SURE_SAVES = 2
-"""A save tells of what was there when it began; the first to end after our XADD may have begun before it."""
+"""A save holds what was there when it began; the first to end after our XADD may have begun before it."""
 APPENDED_AFTER_S = 2.0
-"""The append-only file is synced every second where nobody chose otherwise."""
+"""The append-only file is synced every second by default."""
 _CHUNK = 500
 """Numbers in one IN list; SQLite has a limit, and old ones a low one."""
 
@@ -55,7 +55,7 @@ class SqliteOutbox:
         self._clock = clock
 
     def append(self, events: Sequence[Event], trace_id: str) -> None:
-        """Insert events that tell of no state in the store."""
+        """Insert events that describe no state in the store."""
         with self._store.writing() as connection:
             insert_events(
                 connection, events, trace_id=trace_id, correlation_id=trace_id, now=self._clock.now()

@@ -137,7 +137,7 @@ def endings(connection: Connection, limit: int) -> list[PromotionState]:
 def reigns(connection: Connection) -> list[Reign]:
     """Return who was champion when, newest first.
 
-    The last one is the model that the first promotion found, since when nobody knows.
+    The last one is the model that the first promotion found, since an unknown time.
     """
     committed = (
         select(promotions)
@@ -146,10 +146,10 @@ def reigns(connection: Connection) -> list[Reign]:
     )
     rows = connection.execute(committed).all()
     untils = [None, *(row.updated_at for row in rows)]
-    told = [_reign(row, until) for row, until in zip(rows, untils, strict=False)]
+    shown = [_reign(row, until) for row, until in zip(rows, untils, strict=False)]
     if rows and rows[-1].previous_path and rows[-1].previous_sha256:
         path = Path(rows[-1].previous_path)
-        told.append(
+        shown.append(
             Reign(
                 version=path.stem,
                 path=path,
@@ -161,7 +161,7 @@ def reigns(connection: Connection) -> list[Reign]:
                 why="it was there before us",
             )
         )
-    return told
+    return shown
 
 
 def _reign(row: Row[Any], until: str | None) -> Reign:

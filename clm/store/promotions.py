@@ -136,7 +136,7 @@ class SqlitePromotionLog:
     ) -> None:
         """Note that the engine's file names this model, by no promotion, in one transaction with its alert.
 
-        Of a stranger nothing is told to the neighbours: they may know it under a row of their own.
+        Nothing is reported to the neighbours of an unknown model: they may know it under a row of their own.
         """
         now, version = self._clock.now(), path.stem
         activate = activate_model if known else adopt_model

@@ -99,7 +99,7 @@ class SqliteJournal:
             return row_of(connection, kind, subject)
 
     def ledger_breaks(self, heads: Sequence[Head]) -> list[Break]:
-        """Return where the ledger is broken and nobody accepted it; `heads` are what others saw of it."""
+        """Return the breaks of the ledger that no operator accepted; `heads` are what others saw of it."""
         return self._examined(heads)[1]
 
     def _examined(self, heads: Sequence[Head]) -> tuple[list[LedgerRow], list[Break]]:

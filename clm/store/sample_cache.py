@@ -1,9 +1,9 @@
-"""Settled samples kept as columns beside the runs, so that a growing store costs only its new rows.
+"""Settled samples stored as columns next to the runs, so that a growing store costs only its new rows.
 
 In one directory `manifest` says what is known and names the others, each a block of columns
 (`clm.store.block_files`): large ones that stay as they are and are mapped into memory, and small ones with
 what came since. Nothing here is worth a sync: whatever does not fit the manifest, or is of another
-store, another version or too old, is not used, and the store is read anew.
+store, another version or too old, is not used, and the store is read again.
 """
 
 import os
@@ -65,7 +65,7 @@ class SampleCache:
                 return self._nothing("it is of another store or version")
             if not 0 <= to_micros(now) - manifest["built_at"] < self._max_age_h * HOUR:
                 return self._nothing("it is too old")
-            files = [BlockFile.of_json(told) for told in manifest["blocks"]]
+            files = [BlockFile.of_json(shown) for shown in manifest["blocks"]]
             kept = [_Kept(file=file, block=read_block(self._directory, file)) for file in files]
             known = Known(
                 settled=tuple(each.block for each in kept),
@@ -141,8 +141,8 @@ class SampleCache:
 
 
 def _sealed(manifest: dict[str, Any]) -> bytes:
-    told = orjson.dumps(manifest)
-    return b"%d %s" % (zlib.crc32(told), told)
+    shown = orjson.dumps(manifest)
+    return b"%d %s" % (zlib.crc32(shown), shown)
 
 
 def _unsealed(text: bytes) -> dict[str, Any]:
@@ -151,10 +151,10 @@ def _unsealed(text: bytes) -> dict[str, Any]:
     Raises:
         ValueError: it was not, or has changed since.
     """
-    crc32, _, told = text.partition(b" ")
-    if int(crc32) != zlib.crc32(told):
+    crc32, _, shown = text.partition(b" ")
+    if int(crc32) != zlib.crc32(shown):
         raise ValueError(f"{_MANIFEST} is not what was written")
-    manifest: dict[str, Any] = orjson.loads(told)
+    manifest: dict[str, Any] = orjson.loads(shown)
     return manifest
 
 

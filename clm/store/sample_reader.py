@@ -31,7 +31,7 @@ class PiecesRead:
 
     last_id: float
     undisturbed: bool
-    """Whether nobody committed from the first piece to the last: then they are one snapshot."""
+    """Whether no other process committed from the first piece to the last: then they are one snapshot."""
 
 
 class SampleReader:

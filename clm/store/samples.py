@@ -99,7 +99,7 @@ class SqliteSampleSource:
         """Return when the newest sample was decided, None for an empty table; the future does not count.
 
         Raises:
-            DataError: as read, and DATA_BAD where none of the newest rows tells a time up to now.
+            DataError: as read, and DATA_BAD if none of the newest rows has a readable time up to now.
             StoreBusy: the lock was held for too long.
         """
         with self._store.reading() as connection:

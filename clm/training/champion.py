@@ -30,7 +30,7 @@ def score_champion(
     arrays: TrainingArrays,
     context_length: int,
 ) -> ChampionScores:
-    """Score the champion on the test rows from raw windows, as whoever serves it would.
+    """Score the champion on the test rows from raw windows, as the engine would.
 
     It has its own architecture and its own channels, found by name among those of the candidate; a file that
     does not load is no champion.

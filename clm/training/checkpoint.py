@@ -121,19 +121,19 @@ def checkpoints_of(
     if job.checkpoints is None:
         return None
     spec = asdict(job.spec)
-    del spec["processes"]  # who trains beside whom changes no weight
+    del spec["processes"]  # processes change no weight
     device = device_of(job.spec.device)
-    told = {
+    described = {
         "spec": spec,
         "data": arrays.fingerprint,
         "features": job.feature_names,
         "context_length": job.context_length,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "torch": torch.__version__,
-        "cpu": [torch.backends.cpu.get_cpu_capability(), precision.told(job.spec.precision, device)],
+        "cpu": [torch.backends.cpu.get_cpu_capability(), precision.described(job.spec.precision, device)],
         "code": code_hash(),
     }
-    key = hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    key = hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).hexdigest()
     return Checkpoints(job.checkpoints, key, on_resume)
 
 

@@ -16,7 +16,7 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 class _Absent(ModuleType):
-    """Stands for the compiler where it is told something, and makes way for it where it is asked for more."""
+    """Stands in for the compiler when it is configured, and gives way to it when it is used."""
 
     @staticmethod
     def graph_break(*_why: object) -> None:

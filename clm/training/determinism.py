@@ -15,9 +15,9 @@ def make_deterministic(seed: int, threads: int) -> None:
     leave_compiler_out()
     torch.set_num_threads(max(1, threads))
     torch.manual_seed(seed)
-    # use_deterministic_algorithms(True) does the same and loads the compiler, to tell it.
+    # use_deterministic_algorithms(True) does the same and loads the compiler to configure it.
     torch.set_deterministic_debug_mode("error")
-    # Else every new tensor is filled first, to show who reads what nobody wrote: 1 to 2 % of a training.
+    # Otherwise every new tensor is filled first, to show reads of unwritten memory: 1 to 2 % of a training.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)

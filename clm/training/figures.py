@@ -13,7 +13,7 @@ from clm.questions.train import TrainingArrays
 
 
 def figures_of(arrays: TrainingArrays, result: TrainingResult) -> Mapping[str, Mapping[str, float]]:
-    """Return the figures of candidate, champion and logistic regression; NaN where rows do not tell."""
+    """Return the figures of candidate, champion and logistic regression; NaN if the rows are too few."""
     label_N = arrays.label_N[arrays.test]
     answers = {
         "candidate": result.p_candidate_N,

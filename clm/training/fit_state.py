@@ -89,7 +89,7 @@ class Queue:
         return index_N
 
     def as_document(self) -> dict[str, Tensor]:
-        """Return the generator and what it drew that nobody saw yet."""
+        """Return the generator and what it drew but did not yet yield."""
         # A copy: torch.save writes the whole storage of a slice.
         return {"shuffle": self._shuffle.get_state(), "waiting": self._waiting.clone()}
 
@@ -135,9 +135,9 @@ class FitState:
 
 
 def _story(document: Mapping[str, Any], device: torch.device) -> Story:
-    told = dict(document)
+    shown = dict(document)
     for name in ("state", "average"):
-        told[name] = {key: tensor.to(device) for key, tensor in told[name].items()}
-    told["calibration"] = Calibration(**told["calibration"])
-    told["reports"] = [EpochReport(**report) for report in told["reports"]]
-    return Story(**told)
+        shown[name] = {key: tensor.to(device) for key, tensor in shown[name].items()}
+    shown["calibration"] = Calibration(**shown["calibration"])
+    shown["reports"] = [EpochReport(**report) for report in shown["reports"]]
+    return Story(**shown)

@@ -31,7 +31,7 @@ VALIDATION_WINDOWS = 16_384
 """Validation windows that choose the epoch and calibrate it, at most, evenly spread over the part.
 
 All of them would make an epoch of a large store as long as the store: at a million samples nine tenths of it.
-Two epochs are told apart by what they say of the same windows, and the temperature is one number.
+Epochs are compared by their predictions on the same windows, and the temperature is one number.
 """
 MAX_GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.1
@@ -68,7 +68,7 @@ def fit(
     The validation figures are those of the calibrated network, as it would be served: class weights and
     smoothing move the raw log loss by more than what separates two epochs. The network is moved to where the
     training windows are. With a checkpoint it goes on where an earlier fit stood, to the same bits; an epoch
-    that was told is kept.
+    that was reported is kept.
 
     Raises:
         TrainingError: NAN_LOSS, at the first loss that is not finite.

@@ -45,7 +45,7 @@ def products(precision: str, device: torch.device = _CPU) -> AbstractContextMana
     return torch.autocast(device.type, torch.bfloat16, enabled=chosen(precision, device) == "bf16")
 
 
-def told(precision: str, device: torch.device = _CPU) -> str:
+def described(precision: str, device: torch.device = _CPU) -> str:
     """Return in words what was in use, for the proof pack."""
     if chosen(precision, device) == "fp32":
         return "fp32"

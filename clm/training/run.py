@@ -132,7 +132,7 @@ def _notes(
     return {
         "device": _named(device),
         "threads": job.spec.threads,
-        "precision": precision.told(job.spec.precision, device),
+        "precision": precision.described(job.spec.precision, device),
         "linear_layers": "oneDNN" if written_out and onednn(kind, device.type) else "torch",
         "torch": torch.__version__,
         "calibration": asdict(fitted.calibration),

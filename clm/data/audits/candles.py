@@ -18,14 +18,14 @@ def bad_candles(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding
         return None
     block = share > policy.max_bad_share
     worst = max(dataset.candles, key=lambda report: sum(report.rejected.values()))
-    told = ", ".join(f"{reason} {n:,}" for reason, n in worst.rejected.items())
+    shown = ", ".join(f"{reason} {n:,}" for reason, n in worst.rejected.items())
     return Finding(
         name="bad_candles",
         severity=Severity.BLOCK if block else Severity.WARN,
         statistic=share,
         threshold=policy.max_bad_share if block else policy.warn_bad_share,
         rows=bad,
-        message=f"{bad:,} of {read:,} candles ({share:.1%}) cannot be used, most of {worst.symbol}: {told}",
+        message=f"{bad:,} of {read:,} candles ({share:.1%}) cannot be used, most of {worst.symbol}: {shown}",
         next_step="fetch them anew; bad candles are left out, never filled in",
     )
 

@@ -65,7 +65,7 @@ def uncovered_symbols(dataset: Dataset, policy: AuditPolicy, now: datetime) -> F
     share = rows / len(table)
     if share <= policy.warn_bad_share:
         return None
-    told = [
+    listed = [
         f"{', '.join(shown(table.symbols[code]) for code in np.flatnonzero(symbols)[:5])}"
         f"{', ...' if symbols.sum() > 5 else ''} {why}"
         for symbols, why in (
@@ -80,7 +80,7 @@ def uncovered_symbols(dataset: Dataset, policy: AuditPolicy, now: datetime) -> F
         statistic=share,
         threshold=policy.warn_bad_share,
         rows=rows,
-        message=f"{'; '.join(told)} ({share:.1%} of the samples)",
+        message=f"{'; '.join(listed)} ({share:.1%} of the samples)",
         next_step="find out why no samples of them are written; no figure of this model holds for them",
     )
 

@@ -19,7 +19,7 @@ _PART_LIMIT = 5_000
 
 
 def train_test_drift(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
-    """Where a classifier tells test rows from training rows, the test is of another world."""
+    """If a classifier separates test rows from training rows, their distributions differ."""
     rows = len(dataset.split.test)
     split = dataset.split
     train_NC, test_NC = (last_steps(dataset, part, limit=_PART_LIMIT) for part in (split.train, split.test))

@@ -1,4 +1,4 @@
-"""The audit of last resort: do the features tell anything at all."""
+"""The audit of last resort: do the features predict anything at all."""
 
 import math
 
@@ -10,12 +10,12 @@ def no_skill(floor: Floor, policy: AuditPolicy) -> Finding | None:
     """Where neither a linear model nor small trees find anything, there may be nothing to find."""
     if floor.p_value <= policy.max_p_value:
         return None
-    told = ", ".join(
+    shown = ", ".join(
         f"{name} AUROC {skill.auroc:.3f} (p {skill.p_value:.3f})" for name, skill in floor.skills.items()
     )
     measured = not math.isnan(floor.p_value)
     message = (
-        f"no linear or tree baseline shows skill: {told} on {floor.n_rows:,} rows out of sample, "
+        f"no linear or tree baseline shows skill: {shown} on {floor.n_rows:,} rows out of sample, "
         f"{floor.n_blocks} blocks of time; p {floor.p_value:.3f} for the better of them"
         if measured
         else f"whether a linear or tree baseline shows skill is not known: {floor.absent_because}"

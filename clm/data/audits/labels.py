@@ -21,23 +21,23 @@ _FEWEST_TRADES = 50
 
 def single_class(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
     """With one class in a part nothing can be learnt, chosen or measured there."""
-    split, told, rows = dataset.split, [], 0
+    split, shown, rows = dataset.split, [], 0
     for name, part in (("train", split.train), ("validation", split.validation), ("test", split.test)):
         positive = int(dataset.label_N[part].sum())
         if 0 < positive < len(part):
             continue
         kind = "is empty" if not len(part) else f"holds only label {int(positive > 0)} ({len(part):,} rows)"
-        told.append(f"the {name} part {kind}")
+        shown.append(f"the {name} part {kind}")
         rows += len(part)
-    if not told:
+    if not shown:
         return None
     return Finding(
         name="single_class",
         severity=Severity.BLOCK,
-        statistic=float(len(told)),
+        statistic=float(len(shown)),
         threshold=0.0,
         rows=rows,
-        message="; ".join(told),
+        message="; ".join(shown),
         next_step="look at target_class over time in the store, or read further back with CLM_HISTORY_DAYS",
     )
 

@@ -22,7 +22,7 @@ _FEWEST = 100
 """Pairs below which a correlation is an accident."""
 _PAIRS_LOOKED_AT = 20_000
 _OF_A_LATER_ONE = 0.5
-"""Share of what a sample taken after the outcome tells that an honest one does not reach."""
+"""Share of the skill of a sample taken after the outcome that an honest one does not reach."""
 
 
 def outcome_among_features(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
@@ -42,7 +42,7 @@ def outcome_among_features(dataset: Dataset, policy: AuditPolicy, now: datetime)
 
 
 def feature_knows_outcome(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
-    """No honest feature tells WIN from LOSS nearly always."""
+    """No honest feature separates WIN from LOSS nearly always."""
     chosen = spread(len(dataset.row_N))
     features_NC, won_N = last_steps(dataset, chosen), dataset.label_N[chosen] == 1
     if len(won_N) < _FEWEST or not np.isfinite(features_NC).all():
@@ -52,20 +52,20 @@ def feature_knows_outcome(dataset: Dataset, policy: AuditPolicy, now: datetime) 
     guilty = np.flatnonzero(strength_C > policy.max_feature_auroc)
     if not len(guilty):
         return None
-    told = ", ".join(f"{dataset.feature_names[c]} (AUROC {alone_C[c]:.3f})" for c in guilty)
+    shown = ", ".join(f"{dataset.feature_names[c]} (AUROC {alone_C[c]:.3f})" for c in guilty)
     return Finding(
         name="feature_knows_outcome",
         severity=Severity.BLOCK,
         statistic=float(strength_C.max()),
         threshold=policy.max_feature_auroc,
         rows=len(dataset.row_N),
-        message=f"{told} tells the outcome alone",
+        message=f"{shown} tells the outcome alone",
         next_step="look when that feature is computed; leave it out with CLM_FEATURES until it is known",
     )
 
 
 def feature_of_the_future(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
-    """A feature computed after its time tells the market's next move as one of a later sample does."""
+    """A feature computed after its time predicts the market's next move as a later sample's feature does."""
     features_NC = last_steps(dataset)
     move_N = dataset.table.market_return_R[dataset.row_N]
     known = np.flatnonzero(np.isfinite(move_N) & np.isfinite(features_NC).all(axis=1))
@@ -79,7 +79,7 @@ def feature_of_the_future(dataset: Dataset, policy: AuditPolicy, now: datetime) 
     guilty = np.flatnonzero((own_C > policy.max_foresight) & (own_C > _OF_A_LATER_ONE * later_C))
     if not len(guilty):
         return None
-    told = ", ".join(
+    shown = ", ".join(
         f"{dataset.feature_names[c]} ({own_C[c]:.2f}; of the first sample after the outcome {later_C[c]:.2f})"
         for c in guilty
     )
@@ -89,7 +89,7 @@ def feature_of_the_future(dataset: Dataset, policy: AuditPolicy, now: datetime) 
         statistic=float(own_C[guilty].max()),
         threshold=policy.max_foresight,
         rows=len(known),
-        message=f"rank correlation with the market's move after the decision: {told}",
+        message=f"rank correlation with the market's move after the decision: {shown}",
         next_step="compute features from candles that were closed at the decision; look for a shift in time",
     )
 

@@ -12,7 +12,7 @@ from clm.data.findings import AuditPolicy, Finding, Severity
 from clm.domain.sample import Floats
 
 _MANY_VALUES = 20
-"""Distinct values beside 0 from which a feature is a measurement, not a flag."""
+"""Distinct values other than 0 from which a feature is a measurement, not a flag."""
 _VALUES_COUNTED = 10_000
 
 
@@ -96,7 +96,7 @@ def _zero_share(values_M: Floats) -> float:
 
 
 def features_of_other_scale(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
-    """Training scales each feature; whoever else reads them may not."""
+    """Training scales each feature; other readers may not."""
     train_NC = last_steps(dataset, dataset.split.train)
     if len(train_NC) < 2 or not np.isfinite(train_NC).all():
         return None

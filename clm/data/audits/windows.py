@@ -54,7 +54,7 @@ def levels_erased(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Findi
 def still_windows(dataset: Dataset) -> NDArray[np.bool_]:
     """Return for each (window, feature) whether nothing changes over time, without gathering windows.
 
-    Features of the sample itself, held beside its candles, are no series and not asked.
+    Features of the sample itself, repeated with its candles, are not series and not checked.
     """
     windows = dataset.windows
     features_RC = windows.steps_MC[:, windows.stepping_C]

@@ -45,7 +45,7 @@ def ends_known(series: CandleSeries, barriers: Barriers) -> Ints:
 def close_trades(series: CandleSeries, entry_N: Ints, side_N: Bytes8, barriers: Barriers) -> Exits:
     """End trades that were opened at the close of candle `entry_N`, side +1 BUY or -1 SELL.
 
-    Where a candle meets both barriers, the stop comes first, for nobody knows better. A candle that opens
+    Where a candle meets both barriers, the stop comes first, the worse case. A candle that opens
     beyond the stop ends the trade at its opening; one that opens beyond the target gives no more than that.
     """
     bought_N, entry_price_N = side_N > 0, series.close_T[entry_N]

@@ -189,7 +189,7 @@ def feature(name: str) -> Feature:
 def features_of(series: CandleSeries, features: Sequence[Feature]) -> Floats:
     """Return x_TC, NaN wherever the unbroken run up to a candle is too short for a feature.
 
-    A gap ends what an indicator may remember: after it the run begins anew.
+    A gap ends what an indicator may remember: after it a new run begins.
     """
     x_TC = np.full((len(series), len(features)), np.nan)
     for span in series.runs():

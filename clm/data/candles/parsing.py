@@ -105,7 +105,7 @@ def _numbers(column: Sequence[object]) -> Floats:
 
 def _number(value: object) -> float:
     try:
-        # Python reads 1_0 as ten; nobody who writes prices means that.
+        # Python reads 1_0 as ten; no price is meant that way.
         if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
             return np.nan
         return float(value)  # type: ignore[arg-type]  # what is no number raises

@@ -1,7 +1,7 @@
 """Candles of one symbol as columns, oldest first.
 
 Suffix T: candles of a series. Times are int64 microseconds since 1970 UTC; a candle's timestamp is its
-opening, and it is known to nobody before its close.
+opening, and it is unknown before its close.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Windows of the last closed candles before each decision, beside the sample's own features."""
+"""Windows of the last closed candles before each decision, with the sample's own features."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -147,7 +147,7 @@ def window_ends(
     """
     closed_at_T, run_start_T = series.closed_at_T, series.run_start_T
     last_N = np.searchsorted(closed_at_T, decided_at_N, side="right") - 1
-    # A decision before the first candle looks at that one, and is told apart by its time.
+    # A decision before the first candle uses that one, and is recognised by its time.
     at_N = np.maximum(last_N, 0)
     fresh_N = (last_N >= 0) & (decided_at_N - closed_at_T[at_N] < series.interval)
     unknown_T = ~np.isfinite(x_TC).all(axis=1)

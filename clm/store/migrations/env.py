@@ -1,6 +1,6 @@
 """Run by alembic for a migration, on the connection and in the transaction that `migrate` has opened.
 
-Logging is left as it is: whoever runs the migration has set it up.
+Logging is left as it is: the caller has set it up.
 """
 
 from alembic import context

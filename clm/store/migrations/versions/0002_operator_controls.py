@@ -1,4 +1,4 @@
-"""Who asked for a promotion and why, what bounds its recovery, and what a person told the daemon."""
+"""Who asked for a promotion and why, what bounds its recovery, and what an operator suspended."""
 
 import sqlalchemy as sa
 from alembic import op
