@@ -365,7 +365,7 @@ def measure(arguments: argparse.Namespace, say: Callable[[str], None]) -> dict[s
             "share": floor_s / median["ours"],
             "share_fp32": floor_fp32_s / median["ours, fp32"],
         },
-        "precision": precision.told("auto"),
+        "precision": precision.described("auto"),
     }
 
 

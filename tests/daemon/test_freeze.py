@@ -530,7 +530,7 @@ def test_i16_the_daemon_itself_stays_frozen_over_sigstop_kill_and_restart(machin
     environment = machine.server.environment() | {
         "CLM_REDIS_URL": machine.bus.url,
         "CLM_DISK__MIN_FREE_MB": "0",
-        "CLM_DISK__MAX_USED_SHARE": "0",
+        "CLM_TRAIN_MIN_FREE_SHARE": "0",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     log = machine.server.root / "daemon.log"

@@ -97,8 +97,7 @@ def idle(root: Path, server: RedisServer) -> Idle:
     finally:
         daemon.terminate()
         daemon.wait(60)
-        overrides = {name.removeprefix("CLM_").lower(): value for name, value in settings.items()}
-        engine_of(load_settings(None, overrides)).stop()
+        engine_of(load_settings(settings)).stop()
 
 
 def _watch(daemon: subprocess.Popen[bytes], log: Path, server: RedisServer) -> Idle:

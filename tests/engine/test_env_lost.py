@@ -71,11 +71,11 @@ def test_old_names_are_logged_once_and_listed(tmp_path: Path) -> None:
     """The daemon goes on; the operator sees the new names."""
     config = tmp_path / "etc/quantum/clm.env"
     config.parent.mkdir(parents=True)
-    config.write_text("CLM_TRAINING__PATIENCE=4\nCLM_RETRAIN_INTERVAL_H=6\n")
+    config.write_text("CLM_PATIENCE=4\nCLM_RETRAIN_INTERVAL_H=6\n")
     done = clm(tmp_path, "check-config")
     assert done.returncode == 0
     assert done.stderr.count("settings.renamed") == 1
     assert "CLM_TRAINING__PATIENCE" in done.stderr
     assert "\nCLM_TRAINING__PATIENCE=4\n" in done.stdout
     assert "\nCLM_SCHEDULE=6h\n" in done.stdout
-    assert "# CLM_TRAINING__PATIENCE is a name of 0.1: CLM_TRAINING__PATIENCE" in done.stdout
+    assert "# CLM_PATIENCE is a name of 0.1: CLM_TRAINING__PATIENCE" in done.stdout

@@ -135,7 +135,7 @@ def test_auto_takes_bf16_where_the_processor_has_it(
 ) -> None:
     """Emulated it is slower than fp32."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
-    assert (precision.chosen("auto"), precision.told("auto")) == (chosen, told)
+    assert (precision.chosen("auto"), precision.described("auto")) == (chosen, told)
     assert [precision.chosen(asked) for asked in ("bf16", "fp32")] == ["bf16", "fp32"]
 
 
@@ -144,13 +144,13 @@ def test_auto_is_fp32_on_a_gpu_whatever_the_processor_has(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     gpu = torch.device("cuda")
     assert [precision.chosen(asked, gpu) for asked in precision.PRECISIONS] == ["fp32", "bf16", "fp32"]
-    assert precision.told("bf16", gpu) == "bf16 products (cuda), fp32 weights"
+    assert precision.described("bf16", gpu) == "bf16 products (cuda), fp32 weights"
 
 
 def test_bf16_where_it_is_emulated_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody asked for it, and wonders why it takes so long."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    assert "emulated" in precision.told("bf16")
+    assert "emulated" in precision.described("bf16")
 
 
 def test_a_precision_that_does_not_exist_is_refused(tmp_path: Path) -> None:
