@@ -158,7 +158,9 @@ def test_f5_a_file_that_answers_otherwise_than_it_was_judged_is_rejected(case):
     case.prover = FakeProver(off=2e-5)
     report = case.run()
     assert report.decision.kind is DecisionKind.REJECT
-    assert report.decision.reasons[0].startswith("parity: In a fresh process the engine is 2.0e-05 off")
+    assert report.decision.reasons[0].startswith(
+        "parity: Largest difference in a fresh process: the engine 2.0e-05;"
+    )
     assert case.promoter.promoted == []
 
 

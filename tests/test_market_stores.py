@@ -51,7 +51,7 @@ def test_thirty_days_show_no_skill_and_are_rejected_with_the_interval(month_stor
     skill = gate(answer, "skill")
     assert skill["status"] == "FAIL"
     assert "interval" in skill["reason"]
-    assert "does not lie above 0.5" in skill["reason"]
+    assert "is not above 0.5" in skill["reason"]
     assert "no_skill" in [cause["name"] for cause in answer["causes"]]
     judged_again(answer, month_store, tmp_path)
 

@@ -1,4 +1,4 @@
-"""Does P(WIN) mean what it says? The engine's thresholds mean nothing otherwise."""
+"""Gate on calibration: the engine's thresholds need P(WIN) to be a probability."""
 
 from clm.evaluation.evaluation import Comparison
 from clm.gates.policy import GatePolicy
@@ -14,12 +14,12 @@ def calibration(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         status, reason = GateStatus.PASS, f"{shown}: {bar}."
     elif error <= luck:
         status = GateStatus.DEFER
-        luckily = f"on so few a perfectly calibrated model shows up to {luck:.3f}"
-        reason = f"{shown}; {luckily}, so it cannot be told."
+        by_chance = f"with so few rows a perfectly calibrated model shows up to {luck:.3f}"
+        reason = f"{shown}; {by_chance}, so the gate cannot decide."
     else:
         status, reason = (
             GateStatus.FAIL,
-            f"{shown}; wanted {bar}, and by luck it would be at most {luck:.3f}.",
+            f"{shown}; required: {bar}; chance alone explains at most {luck:.3f}.",
         )
     return GateVerdict(
         name="calibration",

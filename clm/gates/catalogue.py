@@ -1,4 +1,4 @@
-"""All gates in the order of docs/reference/gates.md; a new one is a function and a line in GATES."""
+"""All gates in the order of docs/reference/gates.md. To add one, write a function and list it in GATES."""
 
 from collections.abc import Callable
 
@@ -33,5 +33,5 @@ GATES: tuple[Gate, ...] = (
 
 
 def judge(comparison: Comparison, policy: GatePolicy) -> tuple[GateVerdict, ...]:
-    """Ask every gate and keep every answer; a failure hides no other."""
+    """Return the verdict of every gate; one failure does not hide another."""
     return tuple(gate(comparison, policy) for gate in GATES)

@@ -1,4 +1,4 @@
-"""From verdicts, or from findings, to one decision."""
+"""Turn verdicts or findings into one decision."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from clm.gates.verdict import GateStatus, GateVerdict
 
 
 class DecisionKind(StrEnum):
-    """What becomes of a candidate."""
+    """The outcome of a cycle for its candidate."""
 
     PROMOTE = "PROMOTE"
     KEEP = "KEEP"
-    """The champion stays: nothing failed, and nothing is gained. Rows and packs of 0.1 call it HOLD."""
+    """The champion stays: no gate failed, but nothing is gained. Version 0.1 wrote HOLD."""
     REJECT = "REJECT"
     REFUSED = "REFUSED"
     SKIPPED = "SKIPPED"
@@ -45,28 +45,28 @@ def decide(verdicts: Sequence[GateVerdict]) -> Decision:
         return Decision(kind=DecisionKind.KEEP, reasons=tuple(idle))
     passed = [v.name for v in verdicts if v.status is GateStatus.PASS]
     if not passed:
-        return Decision(kind=DecisionKind.KEEP, reasons=("no gate passed: nothing was shown",))
+        return Decision(kind=DecisionKind.KEEP, reasons=("no gate passed, so nothing is shown",))
     return Decision(kind=DecisionKind.PROMOTE, reasons=(f"passed: {', '.join(passed)}",))
 
 
 def skip(earlier_run: str, earlier_decision: str, fingerprint: str) -> Decision:
-    """Skip a training of which the outcome is known: everything it depends on is as it was."""
+    """Skip training: no input has changed since the last decision."""
     return Decision(
         kind=DecisionKind.SKIPPED,
         reasons=(
-            f"unchanged (dataset sha {fingerprint[:12]}): samples, settings, code and champion are those of "
-            f"run {earlier_run}, which came to {earlier_decision}; `clm run` trains nevertheless",
+            f"unchanged (dataset sha {fingerprint[:12]}): samples, settings, code and champion are the same "
+            f"as in run {earlier_run}, which ended with {earlier_decision}; `clm run` trains anyway",
         ),
     )
 
 
 def refuse(findings: Sequence[Finding]) -> Decision:
-    """Refuse the data set for its blocking findings, before anything is trained on it.
+    """Refuse the data set because of its blocking findings, before training.
 
     Raises:
-        ValueError: none of the findings blocks.
+        ValueError: there is no blocking finding.
     """
     blocking = [f"{f.name}: {f.message}" for f in findings if f.severity is Severity.BLOCK]
     if not blocking:
-        raise ValueError("a data set without a blocking finding is not refused")
+        raise ValueError("a data set without a blocking finding cannot be refused")
     return Decision(kind=DecisionKind.REFUSED, reasons=tuple(blocking))

@@ -1,4 +1,4 @@
-"""Gates on the distribution of the answers: they catch collapse, and noise passes them."""
+"""Gates on the distribution of predictions. They catch a collapsed model, but noise can pass them."""
 
 from clm.evaluation.evaluation import Comparison
 from clm.gates.policy import GatePolicy
@@ -6,7 +6,7 @@ from clm.gates.verdict import GateStatus, GateVerdict
 
 
 def action_diversity(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when no action is too frequent and at least two are frequent enough, strictly."""
+    """Pass if no action is too frequent and at least two are above the minimum share."""
     shares = comparison.candidate.action_shares
     shown = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
     used = sum(share > policy.min_action_share for share in shares.values())
@@ -19,13 +19,13 @@ def action_diversity(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         status=GateStatus.PASS if passes else GateStatus.FAIL,
         observed=_largest(tuple(shares.values())),
         threshold=policy.max_action_share,
-        reason=f"{shown}: {bar}." if passes else f"{shown}; wanted {bar}.",
+        reason=f"{shown}: {bar}." if passes else f"{shown}; required: {bar}.",
         would_pass="" if passes else f"Shares of BUY, SELL and HOLD with {bar}.",
     )
 
 
 def confidence_spread(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when P(WIN) varies enough to say something; far below, it has collapsed."""
+    """Pass if P(WIN) varies enough; far below the bars the model is called collapsed."""
     spread = comparison.candidate.confidence
     wide = spread.p10_p90 >= policy.min_confidence_range
     passes = spread.std >= policy.min_confidence_std and wide
@@ -37,7 +37,9 @@ def confidence_spread(comparison: Comparison, policy: GatePolicy) -> GateVerdict
         status=GateStatus.PASS if passes else GateStatus.FAIL,
         observed=spread.p10_p90 if only_range_fails else spread.std,
         threshold=policy.min_confidence_range if only_range_fails else policy.min_confidence_std,
-        reason=f"{shown}: {bar}." if passes else f"{shown}; {_shortfall(comparison, policy)}, wanted {bar}.",
+        reason=f"{shown}: {bar}."
+        if passes
+        else f"{shown}; {_shortfall(comparison, policy)}; required: {bar}.",
         would_pass="" if passes else f"A spread of {bar}.",
     )
 
@@ -45,12 +47,12 @@ def confidence_spread(comparison: Comparison, policy: GatePolicy) -> GateVerdict
 def _shortfall(comparison: Comparison, policy: GatePolicy) -> str:
     spread = comparison.candidate.confidence
     if spread.std < policy.collapsed_std or spread.p10_p90 < policy.collapsed_range:
-        return "collapsed: the model gives nearly the same answer to every row"
+        return "collapsed: the model predicts nearly the same for every row"
     if spread.std >= 0.0:
         return "too narrow"
     return "P(WIN) is unknown for at least one row"
 
 
 def _largest(shares: tuple[float, ...]) -> float:
-    """Return the largest share, NaN where one is NaN (max() would depend on the order)."""
+    """Return the largest share, or NaN if any is NaN (max() would depend on the order)."""
     return max(shares) if all(share >= 0.0 for share in shares) else float("nan")

@@ -1,11 +1,11 @@
-"""The bars of the gates; every figure an operator may tune is a setting of the same name."""
+"""Thresholds of the gates. Each one is a setting of the same name."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatePolicy:
-    """Thresholds; docs/reference/gates.md says why each stands where it stands."""
+    """Thresholds; docs/reference/gates.md explains each value."""
 
     max_action_share: float
     min_action_share: float
@@ -15,18 +15,18 @@ class GatePolicy:
     collapsed_std: float
     collapsed_range: float
     logistic_margin: float
-    """How much worse than logistic regression the log loss may be, in nats."""
+    """Maximum excess of the log loss over logistic regression's, in nats."""
     champion_margin: float
-    """How much worse than the champion's the log loss may be, in nats, at the interval's upper end."""
+    """Maximum excess of the log loss over the champion's, in nats, at the interval's upper bound."""
     max_ece: float
     """Expected calibration error on the test rows, in probability."""
     required_symbols: tuple[str, ...]
-    """Symbols without which a test part is not complete."""
+    """Symbols that the test part must contain."""
     require_profit: bool
-    """Whether the lower bound of the net return per trade has to be above 0."""
+    """Whether the lower bound of the net return per trade must be above 0."""
     allow_first_champion: bool
-    """Whether a first model may go in where no champion can be scored."""
+    """Whether a first model may be promoted if no champion can be scored."""
     max_file_mb: float
-    """Millions of bytes of the served file."""
+    """Maximum size of the served file, in millions of bytes."""
     max_prediction_ms: float
-    """99th percentile of one prediction's time on one core."""
+    """Maximum 99th percentile of the time of one prediction on one core, in milliseconds."""

@@ -1,4 +1,4 @@
-"""What the trades would have earned after costs; reported for all, judged if it is required."""
+"""Gate on net return after costs: always reported, judged only if profit is required."""
 
 from clm.evaluation.evaluation import Comparison
 from clm.gates.policy import GatePolicy
@@ -6,12 +6,12 @@ from clm.gates.verdict import GateStatus, GateVerdict
 
 
 def profit(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when the net return per trade is above 0 beyond chance; defer where profit is not asked for."""
+    """Pass if the net return per trade is above 0 beyond chance; defer if profit is not required."""
     net, trading = comparison.net_return_per_trade, comparison.candidate.trading
     shown = f"Net return per trade {net.value:+.6f} over {trading.n_trades} trades"
     if net.low <= net.high:
         shown += f" ({net.confidence * 100:g} % interval {net.low:+.6f} to {net.high:+.6f})"
-    wanted = "A net return per trade whose interval lies above 0"
+    wanted = "A net return per trade whose interval is above 0"
     passes = net.low > 0.0
     if not policy.require_profit:
         status, reason = GateStatus.DEFER, f"{shown}: reported, not judged."
@@ -19,7 +19,7 @@ def profit(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     elif passes:
         status, reason = GateStatus.PASS, f"{shown}: above 0 beyond chance."
     else:
-        status, reason = GateStatus.FAIL, f"{shown}; wanted its lower end above 0."
+        status, reason = GateStatus.FAIL, f"{shown}; required: a lower bound above 0."
     return GateVerdict(
         name="profit",
         status=status,

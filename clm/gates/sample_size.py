@@ -1,4 +1,4 @@
-"""Which attempt this is, and what evidence it lacks: how much better a figure, or how many rows more."""
+"""Phrases for gate reasons: the number of the attempt, and how many more rows would be enough."""
 
 from math import ceil
 
@@ -6,18 +6,18 @@ from clm.evaluation.evaluation import Comparison
 
 
 def attempt_in_words(comparison: Comparison) -> str:
-    """Return "Attempt 37 on the champion's place: ", nothing at the first."""
+    """Return "Attempt 37 since the last promotion: ", or an empty string for the first attempt."""
     number = comparison.attempt.number
-    return f"Attempt {number} on the champion's place: " if number > 1 else ""
+    return f"Attempt {number} since the last promotion: " if number > 1 else ""
 
 
 def more_rows(*, reach: float, distance: float, n_rows: int) -> str:
-    """Return how many more rows would bring an interval's end to the bar if its middle stayed where it is.
+    """Return how many more rows would move the interval's bound to the bar, if the estimate stays the same.
 
-    An interval narrows with the root of its rows. Nothing is said where more rows cannot help: the
-    middle itself is beyond the bar (`distance` <= 0), or the interval is unknown.
+    The width of an interval falls with the square root of the number of rows. Returns an empty string if
+    more rows cannot help: the estimate itself misses the bar (`distance` <= 0), or the interval is unknown.
     """
     if not reach > distance > 0.0:
         return ""
     more = ceil(n_rows * ((reach / distance) ** 2 - 1.0))
-    return f", or about {more:,} more test rows at this one"
+    return f", or about {more:,} more test rows at the same value"

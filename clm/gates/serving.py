@@ -1,6 +1,6 @@
-"""Gates on the served file itself: does it answer as it was judged, and can it be afforded?
+"""Gates on the served file: it reproduces the judged predictions, and it stays within its budget.
 
-What they look at was found by a fresh process before anything is switched (clm/training/load_check.py).
+Both judge the load check, which a fresh process runs before a promotion (clm/training/load_check.py).
 """
 
 import numpy as np
@@ -11,44 +11,46 @@ from clm.gates.policy import GatePolicy
 from clm.gates.verdict import GateStatus, GateVerdict
 
 PARITY_TOLERANCE = 1e-5
-"""How far P(WIN) of a fresh process may be from the stored one; the same the export is held to."""
+"""Maximum difference between P(WIN) of a fresh process and the stored one, as for the export."""
 _MEGABYTE = 1_000_000
 
 
 def parity(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when every way of loading the file repeats the stored answers, and these vary."""
+    """Pass if every way of loading reproduces the stored answers, and these are not all equal."""
     proof = comparison.serving
     if proof is None:
-        return _unproven("parity", f"Golden answers repeated by a fresh process to {PARITY_TOLERANCE:g}.")
+        return _unproven(
+            "parity", f"A fresh process that repeats the golden answers to {PARITY_TOLERANCE:g}."
+        )
     differences = [proof.difference(route) for route in proof.routes]
     worst = max(differences, default=float("nan")) if np.isfinite(differences).all() else float("nan")
-    unlike = len(np.unique(proof.golden.p_G))
+    distinct = len(np.unique(proof.golden.p_G))
     agrees = worst <= PARITY_TOLERANCE
-    passes = agrees and unlike >= 2
-    bar = f"at most {PARITY_TOLERANCE:g} for each way of loading, and answers that differ"
+    passes = agrees and distinct >= 2
+    bar = f"at most {PARITY_TOLERANCE:g} for each way of loading, and at least two distinct answers"
     return GateVerdict(
         name="parity",
         status=GateStatus.PASS if passes else GateStatus.FAIL,
         observed=worst,
         threshold=PARITY_TOLERANCE,
-        reason=f"{_routes_in_words(proof)}; {unlike} different answers to {len(proof.golden)} golden rows"
-        f"{'' if passes else f'; wanted {bar}'}.",
+        reason=f"{_routes_in_words(proof)}; {distinct} distinct answers to {len(proof.golden)} golden rows"
+        f"{'' if passes else f'; required: {bar}'}.",
         would_pass="" if passes else f"A largest difference of {bar}.",
     )
 
 
 def budget(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when the file is small, one prediction is quick on one core, and every weight is a number."""
+    """Pass if the file is small, one prediction is fast on one core, and every weight is finite."""
     proof = comparison.serving
     if proof is None:
-        return _unproven("budget", "File size, prediction time and weights looked at by a fresh process.")
+        return _unproven("budget", "A fresh process that measures file size, prediction time and weights.")
     small = proof.size_bytes <= policy.max_file_mb * _MEGABYTE
     quick = proof.p99_ms <= policy.max_prediction_ms
     passes = small and quick and proof.weights_finite
     shown = (
-        f"The file has {proof.size_bytes / _MEGABYTE:.2f} MB, a prediction takes {proof.p50_ms:.2f} ms of "
-        f"one core, 99 % of {proof.predictions} at most {proof.p99_ms:.2f} ms, "
-        f"{'every weight is' if proof.weights_finite else 'not every weight is'} a finite number"
+        f"The file has {proof.size_bytes / _MEGABYTE:.2f} MB, a prediction takes {proof.p50_ms:.2f} ms on "
+        f"one core, 99 % of {proof.predictions} take at most {proof.p99_ms:.2f} ms, "
+        f"{'every weight is' if proof.weights_finite else 'not every weight is'} finite"
     )
     bar = f"at most {policy.max_file_mb:g} MB and {policy.max_prediction_ms:g} ms, finite weights"
     return GateVerdict(
@@ -56,8 +58,8 @@ def budget(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         status=GateStatus.PASS if passes else GateStatus.FAIL,
         observed=proof.p99_ms,
         threshold=policy.max_prediction_ms,
-        reason=f"{shown}: {bar}." if passes else f"{shown}; wanted {bar}.",
-        would_pass="" if passes else f"It takes {bar}.",
+        reason=f"{shown}: {bar}." if passes else f"{shown}; required: {bar}.",
+        would_pass="" if passes else f"Required: {bar}.",
     )
 
 
@@ -65,12 +67,12 @@ def _routes_in_words(proof: LoadCheck) -> str:
     if not proof.routes:
         return "No way of loading the file was tried"
     shown = (
-        f"{route.name} cannot answer ({route.failed_because})"
+        f"{route.name} failed ({route.failed_because})"
         if route.p_G is None
-        else f"{route.name} is {proof.difference(route):.1e} off"
+        else f"{route.name} {proof.difference(route):.1e}"
         for route in proof.routes
     )
-    return f"In a fresh process {', '.join(shown)}"
+    return f"Largest difference in a fresh process: {', '.join(shown)}"
 
 
 def _unproven(name: str, waits_for: str) -> GateVerdict:
@@ -79,6 +81,6 @@ def _unproven(name: str, waits_for: str) -> GateVerdict:
         status=GateStatus.DEFER,
         observed=None,
         threshold=None,
-        reason="No fresh process was asked to load the file.",
+        reason="The load check did not run.",
         would_pass=waits_for,
     )

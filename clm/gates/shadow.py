@@ -1,6 +1,6 @@
-"""Gates 3 and 4: what a model showed while it served in shadow. They decide about activation, not promotion.
+"""Gates 3 and 4 judge a model's record in shadow mode. They decide on activation, not on promotion.
 
-The bars are the operators' own and no settings; docs/reference/gates.md says where they come from.
+The bars are fixed by the operators and are not settings; docs/reference/gates.md gives their source.
 """
 
 from dataclasses import dataclass
@@ -14,38 +14,38 @@ from clm.gates.verdict import GateStatus, GateVerdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowPolicy:
-    """Bars of the shadow stage."""
+    """Thresholds of the shadow stage."""
 
     min_events: int = 200
     min_agreement: float = 0.55
     max_agreement: float = 0.75
     borderline_agreement: float = 0.85
-    """Up to here it is not clear whether the model adds anything to the ensemble; beyond, it does not."""
+    """Up to this share the model may add nothing to the ensemble (DEFER); above it, the gate fails."""
     max_hard_disagreement: float = 0.25
-    """Of BUY against SELL; has to stay below."""
+    """Share of events with BUY against SELL; must be less."""
     min_buckets: int = 3
     min_bucket_outcomes: int = 20
-    """Known outcomes of which a confidence bucket counts as filled."""
+    """Number of known outcomes from which a confidence bucket counts as filled."""
     min_trend: float = 1.645
-    """Cochran-Armitage statistic: one-sided 5 %. Three equal hit rates rise in order in one of six cases."""
+    """Cochran-Armitage statistic, one-sided 5 %. By chance, three equal rates rise in order once in six."""
 
 
 BARS = ShadowPolicy()
 
 
 def judge_shadow(record: ShadowRecord | None, policy: ShadowPolicy = BARS) -> tuple[GateVerdict, GateVerdict]:
-    """Return the verdicts `agreement` and `outcome_calibration`; DEFER both where nothing was recorded."""
+    """Return the verdicts `agreement` and `outcome_calibration`; both DEFER if nothing was recorded."""
     figures = None if record is None else measure(record)
     return _agreement(figures, policy), _outcome_calibration(figures, policy)
 
 
 def agreement(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when the model agrees with the ensemble often enough to be sane and seldom enough to be of use."""
+    """Pass if the model agrees with the ensemble often enough to be sane and rarely enough to be useful."""
     return judge_shadow(comparison.shadow)[0]
 
 
 def outcome_calibration(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when more confident predictions were right more often."""
+    """Pass if more confident predictions were right more often."""
     return judge_shadow(comparison.shadow)[1]
 
 
@@ -62,7 +62,7 @@ def _agreement(figures: ShadowFigures | None, policy: ShadowPolicy) -> GateVerdi
             status=GateStatus.DEFER,
             observed=figures.agreement if figures else None,
             threshold=policy.min_agreement,
-            reason=f"The model has {n} events in shadow beside the ensemble, {policy.min_events} are needed.",
+            reason=f"The model has {n} events in shadow mode; {policy.min_events} are needed.",
             would_pass=wanted,
         )
     status, why = _judged_agreement(figures, policy, bar)
@@ -72,26 +72,26 @@ def _agreement(figures: ShadowFigures | None, policy: ShadowPolicy) -> GateVerdi
         observed=figures.agreement,
         threshold=policy.max_agreement if figures.agreement > policy.max_agreement else policy.min_agreement,
         reason=f"The model agrees with the ensemble in {figures.agreement:.1%} of {figures.n_events} events "
-        f"and says BUY against SELL in {figures.hard_disagreement:.1%}{why}.",
+        f"and opposes it (BUY against SELL) in {figures.hard_disagreement:.1%}{why}.",
         would_pass="" if status is GateStatus.PASS else wanted,
     )
 
 
 def _judged_agreement(figures: ShadowFigures, policy: ShadowPolicy, bar: str) -> tuple[GateStatus, str]:
-    """Return the status, and what to add to the reason for it."""
+    """Return the status and the phrase that it adds to the reason."""
     mild = figures.hard_disagreement < policy.max_hard_disagreement
     if mild and policy.min_agreement <= figures.agreement <= policy.max_agreement:
         return GateStatus.PASS, ""
     if mild and policy.max_agreement < figures.agreement <= policy.borderline_agreement:
-        return GateStatus.DEFER, ", which is borderline: it may add nothing"
-    return GateStatus.FAIL, f"; wanted {bar}"
+        return GateStatus.DEFER, ", which is borderline: the model may add nothing"
+    return GateStatus.FAIL, f"; required: {bar}"
 
 
 def _outcome_calibration(figures: ShadowFigures | None, policy: ShadowPolicy) -> GateVerdict:
     filled = tuple(b for b in figures.buckets if b.n >= policy.min_bucket_outcomes) if figures else ()
     wanted = (
-        f"A hit rate that rises from bucket to bucket over at least {policy.min_buckets} buckets of "
-        f"{policy.min_bucket_outcomes} outcomes, beyond chance."
+        f"A hit rate that rises beyond chance from bucket to bucket, over at least {policy.min_buckets} "
+        f"buckets with {policy.min_bucket_outcomes} outcomes each."
     )
     if len(filled) < policy.min_buckets:
         n = figures.n_outcomes if figures else 0
@@ -100,7 +100,7 @@ def _outcome_calibration(figures: ShadowFigures | None, policy: ShadowPolicy) ->
             status=GateStatus.DEFER,
             observed=None,
             threshold=policy.min_trend,
-            reason=f"Outcomes of {n} predictions in shadow fill {len(filled)} confidence buckets, "
+            reason=f"The outcomes of {n} predictions in shadow mode fill {len(filled)} confidence buckets; "
             f"{policy.min_buckets} are needed.",
             would_pass=wanted,
         )
@@ -117,7 +117,7 @@ def _outcome_calibration(figures: ShadowFigures | None, policy: ShadowPolicy) ->
 
 
 def _judged_trend(filled: tuple[Bucket, ...], *, surely: bool) -> tuple[GateStatus, str]:
-    """Return the status, and what to add to the reason for it."""
+    """Return the status and the phrase that it adds to the reason."""
     if not all(later.hit_rate > earlier.hit_rate for earlier, later in pairwise(filled)):
         return GateStatus.FAIL, ": it does not rise with confidence"
     if surely:

@@ -1,4 +1,4 @@
-"""The gate that noise cannot pass: does the model know anything about the outcome?"""
+"""Gate on skill: the model must rank outcomes better than chance. Noise cannot pass it."""
 
 from clm.evaluation.attempts import in_percent
 from clm.evaluation.evaluation import Comparison, Interval
@@ -9,7 +9,7 @@ from clm.gates.verdict import GateStatus, GateVerdict
 
 
 def skill(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when AUROC is above 0.5 beyond chance and the log loss holds against both baselines."""
+    """Pass if AUROC is above 0.5 beyond chance and the log loss is good enough against both baselines."""
     interval, loss = comparison.auroc_interval, comparison.candidate.log_loss
     base, logistic = comparison.base_rate.log_loss, comparison.logistic.log_loss
     margin = policy.logistic_margin
@@ -19,9 +19,9 @@ def skill(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     passes = ranks and informs and keeps_up
     reason = (
         f"{attempt_in_words(comparison)}{auroc_in_words(interval)}, "
-        f"{'lies' if ranks else 'does not lie'} above 0.5; "
+        f"{'is' if ranks else 'is not'} above 0.5; "
         f"log loss {loss:.4f} {'is' if informs else 'is not'} below the base rate's {base:.4f} and "
-        f"{'stays' if keeps_up else 'does not stay'} within {margin:g} of logistic regression's "
+        f"{'is' if keeps_up else 'is not'} at most {margin:g} above logistic regression's "
         f"{logistic:.4f}: {'skill' if passes else 'no skill'} is shown"
         f"{'' if ranks else _bought(comparison, policy)}."
     )
@@ -36,24 +36,24 @@ def skill(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
         observed=interval.low,
         threshold=0.5,
         reason=reason,
-        would_pass="" if passes else f"It takes {' and '.join(bar for held, bar in missing if not held)}.",
+        would_pass="" if passes else f"Required: {' and '.join(bar for held, bar in missing if not held)}.",
     )
 
 
 def _bought(comparison: Comparison, policy: GatePolicy) -> str:
-    """Say so where gates 1 and 2 are satisfied by a model that ranks no better than a coin."""
+    """Return a phrase if the model passes gates 1 and 2 but ranks no better than chance."""
     spread = {gate(comparison, policy).status for gate in (action_diversity, confidence_spread)}
     return "; gates 1 and 2 pass: spread bought without skill" if spread == {GateStatus.PASS} else ""
 
 
 def _lacking_rank(comparison: Comparison) -> str:
     interval = comparison.auroc_interval
-    bar = f"a lower end of the AUROC interval above 0.5 (it is {interval.low:.3f})"
+    bar = f"a lower bound of the AUROC interval above 0.5 (it is {interval.low:.3f})"
     reach = interval.value - interval.low
     if not reach > 0.0:
         return bar
     rows = more_rows(reach=reach, distance=interval.value - 0.5, n_rows=comparison.candidate.n)
-    return f"{bar}: an AUROC of {0.5 + reach:.3f} with an interval as wide{rows}"
+    return f"{bar}, for example an AUROC of {0.5 + reach:.3f} with an equally wide interval{rows}"
 
 
 def auroc_in_words(interval: Interval) -> str:

@@ -1,4 +1,4 @@
-"""One symbol must not be harmed by what the others gain."""
+"""Gate on symbols: gains on some symbols must not hide harm to another."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from clm.gates.verdict import GateStatus, GateVerdict
 
 
 def worst_slice(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when no symbol is shown to be ranked the wrong way round, and no configured one is missing."""
+    """Pass if no symbol is shown to be ranked the wrong way round and no required symbol is missing."""
     judged = {s: found.auroc for s, found in comparison.slices.items() if found.n >= MIN_SLICE_ROWS}
     known = {symbol: auroc for symbol, auroc in judged.items() if auroc.low <= auroc.high}
     missing = [symbol for symbol in policy.required_symbols if symbol not in judged]
@@ -20,14 +20,14 @@ def worst_slice(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
     unknown = sorted(set(judged) - set(known))
     if missing or high < 0.5:
         status = GateStatus.FAIL
-        why = f"{', '.join(missing)} must have {MIN_SLICE_ROWS} test rows and has not" if missing else ""
+        why = f"{', '.join(missing)} must have at least {MIN_SLICE_ROWS} test rows" if missing else ""
         harmed = f"{worst} is ranked the wrong way round" if high < 0.5 else ""
         reason = f"{lowest}; {' and '.join(part for part in (why, harmed) if part)}."
     elif worst is None or unknown:
         status = GateStatus.DEFER
-        reason = f"{lowest}; not known: {', '.join(unknown)}." if unknown else f"{lowest}."
+        reason = f"{lowest}; unknown: {', '.join(unknown)}." if unknown else f"{lowest}."
     else:
-        status, reason = GateStatus.PASS, f"{lowest}: none is ranked the wrong way round."
+        status, reason = GateStatus.PASS, f"{lowest}: no symbol is ranked the wrong way round."
     return GateVerdict(
         name="worst_slice",
         status=status,
@@ -39,17 +39,17 @@ def worst_slice(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
 
 
 def _lowest(worst: str | None, known: Mapping[str, Interval], judged: int) -> str:
-    """Return the symbol with the lowest upper end of AUROC, and its interval, in words."""
+    """Describe the symbol with the lowest upper bound of AUROC, with its interval."""
     if worst is None:
-        return f"No symbol has an interval of AUROC over at least {MIN_SLICE_ROWS} test rows"
+        return f"No symbol with at least {MIN_SLICE_ROWS} test rows has an AUROC interval"
     of = known[worst]
     return (
-        f"Lowest is {worst} with AUROC {of.value:.3f}, interval {of.low:.2f} to {of.high:.2f} at "
-        f"{of.confidence * 100:.4g} % for {judged} symbols together"
+        f"The lowest is {worst} with AUROC {of.value:.3f}, {of.confidence * 100:.4g} % interval "
+        f"{of.low:.2f} to {of.high:.2f}, corrected for {judged} symbols"
     )
 
 
 def _wanted(policy: GatePolicy) -> str:
     required = policy.required_symbols
-    rows = f", and so many rows of {', '.join(required)}." if required else "."
-    return f"An upper end of AUROC of at least 0.5 for every symbol with {MIN_SLICE_ROWS} test rows{rows}"
+    rows = f", and that many rows of {', '.join(required)}." if required else "."
+    return f"An upper bound of AUROC of at least 0.5 for every symbol with {MIN_SLICE_ROWS} test rows{rows}"

@@ -1,11 +1,11 @@
-"""What a gate answers."""
+"""The verdict of a gate."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class GateStatus(StrEnum):
-    """PASS, FAIL, or DEFER: it cannot be known yet."""
+    """PASS, FAIL, or DEFER if the gate cannot judge yet."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -14,7 +14,7 @@ class GateStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateVerdict:
-    """One gate's answer: the figure, the bar, the reason, and what would have made it pass."""
+    """One gate's verdict: the figure, the threshold, the reason, and what would have passed."""
 
     name: str
     status: GateStatus
@@ -23,4 +23,4 @@ class GateVerdict:
     reason: str
     would_pass: str = ""
     gain: float | None = None
-    """What the candidate adds over the champion; None where the gate does not measure that."""
+    """How much better the candidate is than the champion; None if the gate does not measure that."""

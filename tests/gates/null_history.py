@@ -1,9 +1,9 @@
-"""The life of a store without signal: it grows by a day and is retrained on, again and again.
+"""Simulated history of a store without skill: it grows by a day, and a candidate is trained, again and again.
 
-Labels and features remember the hours before, move together over the symbols, and know nothing of each
-other. The stand-in for training is a least-squares fit on some of the features and a resample of the
-training rows, stretched until it passes the gates on spread: noise of the kind that a network makes of
-such a store, at a thousandth of the price.
+Labels and features are autocorrelated and correlated across symbols, but independent of each other. A
+least-squares fit on some of the features and a resample of the training rows replaces the training. Its
+answers are stretched until they pass the gates on spread. A network trained on such a store gives the same
+kind of noise, at a thousand times the cost.
 """
 
 from collections import Counter
@@ -32,12 +32,12 @@ POLICY = EvaluationPolicy(
 )
 BETTER_WINS, EACH_AT_95, RANKING, ALL_GATES = "better wins", "each at 95 %", "ranking", "all gates"
 RULES = (BETTER_WINS, EACH_AT_95, RANKING, ALL_GATES)
-"""Rules: a lower log loss than the champion's; the ranking at a fixed level; with the budget; everything."""
+"""Rules: lower log loss than the champion; AUROC at a fixed level; AUROC with alpha spending; all gates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """Everything that will ever be decided; a retrain sees the first part of it."""
+    """The whole history; a retrain sees only its first part."""
 
     x_NF: Floats
     label_N: Floats
@@ -65,7 +65,7 @@ def store_without_signal(days: int, random: np.random.Generator) -> Store:
 
 
 def live(seed: int, retrains: int) -> Counter[str]:
-    """Return how often each rule promoted something in one history."""
+    """Return how often each rule promotes a candidate in one history."""
     random = np.random.default_rng(seed)
     store = store_without_signal(FIRST_DAYS + retrains, random)
     champions = dict.fromkeys(RULES, fit(store, rows_of_days(FIRST_DAYS), random))
@@ -98,7 +98,7 @@ def live(seed: int, retrains: int) -> Counter[str]:
 
 
 def rows_of_days(days: int) -> int:
-    """Return how many rows the store has after so many days."""
+    """Return the number of rows in the store after this many days."""
     return days * DECISIONS_A_DAY * SYMBOLS
 
 
@@ -136,7 +136,7 @@ def measure(store: Store, n: int, weights: Floats, champion: Floats, past: PastA
 
 
 def _waves(hours: int, memory: float, random: np.random.Generator) -> Floats:
-    """Return a series that remembers `memory` of the hour before."""
+    """Return an autocorrelated series; `memory` is the correlation with the hour before."""
     steps = np.sqrt(1 - memory**2) * random.standard_normal(hours)
     x = np.zeros(hours)
     for hour in range(1, hours):

@@ -1,4 +1,4 @@
-"""Whole judgements of many small histories: how often noise gets in, and how often skill does."""
+"""Complete judgements of many small histories: how often noise is promoted, and how often skill."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.training import jobs
 SMALL = 2400
 """Windows of two symbols at every hour; the test part is 360 rows over seven and a half days."""
 MONTH = 6000
-"""The test part is 900 rows, as that of a store of one month."""
+"""The test part has 900 rows, like that of a store of one month."""
 
 
 def history(seed: int, windows: int = SMALL) -> Dataset:
@@ -31,12 +31,12 @@ def history(seed: int, windows: int = SMALL) -> Dataset:
 
 
 def shuffled(dataset: Dataset, seed: int) -> Dataset:
-    """Return the same rows with labels that mean nothing."""
+    """Return the same rows with random labels."""
     return replace(dataset, label_N=np.random.default_rng(seed).permutation(dataset.label_N))
 
 
 def stand_in(dataset: Dataset) -> TrainingResult:
-    """Return what a cheap trainer would: a ridge calibrated on validation, beside the logistic challenger."""
+    """Return the result of a cheap trainer: ridge regression calibrated on validation, and the baseline."""
     split = dataset.split
     odds_N = _odds(dataset, 0.02)
     platt = LogisticRegression(C=1e6).fit(odds_N[split.validation, None], dataset.label_N[split.validation])
@@ -59,7 +59,7 @@ def stand_in(dataset: Dataset) -> TrainingResult:
 
 
 def judged(dataset: Dataset, training: TrainingResult) -> tuple[tuple[GateVerdict, ...], Decision]:
-    """Return what the cycle would say of a first model."""
+    """Return the decision of a cycle on a first model."""
     evidence = evidence_of(dataset, training, policy=evaluation_policy(), past=PastAttempts(), serving=None)
     verdicts = judge(comparison_of(evidence), gate_policy())
     return verdicts, decide(verdicts)

@@ -1,4 +1,4 @@
-"""What every gate owes, whichever it is."""
+"""The contract of every gate."""
 
 import math
 from dataclasses import replace
@@ -36,7 +36,7 @@ NOTHING_KNOWN = [name for name in CASES if name in {"all unknown", "no rows"}]
 
 
 def test_the_gates_stand_in_the_order_of_the_documentation() -> None:
-    """Names are stable: reports, events and operators' notes refer to them."""
+    """Gate names are stable, because reports, events and operators' notes refer to them."""
     assert [gate.__name__ for gate in GATES] == [
         "action_diversity",
         "confidence_spread",
@@ -52,8 +52,8 @@ def test_the_gates_stand_in_the_order_of_the_documentation() -> None:
     ]
 
 
-def test_every_gate_answers_also_after_a_failure() -> None:
-    """A failure hides no other."""
+def test_every_gate_answers_even_after_a_failure() -> None:
+    """One failure does not hide another."""
     verdicts = judge(CASES["all unknown"], gate_policy())
     assert [v.name for v in verdicts] == [gate.__name__ for gate in GATES]
     assert [v.name for v in verdicts if v.status is GateStatus.FAIL] == [
@@ -67,7 +67,7 @@ def test_every_gate_answers_also_after_a_failure() -> None:
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.__name__)
 class TestEveryGate:
-    """The contract; a new gate is covered as soon as it is listed."""
+    """The contract covers a new gate as soon as it is listed."""
 
     @pytest.mark.parametrize("case", CASES)
     def test_answers_in_its_own_name_with_one_sentence(self, gate: Gate, case: str) -> None:
@@ -87,7 +87,7 @@ class TestEveryGate:
         assert gate(CASES[case], gate_policy()).status is not GateStatus.PASS
 
     def test_never_passes_on_figures_that_are_nan(self, gate: Gate) -> None:
-        """Each figure of a good comparison becomes NaN; whatever the gate reads, it does not pass."""
+        """Each figure of a good comparison in turn becomes NaN; a gate that reads it does not pass."""
         good = CASES["with champion"]
         unknown = replace(
             CASES["all unknown"],
@@ -111,19 +111,19 @@ def status_of(name: str, verdicts: tuple[GateVerdict, ...]) -> GateStatus:
 
 
 def test_a_skilful_first_model_is_promoted() -> None:
-    """What cannot be known yet does not stand in its way."""
+    """DEFER does not prevent a promotion."""
     verdicts = judge(CASES["skilful"], gate_policy())
     assert decide(verdicts).kind is DecisionKind.PROMOTE
 
 
 def test_the_champion_itself_is_held() -> None:
-    """It passes every gate and adds nothing."""
+    """It passes every gate but gains nothing."""
     assert decide(judge(CASES["identical to the champion"], gate_policy())).kind is DecisionKind.KEEP
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c not in {"skilful", "with champion"}])
 def test_nothing_but_a_skilful_model_is_promoted(case: str) -> None:
-    """Whatever else comes is held or rejected."""
+    """Every other candidate is kept back or rejected."""
     assert decide(judge(CASES[case], gate_policy())).kind is not DecisionKind.PROMOTE
 
 
@@ -141,7 +141,7 @@ probabilities = st.one_of(
 def test_whatever_is_predicted_judging_never_raises_and_nan_has_no_skill(
     answers: list[tuple[int, float, float, float]], with_champion: bool, base_rate: float
 ) -> None:
-    """NaN, nothing and one class come from broken models and young stores, not from bugs of ours."""
+    """NaN, no rows and a single class come from broken models and young stores, not from bugs."""
     label = np.array([label for label, *_ in answers], np.int8)
     p, champion, logistic = (np.array([a[i] for a in answers], np.float64) for i in (1, 2, 3))
     found = comparison(

@@ -1,4 +1,4 @@
-"""docs/reference/gates.md says what the code does."""
+"""docs/reference/gates.md agrees with the code."""
 
 import re
 from pathlib import Path
@@ -15,18 +15,18 @@ DEFAULTS = dict(re.findall(r"^\| `CLM_(\w+)` \| (\S+) \|", TEXT, re.MULTILINE))
 
 
 def test_every_gate_has_its_line_in_order() -> None:
-    """An operator looks up the name that the verdict carries."""
+    """An operator looks up a gate by the name in the verdict."""
     assert re.findall(r"^\| `([a-z_]+)` \|", TEXT, re.MULTILINE) == [gate.__name__ for gate in GATES]
 
 
 def test_every_bar_of_the_policy_is_documented() -> None:
-    """A figure one may tune and cannot find is no setting."""
+    """Operators must be able to find every threshold that they can tune."""
     assert {named(field) for field in GatePolicy.__dataclass_fields__} <= {"CLM_" + name for name in DEFAULTS}
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_the_default_is_that_of_the_setting(name: str) -> None:
-    """Two figures for one setting are one too many."""
+    """A documented default that differs from the code is wrong."""
     default = Settings.model_fields[FIELDS["CLM_" + name]].default
     text = as_text(default) or "none"
     assert DEFAULTS[name] == text or float(DEFAULTS[name]) == default

@@ -22,7 +22,7 @@ BARS = gate_policy()
 
 
 def with_error(error: float, luck: float) -> Comparison:
-    """Return a comparison of this calibration error, where luck alone reaches so far."""
+    """Return a comparison with this calibration error and this limit by chance."""
     return replace(PLAIN, candidate=replace(PLAIN.candidate, ece=error), ece_by_chance=luck)
 
 
@@ -38,17 +38,17 @@ def with_error(error: float, luck: float) -> Comparison:
         (0.09, math.nan, GateStatus.FAIL),
     ],
 )
-def test_a_calibration_error_that_luck_does_not_explain_fails(
+def test_a_calibration_error_that_chance_does_not_explain_fails(
     error: float, luck: float, status: GateStatus
 ) -> None:
-    """0.08 is the bar; on few rows a perfect model exceeds it, and that is no reason to fail one."""
+    """The threshold is 0.08. On few rows a perfect model exceeds it by chance and must not fail."""
     verdict = calibration(with_error(error, luck), BARS)
     assert verdict.status is status
     assert bool(verdict.would_pass) is (status is not GateStatus.PASS)
 
 
-def test_luck_reaches_as_far_as_perfectly_calibrated_models_show() -> None:
-    """Held against labels that really are drawn from P(WIN): 99 of 100 stay below, on few rows and many."""
+def test_99_of_100_perfectly_calibrated_models_stay_below_the_limit_by_chance() -> None:
+    """Labels are drawn from P(WIN) itself, on few rows and on many."""
     random = np.random.default_rng(2)
     for n, cases in ((150, 400), (3000, 200)):
         below = 0
@@ -59,8 +59,8 @@ def test_luck_reaches_as_far_as_perfectly_calibrated_models_show() -> None:
         assert 0.96 <= below / cases < 1.0
 
 
-def test_a_model_too_sure_of_itself_is_found() -> None:
-    """It ranks as before and says 0.9 where 0.65 is true."""
+def test_an_overconfident_model_fails() -> None:
+    """It ranks as before but predicts 0.9 where 0.65 is true."""
     logit = np.log(GOOD / (1 - GOOD))
     sure = 1 / (1 + np.exp(-3.0 * logit))
     assert calibration(PLAIN, BARS).status is GateStatus.PASS
@@ -68,7 +68,7 @@ def test_a_model_too_sure_of_itself_is_found() -> None:
 
 
 def interval(low: float, high: float) -> Interval:
-    """Return an interval of AUROC."""
+    """Return an AUROC interval."""
     return Interval(value=(low + high) / 2, low=low, high=high, n_blocks=20, confidence=0.95)
 
 
@@ -81,36 +81,36 @@ def with_slices(**slices: tuple[int, float, float]) -> Comparison:
 @pytest.mark.parametrize(
     ("slices", "status", "words"),
     [
-        ({"A": (900, 0.55, 0.65), "B": (100, 0.30, 0.50)}, GateStatus.PASS, "none is ranked"),
+        ({"A": (900, 0.55, 0.65), "B": (100, 0.30, 0.50)}, GateStatus.PASS, "no symbol is ranked"),
         ({"A": (900, 0.55, 0.65), "B": (100, 0.30, 0.499)}, GateStatus.FAIL, "B is ranked the wrong way"),
-        ({"A": (900, 0.55, 0.65), "B": (99, math.nan, math.nan)}, GateStatus.PASS, "none is ranked"),
-        ({"A": (900, 0.55, 0.65), "B": (100, math.nan, math.nan)}, GateStatus.DEFER, "not known: B"),
-        ({"A": (99, math.nan, math.nan)}, GateStatus.DEFER, "No symbol has an interval"),
-        ({}, GateStatus.DEFER, "No symbol has an interval"),
+        ({"A": (900, 0.55, 0.65), "B": (99, math.nan, math.nan)}, GateStatus.PASS, "no symbol is ranked"),
+        ({"A": (900, 0.55, 0.65), "B": (100, math.nan, math.nan)}, GateStatus.DEFER, "unknown: B"),
+        ({"A": (99, math.nan, math.nan)}, GateStatus.DEFER, "No symbol with at least 100"),
+        ({}, GateStatus.DEFER, "No symbol with at least 100"),
     ],
 )
 def test_no_symbol_may_be_ranked_the_wrong_way_round(
     slices: dict[str, tuple[int, float, float]], status: GateStatus, words: str
 ) -> None:
-    """One symbol's loss does not show in the mean of all."""
+    """Harm to one symbol does not show in the mean over all symbols."""
     verdict = worst_slice(with_slices(**slices), BARS)
     assert verdict.status is status
     assert words in verdict.reason
 
 
 def test_a_configured_symbol_that_is_missing_fails() -> None:
-    """A feed that broke leaves a test part that says nothing of its symbol."""
+    """After a broken feed the test part has too few rows of that symbol to judge it."""
     bars = replace(BARS, required_symbols=("A", "B"))
     there = {"A": (900, 0.55, 0.65), "B": (100, 0.5, 0.6)}
     assert worst_slice(with_slices(**there), bars).status is GateStatus.PASS
     for gone in ({"A": (900, 0.55, 0.65)}, {"A": (900, 0.55, 0.65), "B": (99, math.nan, math.nan)}, {}):
         verdict = worst_slice(with_slices(**gone), bars)
         assert verdict.status is GateStatus.FAIL
-        assert "B must have 100 test rows" in verdict.reason or not gone
+        assert "B must have at least 100 test rows" in verdict.reason or not gone
 
 
-def test_a_model_that_reverses_one_symbol_is_found_and_the_mean_hides_it() -> None:
-    """Two of three symbols carry the third."""
+def test_a_model_that_reverses_one_symbol_fails_although_the_mean_hides_it() -> None:
+    """Two good symbols compensate for the third in the mean."""
     p = np.where(ROWS.symbol_N == 1, 1 - GOOD, GOOD)
     found = comparison(ROWS, p)
     assert found.auroc_interval.low > 0.5
@@ -119,8 +119,8 @@ def test_a_model_that_reverses_one_symbol_is_found_and_the_mean_hides_it() -> No
     assert "BTCUSDT is ranked the wrong way round" in verdict.reason
 
 
-def test_of_many_harmless_symbols_seldom_one_is_called_harmed() -> None:
-    """An interval of 95 % for each would fail one of three models of 16 symbols for nothing but luck."""
+def test_many_harmless_symbols_rarely_fail_by_chance() -> None:
+    """With a 95 % interval for each symbol, one in three models of 16 symbols would fail by chance."""
     random, sure, harmed, alone = np.random.default_rng(0), replace(POLICY, bootstrap_replicates=1000), 0, 0
     for _ in range(5):
         test_rows, _ = market(hours=1000)
@@ -144,10 +144,10 @@ def test_of_many_harmless_symbols_seldom_one_is_called_harmed() -> None:
         (0.001, False, GateStatus.DEFER),
     ],
 )
-def test_profit_is_told_always_and_judged_where_it_is_asked_for(
+def test_profit_is_always_reported_and_judged_if_required(
     low: float, asked: bool, status: GateStatus
 ) -> None:
-    """The bound counts, not the mean."""
+    """The lower bound decides, not the mean."""
     net = Interval(value=0.002, low=low, high=0.003, n_blocks=20, confidence=0.95)
     verdict = profit(replace(PLAIN, net_return_per_trade=net), replace(BARS, require_profit=asked))
     assert verdict.status is status
@@ -155,7 +155,7 @@ def test_profit_is_told_always_and_judged_where_it_is_asked_for(
 
 
 def test_costs_decide_whether_a_model_earns() -> None:
-    """The same trades with and without fee and slippage."""
+    """The same trades are judged with and without fee and slippage."""
     bars = replace(BARS, require_profit=True)
     test_rows = with_market_return(ROWS, np.where(ROWS.label_N == 1, 0.002, -0.002))
     free = replace(POLICY, fee_bps=0.0, slippage_bps=0.0)

@@ -1,12 +1,12 @@
-"""Retraining for ever on a store without signal promotes nothing; `make chaos` lives forty times as long."""
+"""Repeated retraining on a store without skill promotes nothing; `make chaos` runs 40 times as long."""
 
 from collections import Counter
 
 from tests.gates.null_history import ALL_GATES, BETTER_WINS, EACH_AT_95, RANKING, live
 
 
-def test_a_store_without_signal_promotes_nothing_however_often_it_is_retrained_on() -> None:
-    """Where the better of two wins, or each attempt is judged as if it were the first, noise gets in."""
+def test_repeated_retraining_on_noise_promotes_nothing() -> None:
+    """Noise is promoted if the better model wins, or if every attempt is judged like the first."""
     promoted: Counter[str] = Counter()
     for seed in range(2, 7):
         promoted += live(seed, 25)

@@ -1,6 +1,6 @@
-"""Of 50 models of shuffled labels at most two pass gate 5; of models with a strong signal 19 of 20 go in.
+"""At most 2 of 50 models of shuffled labels pass gate 5; at least 19 of 20 models with skill are promoted.
 
-A regression stands in for the network here; `tests/chaos/test_gate_rates.py` trains the network itself.
+A regression replaces the network here; `tests/chaos/test_gate_rates.py` trains the network itself.
 """
 
 from clm.evaluation.metrics import auroc
@@ -10,7 +10,7 @@ from tests.gates.rates import MONTH, history, judged, shuffled, stand_in
 
 
 def test_shuffled_labels_pass_gate_5_in_at_most_1_of_20_seeds() -> None:
-    """What the features say of labels without a meaning is luck, and luck is what an interval is for."""
+    """Features predict random labels only by chance, and the interval must exclude chance."""
     passed = 0
     for seed in range(50):
         noise = shuffled(history(seed), seed)
@@ -21,8 +21,8 @@ def test_shuffled_labels_pass_gate_5_in_at_most_1_of_20_seeds() -> None:
     assert passed <= 0.05 * 50
 
 
-def test_a_strong_signal_is_promoted_in_at_least_19_of_20_seeds() -> None:
-    """All gates together, calibration and symbols too: a judge who lets nobody in is no judge."""
+def test_strong_skill_is_promoted_in_at_least_19_of_20_seeds() -> None:
+    """All gates judge, calibration and symbols too. Gates that reject everything would be useless."""
     promoted, strong = 0, 0
     for seed in range(20):
         dataset = history(seed, MONTH)

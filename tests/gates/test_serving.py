@@ -1,4 +1,4 @@
-"""Gates 9 and 10 judge what a fresh process found of the file itself."""
+"""Gates 9 and 10 judge the load check of the served file."""
 
 import math
 from dataclasses import replace
@@ -34,7 +34,7 @@ def judged(proof: LoadCheck | None) -> Comparison:
 
 
 def test_a_file_that_repeats_its_answers_and_is_small_and_quick_passes_both() -> None:
-    """That the wall clock saw 40 ms is the machine's matter."""
+    """Processor time counts; the wall time of 40 ms depends on other load of the machine."""
     for gate in (parity, budget):
         verdict = gate(judged(PROOF), gate_policy())
         assert verdict.status is GateStatus.PASS
@@ -42,8 +42,8 @@ def test_a_file_that_repeats_its_answers_and_is_small_and_quick_passes_both() ->
 
 
 @pytest.mark.parametrize("answers", [P + 1.1e-5, P - 1.1e-5, np.where(P > 0.79, math.nan, P), P[:63], None])
-def test_one_way_of_loading_that_answers_otherwise_fails(answers: np.ndarray | None) -> None:
-    """However good the others are; NaN, missing answers and a file that does not load are no answers."""
+def test_one_way_of_loading_with_other_answers_fails(answers: np.ndarray | None) -> None:
+    """The others do not matter. NaN, missing answers and a file that does not load fail too."""
     route = Route(
         name="without the wrapper", p_G=answers, failed_because="" if answers is not None else "torn"
     )
@@ -54,16 +54,16 @@ def test_one_way_of_loading_that_answers_otherwise_fails(answers: np.ndarray | N
 
 
 def test_answers_that_do_not_vary_fail_however_well_they_are_repeated() -> None:
-    """The existing engine answers with one number for every symbol."""
+    """The existing engine gives every symbol the same answer."""
     golden = GoldenRows(window_GLC=GOLDEN.window_GLC, p_G=np.full(64, 0.615))
     proof = replace(PROOF, golden=golden, routes=(Route(name="the engine", p_G=golden.p_G),))
     verdict = parity(judged(proof), gate_policy())
     assert verdict.status is GateStatus.FAIL
-    assert "1 different answers to 64 golden rows" in verdict.reason
+    assert "1 distinct answers to 64 golden rows" in verdict.reason
 
 
-def test_without_a_way_of_loading_or_without_golden_rows_nothing_was_shown() -> None:
-    """An empty proof is no proof."""
+def test_without_a_way_of_loading_or_without_golden_rows_parity_fails() -> None:
+    """A load check that compared nothing must not pass."""
     assert parity(judged(replace(PROOF, routes=())), gate_policy()).status is GateStatus.FAIL
     none = GoldenRows(window_GLC=np.zeros((0, 128, 8), dtype=np.float32), p_G=np.zeros(0))
     empty = replace(PROOF, golden=none, routes=(Route(name="the engine", p_G=np.zeros(0)),))
@@ -80,13 +80,13 @@ def test_without_a_way_of_loading_or_without_golden_rows_nothing_was_shown() -> 
     ],
 )
 def test_f5_a_file_that_is_too_large_too_slow_or_not_of_numbers_fails(change: dict[str, object]) -> None:
-    """The server is shared with the engine that trades."""
+    """The model shares its server with the engine that trades."""
     verdict = budget(judged(replace(PROOF, **change)), gate_policy())
     assert verdict.status is GateStatus.FAIL
-    assert "wanted at most 50 MB and 20 ms, finite weights" in verdict.reason
+    assert "required: at most 50 MB and 20 ms, finite weights" in verdict.reason
 
 
 @pytest.mark.parametrize("gate", [parity, budget])
-def test_where_no_process_was_asked_the_gate_waits(gate) -> None:
-    """Not known is neither passed nor failed."""
+def test_without_a_load_check_the_gates_defer(gate) -> None:
+    """An unknown result is neither PASS nor FAIL."""
     assert gate(judged(None), gate_policy()).status is GateStatus.DEFER

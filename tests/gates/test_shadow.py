@@ -1,4 +1,4 @@
-"""Gates 3 and 4: what a model showed in shadow decides about its activation."""
+"""Gates 3 and 4: the record in shadow mode decides on activation."""
 
 import math
 from dataclasses import replace
@@ -23,7 +23,7 @@ AT = 1_760_000_000_000_000
 def record(
     action: object, ensemble: object, confidence: object = 0.7, hit: object = math.nan
 ) -> ShadowRecord:
-    """Return a record of events one second apart; scalars stand for every event."""
+    """Return a record of events one second apart; a scalar applies to every event."""
     action_N = np.asarray(action, dtype=np.int8)
     n = len(action_N)
     return ShadowRecord(
@@ -37,12 +37,12 @@ def record(
 
 
 def agreeing(alike: int, against: int, hold: int) -> ShadowRecord:
-    """Return events in which the ensemble says BUY and the model BUY, SELL, HOLD so many times."""
+    """Return events in which the ensemble says BUY; the counts are the model's BUY, SELL and HOLD."""
     return record([1] * alike + [-1] * against + [0] * hold, 1)
 
 
 def hits(*buckets: tuple[float, int, int]) -> ShadowRecord:
-    """Return events of these confidences: (confidence, events, hits)."""
+    """Return events with these confidences: (confidence, events, hits)."""
     confidence = np.concatenate([np.full(n, c) for c, n, _ in buckets])
     hit = np.concatenate([np.arange(n) < right for _, n, right in buckets])
     return record(np.ones(len(hit)), 1, confidence, hit.astype(float))
@@ -65,10 +65,10 @@ def hits(*buckets: tuple[float, int, int]) -> ShadowRecord:
         ((0, 0, 0), GateStatus.DEFER),
     ],
 )
-def test_agreement_has_to_lie_between_sanity_and_copying(
+def test_agreement_has_to_be_between_sanity_and_copying(
     events: tuple[int, int, int], status: GateStatus
 ) -> None:
-    """55 to 75 %, borderline to 85 %, under 25 % of BUY against SELL, from 200 events on."""
+    """From 200 events on: 55 to 75 % pass, up to 85 % defer, 25 % of BUY against SELL fail."""
     verdict, _ = judge_shadow(agreeing(*events))
     assert verdict.status is status
     assert bool(verdict.would_pass) is (status is not GateStatus.PASS)
@@ -91,12 +91,12 @@ def test_agreement_has_to_lie_between_sanity_and_copying(
 def test_the_hit_rate_has_to_rise_with_confidence_beyond_chance(
     buckets: tuple[tuple[float, int, int], ...], status: GateStatus
 ) -> None:
-    """Confidence that is not borne out is a number, not a confidence; three filled buckets at least."""
+    """Higher confidence must mean more hits. At least three buckets must be filled."""
     assert judge_shadow(hits(*buckets))[1].status is status
 
 
 def test_noise_in_shadow_passes_in_at_most_1_of_20_records() -> None:
-    """Three rates of a coin rise in order in one of six records; the trend keeps that out."""
+    """By chance, three rates rise in order in one of six records; the trend test excludes that."""
     random, passed = np.random.default_rng(5), 0
     for _ in range(200):
         coin = record(
@@ -107,7 +107,7 @@ def test_noise_in_shadow_passes_in_at_most_1_of_20_records() -> None:
 
 
 def test_a_fresh_candidate_has_no_record_and_both_defer() -> None:
-    """It never served; that must not keep it from serving in shadow."""
+    """It never served, and this must not prevent it from serving in shadow mode."""
     verdicts = judge_shadow(None)
     assert [(v.name, v.status) for v in verdicts] == [
         ("agreement", GateStatus.DEFER),
@@ -115,7 +115,7 @@ def test_a_fresh_candidate_has_no_record_and_both_defer() -> None:
     ]
 
 
-def test_a_record_that_is_handed_in_is_judged_with_the_rest() -> None:
+def test_a_comparison_with_a_shadow_record_is_judged_on_it() -> None:
     """The ten gates answer together, whoever asks."""
     found = replace(comparison(*market()), shadow=agreeing(200, 0, 0))
     by_name = {v.name: v.status for v in judge(found, gate_policy())}
@@ -123,7 +123,7 @@ def test_a_record_that_is_handed_in_is_judged_with_the_rest() -> None:
 
 
 def test_the_trend_is_that_of_scipy() -> None:
-    """Cochran-Armitage z is the correlation of hit and bucket number times the root of n."""
+    """Cochran-Armitage z is the correlation of hit and bucket number times the square root of n."""
     from scipy.stats import pearsonr
 
     buckets = [Bucket(low=0.5, n=40, hits=17), Bucket(low=0.6, n=70, hits=38), Bucket(low=0.7, n=25, hits=19)]
@@ -133,7 +133,7 @@ def test_the_trend_is_that_of_scipy() -> None:
 
 
 def test_an_outcome_belongs_to_the_prediction_of_its_symbol_and_moment() -> None:
-    """A minute apart at most; another symbol's price says nothing."""
+    """They are at most a minute apart, and outcomes of other symbols do not count."""
     said = Intent(at=AT, symbol="BTCUSDT", ensemble=1, action=-1, confidence=0.7)
     became = Outcome(symbol="BTCUSDT", opened_at=AT + 60 * SECOND, closed_at=AT + HOUR, market_return=-0.01)
     assert record_of(VERSION, [said], [became]).hit_N.tolist() == [1.0]
@@ -147,7 +147,7 @@ def test_an_outcome_belongs_to_the_prediction_of_its_symbol_and_moment() -> None
 
 
 def test_a_closed_trade_of_unknown_opening_belongs_to_the_last_prediction_before_it() -> None:
-    """`trade.closed` does not say when it was opened; a recorded sample does and goes first."""
+    """`trade.closed` has no opening time; a recorded sample has one and is matched first."""
     said = [
         Intent(at=AT + HOUR * n, symbol="BTCUSDT", ensemble=1, action=1, confidence=0.7) for n in range(3)
     ]
@@ -159,7 +159,7 @@ def test_a_closed_trade_of_unknown_opening_belongs_to_the_last_prediction_before
 
 
 def test_hold_is_neither_right_nor_wrong() -> None:
-    """It names no direction."""
+    """HOLD has no direction."""
     said = Intent(at=AT, symbol="BTCUSDT", ensemble=1, action=0, confidence=0.5)
     became = Outcome(symbol="BTCUSDT", opened_at=AT, closed_at=AT + HOUR, market_return=0.01)
     assert math.isnan(record_of(VERSION, [said], [became]).hit_N[0])
@@ -180,7 +180,7 @@ def test_hold_is_neither_right_nor_wrong() -> None:
 def test_whatever_was_recorded_judging_never_raises_and_nothing_known_never_passes(
     events: list[tuple[int, int, float, float]],
 ) -> None:
-    """NaN, nothing, one bucket: the engine writes these streams, not we."""
+    """The streams come from the engine and may hold NaN, nothing, or a single bucket."""
     columns = [np.array([event[i] for event in events], dtype=np.float64) for i in range(4)]
     found = record(*columns)
     figures = measure(found)
