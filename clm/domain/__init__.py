@@ -1,1 +1,1 @@
-"""What travels between the parts: frozen records without behaviour."""
+"""Frozen records that the other packages pass to each other."""

@@ -1,4 +1,4 @@
-"""What is known of an architecture without torch: settings, audits and promotions ask this."""
+"""Facts about architectures that need no torch; settings, audits and promotions use them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,29 +6,29 @@ from types import MappingProxyType
 from typing import Literal
 
 ENGINE = "engine"
-"""The one that the existing engine is written for; a file without a manifest is taken to be of it."""
+"""The architecture of the existing engine. A file without a manifest is assumed to have it."""
 EngineLoads = Literal["existing", "serving"]
-"""What an engine can load: files of ENGINE alone, or whatever a manifest names."""
+"""What an engine can load: only files of ENGINE, or every architecture that a manifest names."""
 MANY_FEATURES = 32
-"""Features beyond which a first layer has more weights than a store of thousands of samples can teach."""
+"""Maximum features; with more, the first layer has too many weights for a few thousand samples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchitectureFacts:
-    """An architecture by name, and what it asks of the data and of the engine."""
+    """An architecture and its requirements on the data and on the engine."""
 
     name: str
     max_features: int
-    """Features of a data set at most."""
+    """Maximum number of features of a data set."""
     fixed_channels: int | None
-    """Channels of every file of it, those beyond the features unused; None: as many as there are features."""
+    """Channels of every file; channels beyond the features are unused. None: one channel for each feature."""
     erases_levels: bool
-    """Whether it takes the mean out of each window: a feature that is constant within one is lost."""
+    """Whether it subtracts the mean of each window, so a feature that is constant in a window is lost."""
     loads_in_existing_engine: bool
-    """Whether the existing engine can load it; all others need one that is built on clm.serving."""
+    """Whether the existing engine can load it; otherwise the engine must use clm.serving."""
 
     def loads_in(self, engine: EngineLoads) -> bool:
-        """Return whether such an engine can load it."""
+        """Return whether this kind of engine can load it."""
         return engine == "serving" or self.loads_in_existing_engine
 
 
@@ -53,4 +53,4 @@ KNOWN: Mapping[str, ArchitectureFacts] = MappingProxyType(
         )
     }
 )
-"""By name; clm.models.catalogue has the networks."""
+"""Facts by name; clm.models.catalogue has the networks."""

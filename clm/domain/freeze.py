@@ -1,8 +1,8 @@
-"""Whether the trading system has frozen learning: the rule, on values alone.
+"""Decide whether learning is frozen; a pure rule.
 
-The trading system freezes learning with two Redis keys. An answer decides. Without a valid answer the
-last known state decides: frozen stays frozen, thawed becomes unknown. Unknown allows training and holds
-back automatic promotion. Only where nothing ever replied does a missing answer hold nothing back.
+The trading system freezes learning with two Redis keys. A valid answer decides. Without one the last known
+state decides: frozen stays frozen, and thawed becomes unknown. Unknown allows training but blocks automatic
+promotion. If no Redis has ever replied, a missing answer blocks nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -11,39 +11,39 @@ from enum import StrEnum
 
 
 class FreezeState(StrEnum):
-    """What is known about the freeze now."""
+    """The known state of the freeze."""
 
     THAWED = "thawed"
     FROZEN = "frozen"
-    """The keys say so, or said so when they were last read."""
+    """The keys freeze learning, or did so when they were last read."""
     UNKNOWN = "unknown"
-    """There is no valid answer, and the last one did not say frozen."""
+    """There is no valid answer, and the last known state was not frozen."""
     UNHEARD = "unheard"
-    """No Redis has ever replied on this state directory."""
+    """No Redis has ever replied since this state directory was created."""
     HALTED = "halted"
-    """Something other than the freeze keys stops learning: a pause or a full disk."""
+    """Learning is stopped by something other than the freeze keys: a pause or a full disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Freeze:
-    """The freeze as of one question."""
+    """The freeze, as read once."""
 
     state: FreezeState
     reason: str = ""
-    """One sentence for people; empty where the system is thawed."""
+    """One sentence for people; empty if the system is thawed."""
     cause: str = ""
-    """The part of the reason that stays the same while nothing changes."""
+    """The part of the reason without times; it changes only when the state does."""
     is_current: bool = True
-    """False where there was no valid answer and the last known state counts."""
+    """False if there was no valid answer, so the last known state counts."""
 
     @property
     def stops_because(self) -> str | None:
-        """Return why nothing may be trained or promoted, None where training may go on."""
+        """Return why training and promotion are blocked, or None if training may proceed."""
         return self.reason if self.state in {FreezeState.FROZEN, FreezeState.HALTED} else None
 
     @property
     def holds_promotion(self) -> bool:
-        """Return whether no model may be promoted automatically."""
+        """Return whether automatic promotion is blocked."""
         return self.state not in {FreezeState.THAWED, FreezeState.UNHEARD}
 
 
@@ -51,40 +51,40 @@ THAWED = Freeze(state=FreezeState.THAWED)
 
 
 def halted(reason: str | None) -> Freeze:
-    """Return the freeze of a check that has nothing to do with the freeze keys."""
+    """Return the freeze of a check other than the freeze keys; THAWED without a reason."""
     return Freeze(state=FreezeState.HALTED, reason=reason, cause=reason) if reason else THAWED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What one question to Redis returned."""
+    """The result of one request to Redis."""
 
     server: str
     at: datetime
     frozen_because: str | None = None
-    """Why the keys freeze learning, None where they do not."""
+    """Why the keys freeze learning, or None if they do not."""
     error: str | None = None
-    """Why there is no valid answer, None where there is one."""
+    """Why there is no valid answer, or None if there is one."""
     is_silent: bool = False
-    """There is no valid answer because nothing replied: no connection, or a time-out."""
+    """Whether nothing replied at all: no connection, or a time-out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastKnown:
-    """What is remembered across restarts."""
+    """The last known state, kept across restarts."""
 
     server: str
     state: FreezeState
-    """THAWED or FROZEN; UNKNOWN where a server replied and never gave a valid answer."""
+    """THAWED or FROZEN; UNKNOWN if a server replied but never gave a valid answer."""
     cause: str = ""
     seen_at: datetime | None = None
     """Time of the last valid answer."""
     failing_since: datetime | None = None
-    """Time of the first question without a valid answer since then; None where the last one was answered."""
+    """Time of the first request without a valid answer since then; None if the last one had an answer."""
 
 
 def known_after(last: LastKnown | None, answer: Answer) -> LastKnown | None:
-    """Return what to remember after an answer; None while nothing has ever replied."""
+    """Return the state to keep after an answer; None while nothing has ever replied."""
     if answer.error is None:
         state = FreezeState.FROZEN if answer.frozen_because else FreezeState.THAWED
         return LastKnown(
@@ -98,7 +98,7 @@ def known_after(last: LastKnown | None, answer: Answer) -> LastKnown | None:
 
 
 def freeze_of(known: LastKnown | None, answer: Answer) -> Freeze:
-    """Return the freeze; `known` is what `known_after` returned for the same answer."""
+    """Return the freeze; `known` is the result of `known_after` for the same answer."""
     if answer.error is None:
         because = answer.frozen_because
         return Freeze(state=FreezeState.FROZEN, reason=because, cause=because) if because else THAWED
@@ -126,7 +126,7 @@ def freeze_of(known: LastKnown | None, answer: Answer) -> Freeze:
 
 
 def worst(*freezes: Freeze) -> Freeze:
-    """Return the freeze that allows least; the first of equals."""
+    """Return the most restrictive freeze; the first of equals."""
     return min(freezes, key=lambda freeze: _SEVERITY.index(freeze.state))
 
 

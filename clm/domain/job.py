@@ -1,4 +1,4 @@
-"""What a training child is asked for, and what it answers."""
+"""The job of a training child and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from clm.domain.figure import Figure
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSpec:
-    """Hyperparameters of one training; defaults live in settings.py."""
+    """Hyperparameters of one training; the settings have the defaults."""
 
     architecture: str
     epochs: int
@@ -28,28 +28,28 @@ class TrainingSpec:
     """Epochs without a better validation log loss before training stops."""
     seed: int
     threads: int
-    """0 measures at the start which count is faster."""
+    """Number of threads; 0 measures at the start which number is faster."""
     scaling: str = "standard"
     """`standard`, `robust` (median and quartiles) or `none`."""
     spread_weight: float = 0.0
-    """Of the loss term that rewards spread of P(WIN)."""
+    """Weight of the loss term that rewards spread of P(WIN)."""
     start: str = "random"
-    """`logistic`: the network begins as the regression on the last step; `random`: anywhere."""
+    """`logistic`: the network starts as the regression on the last step; `random`: random weights."""
     ensemble: int = 1
-    """Networks whose averaged answer is taught to the one that is served."""
+    """Number of networks whose average prediction is distilled into the served one."""
     swa_from: float = 1.0
-    """Share of the epochs after which their weights are averaged; 1 for none."""
+    """Share of the epochs after which weights are averaged (SWA); 1 turns it off."""
     device: str = "cpu"
-    """`cpu`, `cuda`, or `auto`, which takes a GPU where there is one."""
+    """`cpu`, `cuda`, or `auto`, which uses a GPU if there is one."""
     processes: int = 1
-    """Of an ensemble, trained at a time; 0: as many as the cores allow. It changes no weight."""
+    """Ensemble networks trained in parallel; 0: as many as the cores allow. It changes no weights."""
     precision: str = "auto"
-    """Of the matrix products while learning: `bf16`, `fp32`, or `auto`, bf16 where the processor has it."""
+    """Precision of matrix products in training: `bf16`, `fp32`, or `auto` (bf16 if the processor has it)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChampionRef:
-    """The model that the engine's environment file names."""
+    """The model named by the engine's environment file."""
 
     version: str
     path: Path
@@ -57,14 +57,14 @@ class ChampionRef:
     feature_names: tuple[str, ...] = ()
     """Empty for an adopted file whose features are not recorded."""
     adopted: bool = False
-    """True when the file was there before us: its hash was taken, not checked."""
+    """True if the file was there before this service: its hash was computed, not verified."""
     architecture: str = ENGINE
-    """As its manifest says; a file without one is taken to be the existing engine's."""
+    """From its manifest; a file without one is assumed to be of the existing engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """One training: its directory holds the question `train`, and then the answer."""
+    """One training; its directory holds the question `train` and later the answer."""
 
     run_id: str
     directory: Path
@@ -74,19 +74,19 @@ class TrainingJob:
     champion: ChampionRef | None
     timeout_s: float
     cpu_s: float = 0.0
-    """Processor seconds after which the system ends the child; 0 for no limit."""
+    """Processor seconds after which the kernel ends the child; 0 for no limit."""
     memory_mb: int = 0
-    """Megabytes of memory that the child may take; 0 for no limit."""
+    """Maximum memory of the child in megabytes; 0 for no limit."""
     checkpoints: Path | None = None
-    """Where an interrupted training is kept; None where it need not go on."""
+    """Directory of the checkpoints; None if the training need not resume."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochReport:
-    """Figures of one epoch, sent while training goes on; losses in nats."""
+    """Figures of one epoch, sent during training; losses in nats."""
 
     epoch: int
-    """0 for a network that began as a regression, before its first step."""
+    """0 is a network with a linear start, before its first step."""
     epochs: int
     train_loss: Figure
     """NaN before the first step."""
@@ -96,18 +96,18 @@ class EpochReport:
     seconds: float
     best: bool
     network: str = ""
-    """Which one of several it is of; empty for the one that is served."""
+    """Name of the network in an ensemble; empty for the served one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """What the child left behind, its hash checked by the parent."""
+    """The result of the training child; the parent has checked the hash."""
 
     weights_path: Path
     """The served file: `{"model_state_dict": ...}`, input scaling folded in."""
     file_sha256: str
     weights_hash: str
-    """sha256 over names, shapes and bytes of all tensors: the same seed gives the same hash."""
+    """sha256 over names, shapes and bytes of all tensors; the same seed gives the same hash."""
     n_parameters: int
     best_epoch: int
     stopped_because: str
@@ -118,10 +118,10 @@ class TrainingResult:
     p_logistic_N: NDArray[np.float64]
     p_champion_N: NDArray[np.float64] | None
     champion_absent_because: str
-    """Why there is no champion score; empty where there is one."""
+    """Why the champion was not scored; empty if it was."""
     p_validation_N: NDArray[np.float64] | None = None
-    """P(WIN) of the validation rows, by the served file; None if not requested."""
+    """P(WIN) of the validation rows, computed by the served file; None if not requested."""
     figures: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
-    """Figures of the test rows as the child measured them, by predictor; the parent measures again."""
+    """Figures of the test rows by predictor, measured by the child; the parent measures them again."""
     notes: Mapping[str, object] = field(default_factory=dict)
     """Further facts for the proof pack: device, threads, torch version, calibration."""

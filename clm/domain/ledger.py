@@ -1,4 +1,4 @@
-"""The ledger of attempts: what a row says, and what all of them say to the next attempt."""
+"""The ledger of attempts: its rows, and what they imply for the next attempt."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,28 +8,28 @@ from typing import Any
 
 
 class LedgerKind(StrEnum):
-    """Where a row comes from."""
+    """The kind of event that a row records."""
 
     RUN = "run"
     TRIAL = "trial"
-    """A try of the tuning ladder."""
+    """A tuning trial."""
     PROMOTION = "promotion"
-    """A promotion came to its end; `reason` holds a person's words where a person wanted it."""
+    """A promotion ended; `reason` holds the person's reason if a person requested it."""
     IMPORTED = "imported"
-    """Made of a run or promotion that is older than the ledger."""
+    """Created from a run or promotion that is older than the ledger."""
     ACCEPTED = "accepted"
-    """A person looked at breaks of the chain and let them stand."""
+    """An operator accepted breaks of the chain."""
 
 
 GENESIS = "0" * 64
-"""What the first row names as the hash before it."""
+"""The previous hash in the first row."""
 CROWNED = "CROWNED"
-"""Outcome of a promotion that made a new champion: the attempts are counted from here again."""
+"""Outcome of a promotion that made a new champion; the count of attempts restarts after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerEntry:
-    """What a row is to say; `kind` and `subject` together name it for ever."""
+    """The content of a new row; `kind` and `subject` together are its permanent key."""
 
     kind: LedgerKind
     subject: str
@@ -39,15 +39,15 @@ class LedgerEntry:
     outcome: str
     """PROMOTE, KEEP (HOLD in rows of 0.1), REJECT, REFUSED, FAILED, CROWNED, ROLLED_BACK, ..."""
     judged: bool
-    """Whether a candidate was, or may have been, judged on test rows: such a row is an attempt."""
+    """Whether a candidate was, or may have been, judged on test rows; such a row is an attempt."""
     reason: str
     facts: Mapping[str, object] = field(default_factory=dict)
-    """Figures, hashes of the data, the weights and the proof pack."""
+    """Figures, and hashes of the data, the weights and the proof pack."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
-    """A row as it is stored; times are RFC 3339 text, `facts` is JSON text."""
+    """A stored row; times are RFC 3339 text, `facts` is JSON text."""
 
     seq: int
     kind: str
@@ -65,31 +65,31 @@ class LedgerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastAttempts:
-    """What the ledger says of earlier candidates that were judged on test rows."""
+    """Earlier candidates that were judged on test rows."""
 
     since_crown: int = 0
-    """How many since the champion was crowned."""
+    """Number of attempts since the champion was promoted."""
     sharpes: tuple[float | None, ...] = ()
-    """Sharpe ratio by trade of every candidate ever judged; None if it had no trades."""
+    """Per-trade Sharpe ratio of every candidate ever judged; None if it had no trades."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerStanding:
-    """What the ledger says to the next attempt."""
+    """The state of the ledger before the next attempt."""
 
     rows: int
     head_sha256: str
-    """Hash of the newest row; carried by proof packs, so that rows taken from the end are missed."""
+    """Hash of the newest row. Proof packs record it, so removed rows at the end are noticed."""
     champion: str | None
-    """The version that was crowned last; None where nothing ever was."""
+    """The version that was promoted last; None if there was no promotion."""
     crowned_at: str | None
     past: PastAttempts
     broken_because: str | None
-    """The first break of the chain that no operator accepted, in one sentence; None where it holds."""
+    """The first break of the chain that no operator accepted, in one sentence; None if it is intact."""
 
 
 def facts_of(row: LedgerRow) -> dict[str, Any]:
-    """Return the facts of a row; none where an edit left no JSON object, the break is reported elsewhere."""
+    """Return the facts of a row; empty if an edit left no JSON object. The chain check reports that break."""
     try:
         facts = json.loads(row.facts)
     except (ValueError, TypeError):
@@ -98,10 +98,10 @@ def facts_of(row: LedgerRow) -> dict[str, Any]:
 
 
 def standing_of(rows: Sequence[LedgerRow], broken_because: str | None) -> LedgerStanding:
-    """Return what the ledger says to the next attempt."""
+    """Return the state of the ledger before the next attempt."""
     crown = next((row for row in reversed(rows) if row.outcome == CROWNED), None)
     judged = [row for row in rows if row.judged]
-    # The champion's own run closes after its crowning and was an attempt on the one before.
+    # The champion's own run closes after its promotion; it was an attempt against the previous champion.
     since = [row for row in judged if crown is None or (row.seq > crown.seq and row.run_id != crown.run_id)]
     return LedgerStanding(
         rows=rows[-1].seq if rows else 0,

@@ -1,4 +1,4 @@
-"""A model line: one family of models, and the names by which the engine and the trading system know it.
+"""A model line: one family of models, and its names in the engine and the trading system.
 
 Standard library only, because root's helper imports it. A process takes its line from the settings (the
 helper from its `Site`) and passes it to what it builds.

@@ -1,4 +1,4 @@
-"""What a fresh process said of a served file.
+"""The result of loading a served file in a fresh process.
 
 Suffixes: G golden rows, L context_length, C channels.
 """
@@ -14,12 +14,12 @@ from clm.domain.sample import Floats
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenRows:
-    """Raw windows with the answers that belong to them: the engine can be asked for them."""
+    """Raw windows with their stored answers; the running engine can be checked against them."""
 
     window_GLC: NDArray[np.float32]
-    """Raw, not scaled, oldest step first; C features in the order of the manifest."""
+    """Raw, unscaled, oldest step first; C features in the order of the manifest."""
     p_G: Floats
-    """P(WIN) as the gates judged it."""
+    """P(WIN), as judged by the gates."""
 
     def __len__(self) -> int:
         return len(self.p_G)
@@ -32,28 +32,28 @@ class Route:
     name: str
     p_G: Floats | None
     failed_because: str = ""
-    """Why there are no answers; empty where there are."""
+    """Why there are no answers; empty if there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadCheck:
-    """A served file, loaded and asked in a process of its own."""
+    """A served file, loaded and evaluated in a separate process."""
 
     sha256: str
-    """Of the bytes that were loaded."""
+    """Hash of the loaded bytes."""
     size_bytes: int
     weights_finite: bool
     golden: GoldenRows
     routes: tuple[Route, ...]
     predictions: int
-    """How many single predictions were timed, one window at a time on one thread."""
+    """Number of timed predictions, one window at a time on one thread."""
     p50_ms: Figure
     p99_ms: Figure
-    """Of the processor's time, so that what else the machine does is not held against the model."""
+    """Processor time, so other load on the machine does not count against the model."""
     p99_wall_ms: Figure
 
     def difference(self, route: Route) -> float:
-        """Return how far the route's answers are from the stored ones at most; NaN where it has none."""
+        """Return the largest difference between the route's and the stored answers; NaN without answers."""
         if route.p_G is None or route.p_G.shape != self.golden.p_G.shape or not len(self.golden):
             return float("nan")
         return float(np.abs(route.p_G - self.golden.p_G).max())

@@ -1,4 +1,4 @@
-"""What is measured on a rejected run, and what is reported about the model that serves."""
+"""Measurements on a rejected run, and live predictions of the served model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from clm.domain.figure import Figure
 
 MEASURED = ("saved_file", "activations", "overfit", "time", "learning_curve", "scaling")
-"""What the child measures, by name."""
+"""Names of the measurements that the child makes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """Figures that one look at the trained model or its data gave, by name."""
+    """Figures of one measurement of the trained model or its data, by name."""
 
     figures: Mapping[str, Figure]
     cost_s: float
     absent_because: str = ""
-    """Why there are none; empty where there are."""
+    """Why there are no figures; empty if there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivePredictions:
-    """What the served model said lately to the trading system, newest first."""
+    """Recent predictions of the served model from the telemetry, newest first."""
 
     answers: tuple[float, ...]
-    """Confidences of BUY and SELL; the telemetry has none for HOLD."""
+    """Confidences of BUY and SELL; the telemetry has no confidence for HOLD."""
     absent_because: str = ""

@@ -1,6 +1,6 @@
-"""Samples of the store as columns.
+"""Samples from the store, as columns.
 
-Legend of array suffixes in the whole project: R rows of the sample table, N windows (labelled
+Array suffixes in the whole project: R rows of the sample table, N windows (labelled
 decisions), C features, L context_length, B batch, P patches, S patch_length, D d_model.
 Times are int64 microseconds since 1970 UTC.
 """
@@ -23,7 +23,7 @@ UNRESOLVED = np.iinfo(np.int64).max
 class SampleTable:
     """Samples with usable features, ordered by (symbol, decided_at, sample_id).
 
-    Rows without a known outcome stay in: they are history for later windows, never a label.
+    Rows without a known outcome are kept: they are history for later windows, never a label.
     """
 
     sample_id_R: Ints
@@ -33,28 +33,28 @@ class SampleTable:
     """Sorted."""
     decided_at_R: Ints
     resolved_at_R: Ints
-    """UNRESOLVED where the outcome was not known at the cutoff."""
+    """UNRESOLVED if the outcome was not known at the cutoff."""
     side_R: Bytes8
-    """+1 the trade was a BUY, -1 a SELL, 0 unknown."""
+    """+1 BUY, -1 SELL, 0 unknown."""
     outcome_R: Bytes8
     """+1 WIN, -1 LOSS, 0 NEUTRAL or unknown."""
     pnl_R: Floats
-    """Realized profit in quote currency as recorded; NaN unknown."""
+    """Recorded profit in quote currency; NaN if unknown."""
     market_return_R: Floats
-    """exit_price / entry_price - 1, whatever the side; NaN unknown."""
+    """exit_price / entry_price - 1, regardless of the side; NaN if unknown."""
     features_RC: Floats
     feature_names: tuple[str, ...]
     rows_read: int
     last_id: int | None = None
-    """Largest id of a row that was read, used or not: with the fingerprint, where a reading ended."""
+    """Largest id of all rows read, used or not; with the fingerprint it shows where the reading ended."""
     rejected: Mapping[str, int] = field(default_factory=dict)
-    """Rows that were read and not used, counted by reason."""
+    """Number of rows that were read but not used, by reason."""
     unlabelled: Mapping[str, int] = field(default_factory=dict)
-    """Rows that are history only, counted by the reason why they have no label."""
+    """Number of rows without a label, by reason; they serve as history only."""
     available_features: tuple[str, ...] = ()
-    """What the newest readable sample carries; may be more than is used."""
+    """Features in the newest readable sample; may be more than are used."""
     missing_features: tuple[str, ...] = ()
-    """What was asked for by name and the newest readable sample does not carry."""
+    """Features requested by name that the newest readable sample does not have."""
 
     @property
     def labelled_R(self) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""What asks for a cycle."""
+"""Triggers and tasks: requests for a cycle."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """A request for a retrain, from a stream, the schedule or a person, already validated."""
+    """A validated request to retrain, from a stream, the schedule or a person."""
 
     model: str
     reason: str
@@ -15,22 +15,22 @@ class Trigger:
     source: str
     """`redis:<stream>`, `schedule`, `cli`."""
     details: Mapping[str, str] = field(default_factory=dict)
-    """Fields we know and fields we do not, as text; never a path, never a command."""
+    """All fields, known and unknown, as text; never a path, never a command."""
 
     @property
     def dedupe_key(self) -> str:
-        """Open tasks with the same key are one task."""
+        """Return the key; open tasks with the same key are merged into one."""
         return self.model
 
     @property
     def by_a_person(self) -> bool:
-        """Whether somebody asked for it by hand: then it is done, whatever is known already."""
+        """Return whether a person requested it; such a cycle runs even if no input has changed."""
         return self.source == "cli" or self.source.endswith("manual.retrain_request")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """Where a trigger came from on the bus: the inbox's primary key."""
+    """Where a trigger came from on the bus; the primary key of the inbox."""
 
     stream: str
     entry_id: str

@@ -1,16 +1,16 @@
-"""Why a model that passed is not promoted yet."""
+"""Why a model that passed the gates is not promoted yet."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class WaitsFor(StrEnum):
-    """What a model that passed waits for."""
+    """What a model waits for."""
 
     PERSON = "person"
     """`clm promote VERSION`."""
     THAW = "thaw"
-    """Redis saying that the system is thawed; the daemon then promotes it."""
+    """The end of the freeze; the daemon then promotes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,13 +19,13 @@ class Waiting:
 
     waits_for: WaitsFor
     champion_path: str | None
-    """None where it was judged against no champion."""
+    """None if it was judged without a champion."""
     champion_sha256: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingModel:
-    """A model that waits, as its run recorded it."""
+    """A waiting model, as recorded by its run."""
 
     version: str
     run_id: str

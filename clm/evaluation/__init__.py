@@ -1,1 +1,1 @@
-"""Measuring: predictions in, figures out; judging is in clm.gates."""
+"""Measure predictions: predictions in, figures out. clm.gates judges them."""

@@ -1,4 +1,4 @@
-"""Two implementations measure the same predictions: numpy in the parent, scikit-learn in the child."""
+"""Compare two measurements of the same predictions: numpy in the parent, scikit-learn in the child."""
 
 import math
 from collections.abc import Mapping
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from clm.evaluation.evaluation import Comparison
 
 TOLERANCE = 1e-9
-"""Two orders of adding up differ in the last digits; a wrong row or a wrong formula by far more."""
+"""A different order of summation changes the last digits; a wrong row or formula changes far more."""
 
 
 def disagreements(comparison: Comparison, figures: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
-    """Return where the child's figures are not ours, one sentence each; NaN agrees with NaN alone."""
+    """Return one sentence for each figure that differs in the child; NaN equals only NaN."""
     measured = (comparison.candidate, comparison.champion, comparison.logistic)
     ours = {evaluation.name: evaluation for evaluation in measured if evaluation}
     found = []
@@ -18,7 +18,7 @@ def disagreements(comparison: Comparison, figures: Mapping[str, Mapping[str, flo
         for name, figure in theirs.items():
             own = getattr(ours.get(predictor), name, None)
             if own is None or not _alike(own, figure):
-                found.append(f"{name} of the {predictor} is {figure!r} there and {own!r} here")
+                found.append(f"{name} of the {predictor} is {figure!r} in the child, {own!r} in the parent")
     return tuple(found)
 
 

@@ -1,20 +1,19 @@
-"""Block bootstrap over time: how far a figure would move in another stretch of the same market.
+"""Block bootstrap over time: how much a figure would vary over another period of the same market.
 
-Rows of one label horizon fall into one bucket, all symbols together, since a market moves together
-and overlapping trades share their outcome. Whole buckets are drawn by the stationary bootstrap
-(Politis & Romano 1994): runs of neighbours of geometric length, `policy.block_h` on average.
+A bucket holds the rows of one label horizon, of all symbols, because symbols move together and overlapping
+trades share their outcome. The stationary bootstrap (Politis & Romano 1994) draws whole buckets, in runs of
+neighbours with geometric length, `policy.block_h` on average.
 
-Intervals are two-sided at `policy.confidence`: at 0.95 the low end is the 2.5 % quantile, stricter
-than a one-sided 95 % bound. Few blocks make percentile intervals too narrow (on simulated noise over
-four days the low end passed 0.5 in 5 to 11 % of cases), so the quantiles are moved out as for a t
-interval of as many blocks: the expanded percentile interval of Hesterberg (2015, The American
-Statistician 69:4). That brought it to 1 to 4 %.
+Intervals are two-sided at `policy.confidence`: at 0.95 the lower bound is the 2.5 % quantile, stricter than
+a one-sided 95 % bound. With few blocks, percentile intervals are too narrow: on simulated noise over four
+days the lower bound was above 0.5 in 5 to 11 % of cases. So the quantiles are moved outward like those of a
+t interval with as many blocks: the expanded percentile interval of Hesterberg (2015, The American
+Statistician 69:4). This reduced the rate to 1 to 4 %.
 
-Late attempts are judged far out in the tail, where no affordable number of replicates lies. A quantile
-that fewer than ten replicates are beyond is not read off: the last one that can be read off is
-stretched by the ratio of the normal quantiles. Means and AUROC of many blocks are near enough to
-normal for that, and few blocks have been paid for by the t interval; docs/reference/gates.md has the
-measurement.
+Late attempts are judged far out in the tail, beyond any affordable number of replicates. A quantile with
+fewer than ten replicates beyond it is extrapolated: the last readable quantile is multiplied by the ratio of
+the normal quantiles. Means and AUROC over many blocks are close enough to normal for this, and the t
+interval corrects for few blocks; docs/explanation/judgement.md has the measurement.
 
 Legend: N rows, K buckets, R replicates.
 """
@@ -36,38 +35,38 @@ from clm.evaluation.student import quantile
 
 MIN_BUCKETS = 5
 MIN_BLOCKS = 3.0
-"""With less of either there is nothing to draw from: the bounds are NaN, and NaN never passes."""
+"""With fewer buckets or blocks the bounds are NaN, and NaN never passes."""
 
 TAIL_REPLICATES = 10
-"""A quantile is read off where at least so many replicates lie beyond it, and stretched from there."""
+"""A quantile with fewer replicates beyond it is extrapolated."""
 
 _HORIZON_QUANTILE = 0.95
 _CELLS = 1_000_000
-"""Replicates x rows held at a time."""
+"""Maximum of replicates x rows held in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """How the rows lie in time."""
+    """The distribution of the rows over time."""
 
     bucket_N: Ints
     n_buckets: int
     mean_run: float
-    """Buckets in a block of mean length; at least one, so a block never falls short of the horizon."""
+    """Buckets in a block of mean length; at least 1, so a block is never shorter than the horizon."""
 
     @property
     def n_blocks(self) -> float:
-        """How many blocks of mean length the rows span: the independent evidence there is."""
+        """Return the number of mean-length blocks that the rows span, which is the independent evidence."""
         return self.n_buckets / self.mean_run
 
     @property
     def suffice(self) -> bool:
-        """True where drawing them again says something."""
+        """Return whether there are enough buckets and blocks to resample."""
         return self.n_buckets >= MIN_BUCKETS and self.n_blocks >= MIN_BLOCKS
 
 
 def blocks_of(rows: TestRows, policy: EvaluationPolicy) -> Blocks:
-    """Put rows into buckets as long as 95 % of the trades took, at least an hour; gaps are closed up."""
+    """Return the buckets of the rows, as long as 95 % of the trades, at least an hour; gaps are removed."""
     if len(rows) == 0:
         return Blocks(bucket_N=np.zeros(0, dtype=np.int64), n_buckets=0, mean_run=1.0)
     horizon = float(np.quantile(rows.resolved_at_N - rows.decided_at_N, _HORIZON_QUANTILE))
@@ -82,7 +81,7 @@ def blocks_of(rows: TestRows, policy: EvaluationPolicy) -> Blocks:
 
 
 def auroc_interval(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Interval:
-    """Return AUROC with its bounds; a sample of one class counts as 0 below and as 1 above."""
+    """Return AUROC with its bounds; a one-class sample counts as 0 in the lower bound, 1 in the upper."""
     value, blocks = auroc(rows.label_N, p_win_N), blocks_of(rows, policy)
     if not (np.isfinite(value) and blocks.suffice):
         return _interval(value, float("nan"), float("nan"), blocks, policy)
@@ -98,7 +97,7 @@ def auroc_interval(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) ->
 
 
 def mean_difference_interval(rows: TestRows, difference_N: Floats, policy: EvaluationPolicy) -> Interval:
-    """Return the mean of paired differences with its bounds; exactly 0, 0, 0 where no row differs."""
+    """Return the mean of paired differences with its bounds; exactly 0, 0, 0 if no row differs."""
     value, blocks = float(difference_N.sum()) / (len(rows) or float("nan")), blocks_of(rows, policy)
     if len(rows) and not np.any(difference_N):
         return _interval(0.0, 0.0, 0.0, blocks, policy)
@@ -110,7 +109,7 @@ def mean_difference_interval(rows: TestRows, difference_N: Floats, policy: Evalu
 def per_trade_interval(
     rows: TestRows, net_N: Floats, traded_N: NDArray[np.bool_], policy: EvaluationPolicy
 ) -> Interval:
-    """Return the net return per trade with its bounds; NaN without a trade."""
+    """Return the net return per trade with its bounds; NaN without trades."""
     blocks, n_trades = blocks_of(rows, policy), int(traded_N.sum())
     value = float(net_N[traded_N].sum()) / n_trades if n_trades else float("nan")
     if not (np.isfinite(value) and blocks.suffice):
@@ -127,9 +126,9 @@ def per_trade_difference_interval(
     other_traded_N: NDArray[np.bool_],
     policy: EvaluationPolicy,
 ) -> Interval:
-    """Return the difference of net return per trade, both drawn from the same blocks; NaN without a trade.
+    """Return the difference of net return per trade, over the same sampled blocks; NaN without trades.
 
-    Exactly 0, 0, 0 where both make the same trades.
+    Exactly 0, 0, 0 if both make the same trades.
     """
     blocks, n, other_n = blocks_of(rows, policy), int(traded_N.sum()), int(other_traded_N.sum())
     alike = np.array_equal(traded_N, other_traded_N)
@@ -140,7 +139,7 @@ def per_trade_difference_interval(
         value = float(net_N[traded_N].sum()) / n - float(other_net_N[other_traded_N].sum()) / other_n
     if not (np.isfinite(value) and blocks.suffice):
         return _interval(value, float("nan"), float("nan"), blocks, policy)
-    # The same seed draws the same blocks for both: what they owe to the market cancels.
+    # The same seed draws the same blocks for both, so the effect of the market cancels.
     replicates = per_trade_replicates(rows, net_N, traded_N, policy)
     replicates = replicates - per_trade_replicates(rows, other_net_N, other_traded_N, policy)
     return _bounded(value, replicates, blocks, policy)
@@ -149,7 +148,7 @@ def per_trade_difference_interval(
 def per_trade_replicates(
     rows: TestRows, net_N: Floats, traded_N: NDArray[np.bool_], policy: EvaluationPolicy
 ) -> Floats:
-    """Return the net return per trade of each bootstrap sample; one without a trade earns 0."""
+    """Return the net return per trade of each bootstrap sample; 0 for a sample without trades."""
     blocks = blocks_of(rows, policy)
     total_K = np.bincount(blocks.bucket_N, weights=np.where(traded_N, net_N, 0.0))
     trades_K = np.bincount(blocks.bucket_N, weights=traded_N.astype(np.float64))
@@ -161,9 +160,9 @@ def per_trade_replicates(
 
 
 def auroc_replicates(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Floats:
-    """Return AUROC of each bootstrap sample, NaN for a sample of one class.
+    """Return AUROC of each bootstrap sample, NaN for a one-class sample.
 
-    Scores are sorted once; a sample is then no more than a weight per row. There must be rows.
+    Scores are sorted once, so a sample is only a weight per row. There must be at least one row.
     """
     blocks = blocks_of(rows, policy)
     order_N = np.argsort(p_win_N, kind="stable")
@@ -183,7 +182,7 @@ def auroc_replicates(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) 
 
 
 def mean_replicates(rows: TestRows, values_N: Floats, policy: EvaluationPolicy) -> Floats:
-    """Return the mean over the rows of each bootstrap sample; there must be rows."""
+    """Return the mean over the rows of each bootstrap sample. There must be at least one row."""
     blocks = blocks_of(rows, policy)
     total_K = np.bincount(blocks.bucket_N, weights=values_N)
     size_K = np.bincount(blocks.bucket_N).astype(np.float64)
@@ -192,7 +191,7 @@ def mean_replicates(rows: TestRows, values_N: Floats, policy: EvaluationPolicy) 
 
 
 def _samples(blocks: Blocks, policy: EvaluationPolicy, *, cells: int) -> Iterator[Floats]:
-    """Yield how often each sample holds each bucket, as many samples at a time as memory allows."""
+    """Yield the count of each bucket in each sample, in batches that fit into memory."""
     random = np.random.default_rng(policy.seed)
     n, place_K = blocks.n_buckets, np.arange(blocks.n_buckets)
     at_once = max(1, _CELLS // max(cells, n))
@@ -214,13 +213,13 @@ def _bounded(value: float, replicates: Floats, blocks: Blocks, policy: Evaluatio
 
 
 def _z_of(confidence: float, n_blocks: float) -> float:
-    """Return how many standard errors out the ends lie, as for a t interval of `n_blocks`."""
+    """Return the distance of the bounds in standard errors, as for a t interval of `n_blocks`."""
     freedom = n_blocks - 1.0
     return sqrt(n_blocks / freedom) * quantile((1.0 - confidence) / 2.0, freedom)
 
 
 def _reach(beyond_R: Floats, z: float) -> float:
-    """Return the distance that is exceeded as often as a normal variable exceeds `z`; never negative."""
+    """Return the distance exceeded with the probability that a normal variable exceeds `z`; at least 0."""
     normal = NormalDist()
     resolved = -normal.inv_cdf(min(0.5, TAIL_REPLICATES / len(beyond_R)))
     reach = float(np.quantile(beyond_R, normal.cdf(min(z, resolved))))

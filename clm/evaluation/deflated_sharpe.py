@@ -1,9 +1,9 @@
-"""Is the Sharpe ratio of the trades more than the best of so many tries would show by luck?
+"""Deflated Sharpe ratio: is the Sharpe ratio higher than the best of all trials would reach by chance?
 
-Deflated Sharpe ratio of Bailey & López de Prado (2014, The Journal of Portfolio Management 40:94): the
-probability that the true ratio is above the one expected of the best of N tries without any skill,
-allowing for skewness and fat tails. By trade, not annualised. Trades are taken as independent of each
-other, which overlapping ones are not: reported only, no gate uses it.
+Source: Bailey & López de Prado (2014, The Journal of Portfolio Management 40:94). It is the probability that
+the true ratio is above the expected best of N trials without skill, with skewness and fat tails taken into
+account. Per trade, not annualised. It assumes independent trades, and overlapping trades are not
+independent, so it is only reported; no gate uses it.
 """
 
 from collections.abc import Sequence
@@ -18,29 +18,29 @@ EULER_MASCHERONI = 0.5772156649015329
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeflatedSharpe:
-    """The figure and what it is made of; NaN where trades or trials do not determine it."""
+    """The figure and its components; NaN if trades or trials do not determine it."""
 
     sharpe: float
-    """Mean over standard deviation of the net return of a trade."""
+    """Mean divided by standard deviation of the net return per trade."""
     skewness: float
     kurtosis: float
     """3 for the normal distribution."""
     n_trades: int
     n_trials: int
-    """Candidates ever judged, this one included."""
+    """Number of candidates ever judged, including this one."""
     trials_variance: float
-    """Of their Sharpe ratios; 0 while there is only one."""
+    """Variance of their Sharpe ratios; 0 if there is only one."""
     benchmark: float
-    """Sharpe ratio expected of the best of as many trials without skill."""
+    """Expected best Sharpe ratio of this many trials without skill."""
     probability: float
-    """That the true ratio is above the benchmark."""
+    """Probability that the true ratio is above the benchmark."""
 
 
 def deflated_sharpe(return_T: Floats, past: Sequence[float | None]) -> DeflatedSharpe:
     """Return the deflated Sharpe ratio of a candidate's trades.
 
-    `past` holds the ratios of the candidates judged before, None for one without enough trades: it
-    counts as a trial and has no part in the variance.
+    `past` holds the ratios of the earlier candidates, None for one without enough trades. Such a candidate
+    counts as a trial but does not affect the variance.
     """
     n_trades, n_trials = len(return_T), len(past) + 1
     sharpe = skewness = kurtosis = float("nan")
@@ -65,7 +65,7 @@ def deflated_sharpe(return_T: Floats, past: Sequence[float | None]) -> DeflatedS
 
 
 def expected_best(n_trials: int, variance_of_trials: float) -> float:
-    """Return the Sharpe ratio to be expected of the best of `n_trials` whose true ratio is 0."""
+    """Return the expected best Sharpe ratio of `n_trials` with a true ratio of 0."""
     if n_trials < 2:
         return 0.0
     quantile = NormalDist().inv_cdf
@@ -77,7 +77,7 @@ def expected_best(n_trials: int, variance_of_trials: float) -> float:
 def probability_above(
     benchmark: float, sharpe: float, skewness: float, kurtosis: float, n_trades: int
 ) -> float:
-    """Return the probabilistic Sharpe ratio: how likely the true ratio is above the benchmark."""
+    """Return the probabilistic Sharpe ratio: the probability that the true ratio is above the benchmark."""
     spread = 1.0 - skewness * sharpe + (kurtosis - 1.0) / 4.0 * sharpe**2
     if not (n_trades > 1 and spread > 0.0):
         return float("nan")

@@ -1,4 +1,4 @@
-"""Every predictor on the same test rows, and what separates them."""
+"""Measure every predictor on the same test rows, and the differences between them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +23,7 @@ from clm.evaluation.thresholds import study_thresholds
 from clm.evaluation.trading import net_return_rows, trade, traded_returns, traded_rows
 
 MIN_SLICE_ROWS = 100
-"""With fewer test rows a symbol's AUROC says little; they count in the whole alone."""
+"""With fewer test rows a symbol has no AUROC interval; its rows count only in the overall figures."""
 
 
 def rows_of(dataset: Dataset) -> TestRows:
@@ -32,7 +32,7 @@ def rows_of(dataset: Dataset) -> TestRows:
 
 
 def rows_of_part(dataset: Dataset, part: Ints) -> TestRows:
-    """Return these windows of a data set as rows."""
+    """Return these windows of a data set as test rows."""
     table, row_N = dataset.table, dataset.row_N[part]
     return TestRows(
         sample_id_N=table.sample_id_R[row_N],
@@ -46,10 +46,10 @@ def rows_of_part(dataset: Dataset, part: Ints) -> TestRows:
 
 
 def evaluate_one(name: str, rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Evaluation:
-    """Measure one predictor; figures that the rows do not determine are NaN.
+    """Return every figure of one predictor; figures that the rows do not determine are NaN.
 
     Raises:
-        ValueError: there is not one P(WIN) for each row.
+        ValueError: the number of predictions differs from the number of rows.
     """
     if p_win_N.shape != rows.label_N.shape:
         raise ValueError(f"{name}: {p_win_N.shape} predictions for {rows.label_N.shape} rows")
@@ -84,10 +84,10 @@ def compare(
     past: PastAttempts,
     validation: ScoredRows | None = None,
 ) -> Comparison:
-    """Measure candidate, champion and both baselines on the same rows, and the paired differences.
+    """Measure candidate, champion and both baselines on the same rows, with the paired differences.
 
-    Thresholds are chosen on `validation`. The intervals that decide are as sure as `past` attempts make
-    necessary.
+    Thresholds are chosen on `validation`. The confidence of the deciding intervals depends on `past`
+    attempts.
     """
     p_candidate_N, p_champion_N = answers.p_candidate_N, answers.p_champion_N
     attempt = next_attempt(past, policy.confidence)
@@ -129,7 +129,7 @@ def _auroc_by_symbol(rows: TestRows, p_win_N: Floats) -> dict[str, float]:
 
 
 def _slices(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> dict[str, SliceResult]:
-    """Return AUROC by symbol; the more symbols are judged, the wider each interval (Bonferroni)."""
+    """Return AUROC by symbol; more symbols make each interval wider (Bonferroni)."""
     parts = dict(_by_symbol(rows))
     judged = sum(int(mine_N.sum()) >= MIN_SLICE_ROWS for mine_N in parts.values())
     together = replace(policy, confidence=1.0 - (1.0 - policy.confidence) / max(1, judged))

@@ -1,4 +1,4 @@
-"""The records that measuring fills."""
+"""Records with the results of an evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class EvaluationPolicy:
 
     bootstrap_replicates: int
     confidence: float
-    """Two-sided coverage of the intervals, for example 0.95; of those that decide, at the first attempt."""
+    """Two-sided coverage of the intervals, such as 0.95; for deciding intervals, at the first attempt."""
     block_h: float
     """Mean length of a bootstrap block in hours; never shorter than the label horizon."""
     seed: int
@@ -27,13 +27,13 @@ class EvaluationPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A figure with its bootstrap interval; NaN where it cannot be computed."""
+    """A figure with its bootstrap interval; NaN if it cannot be computed."""
 
     value: float
     low: float
     high: float
     n_blocks: int
-    """How many blocks of mean length the rows span: the independent evidence behind the bounds."""
+    """Number of mean-length blocks that the rows span, which is the independent evidence."""
     confidence: float
     """Two-sided coverage of low..high."""
 
@@ -55,19 +55,19 @@ class ConfidenceStatistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradingResult:
-    """What trading the actions would have earned, net of costs, as fractions of the stake."""
+    """Simulated result of trading the actions, net of costs, as fractions of the stake."""
 
     n_trades: int
     net_return_per_trade: float
     net_return_total: float
     max_drawdown: float
     turnover_per_day: float
-    """Stakes bought and sold a day, over the time from the first decision to the last exit."""
+    """Stakes bought and sold per day, from the first decision to the last exit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceResult:
-    """One symbol's rows; the interval is NaN where they are too few."""
+    """One symbol's rows; the interval is NaN if they are too few."""
 
     n: int
     auroc: Interval
@@ -75,10 +75,10 @@ class SliceResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdStudy:
-    """Which thresholds would have earned most on validation, and what they would have earned on test."""
+    """The most profitable thresholds on validation, and their result on both parts."""
 
     best: Thresholds
-    """Chosen on validation alone; the engine's own are not touched."""
+    """Chosen on validation only; the engine's thresholds do not change."""
     validation_engine: TradingResult
     validation_best: TradingResult
     test_engine: TradingResult
@@ -87,7 +87,7 @@ class ThresholdStudy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Every figure of gates.md for one predictor on the test rows; names as in the field."""
+    """Every figure of gates.md for one predictor on the test rows."""
 
     name: str
     n: int
@@ -111,37 +111,37 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Candidate, champion and baselines on the same rows, with what separates them."""
+    """Candidate, champion and baselines on the same rows, with their differences."""
 
     rows: TestRows
     attempt: AttemptBudget
-    """How sure the intervals that decide have to be, and why."""
+    """Number of the attempt, which sets the confidence of the deciding intervals."""
     p_candidate_N: Floats
     candidate: Evaluation
     champion: Evaluation | None
     champion_absent_because: str
     base_rate: Evaluation
-    """Predicts the training part's share of WIN for every row."""
+    """Predicts the share of WIN in the training part for every row."""
     logistic: Evaluation
     """Logistic regression on the last step of each window."""
     auroc_interval: Interval
-    """Candidate's AUROC, block bootstrap, at the attempt's confidence."""
+    """AUROC of the candidate, block bootstrap, at the attempt's confidence."""
     log_loss_minus_champion: Interval | None
-    """Paired over the same rows, candidate - champion, at the attempt's confidence; negative is better;
+    """Paired difference, candidate - champion, at the attempt's confidence. Negative is better;
     exactly 0 for the same model."""
     net_return_minus_champion: Interval | None
-    """Paired difference of net return per trade; a difference, never a ratio."""
+    """Paired difference of net return per trade, candidate - champion."""
     net_return_per_trade: Interval
-    """Of the candidate, after costs, block bootstrap."""
+    """Net return per trade of the candidate after costs, block bootstrap."""
     ece_by_chance: float
-    """Calibration error that a perfectly calibrated model of the same P(WIN) stays below 99 times in 100."""
+    """99 % quantile of the calibration error of a perfectly calibrated model with the same P(WIN)."""
     slices: Mapping[str, SliceResult]
-    """The candidate's AUROC by symbol; the intervals hold together at the policy's confidence."""
+    """AUROC of the candidate by symbol; the intervals hold jointly at the policy's confidence."""
     thresholds: ThresholdStudy | None
-    """None where nothing was predicted for the validation part."""
+    """None without predictions for the validation part."""
     deflated_sharpe: DeflatedSharpe
-    """Of the candidate's trades, with every candidate that was ever judged as a trial."""
+    """For the candidate's trades; every candidate ever judged counts as a trial."""
     serving: LoadCheck | None = None
-    """What a fresh process found of the candidate's file; None where none was asked."""
+    """Load check of the candidate's file; None if it was not run."""
     shadow: ShadowRecord | None = None
-    """What the candidate showed in shadow; None for a fresh one, which never served."""
+    """Record of the candidate in shadow mode; None for a new candidate, which has never served."""

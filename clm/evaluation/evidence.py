@@ -1,4 +1,4 @@
-"""All that a judgement rests on: kept with the run, so that anybody can judge again."""
+"""The evidence for a judgement; it is stored with the run, so the run can be judged again."""
 
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ from clm.evaluation.predictions import Answers, ScoredRows, TestRows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Labels, predictions, how to measure, how often it was tried, and what a fresh process said."""
+    """Labels, predictions, evaluation policy, past attempts and the load check."""
 
     rows: TestRows
     p_candidate_N: Floats
@@ -36,7 +36,7 @@ def evidence_of(
     past: PastAttempts,
     serving: LoadCheck | None,
 ) -> Evidence:
-    """Return what a training is judged on: the test part, and the validation part for thresholds."""
+    """Return the evidence on a training: the test part, and the validation part for thresholds."""
     validation = None
     if training.p_validation_N is not None:
         rows = rows_of_part(dataset, dataset.split.validation)
@@ -56,7 +56,7 @@ def evidence_of(
 
 
 def comparison_of(evidence: Evidence) -> Comparison:
-    """Measure; the same evidence gives the same figures to the last digit."""
+    """Return all figures; the same evidence gives the same figures to the last digit."""
     answers = Answers(
         p_candidate_N=evidence.p_candidate_N,
         p_champion_N=evidence.p_champion_N,

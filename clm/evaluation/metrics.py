@@ -1,7 +1,7 @@
-"""The figures of one predictor from labels and P(WIN); numpy alone.
+"""Figures of one predictor from labels and P(WIN), with numpy only.
 
-`label_N` holds 1 and 0, `p_win_N` probabilities. A figure that the rows do not determine (no rows,
-one class only, a P(WIN) that is NaN or outside 0..1) is NaN, never an exception and never 0.
+`label_N` holds 1 and 0, `p_win_N` probabilities. A figure that the rows do not determine is NaN, never an
+exception and never 0: no rows, a single class, or a P(WIN) that is NaN or outside 0..1.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ from clm.evaluation.evaluation import ConfidenceStatistics
 from clm.evaluation.predictions import actions
 
 CLIP = 1e-12
-"""P(WIN) is kept this far from 0 and 1 in the log loss.
+"""Minimum distance of P(WIN) from 0 and 1 in the log loss.
 
-One confident error then costs 27.6 nats, not infinity, and still outweighs hundreds of good answers.
+A certain error then costs 27.6 nats instead of infinity, and still outweighs hundreds of good predictions.
 """
 
 ECE_BINS = 10
 
 
 def usable(p_win_N: Floats) -> bool:
-    """Say whether there is at least one row and every P(WIN) is a probability."""
+    """Return whether there is at least one row and every P(WIN) is a probability."""
     return len(p_win_N) > 0 and bool(np.all((p_win_N >= 0.0) & (p_win_N <= 1.0)))
 
 
 def confusion(label_N: Bytes8, p_win_N: Floats) -> Mapping[str, int]:
-    """Count right and wrong answers at P(WIN) >= 0.5; empty where P(WIN) is not usable."""
+    """Return the confusion matrix at P(WIN) >= 0.5; empty if P(WIN) is not usable."""
     if not usable(p_win_N):
         return {}
     said, is_win = p_win_N >= 0.5, label_N == 1
@@ -41,17 +41,17 @@ def confusion(label_N: Bytes8, p_win_N: Floats) -> Mapping[str, int]:
 
 
 def accuracy(counts: Mapping[str, int]) -> float:
-    """Return the share of right answers."""
+    """Return the share of correct predictions."""
     return _ratio(_count(counts, "true_positive", "true_negative"), sum(counts.values()))
 
 
 def precision(counts: Mapping[str, int]) -> float:
-    """Return the share of WIN among the rows called WIN."""
+    """Return the share of WIN among the rows predicted as WIN."""
     return _ratio(_count(counts, "true_positive"), _count(counts, "true_positive", "false_positive"))
 
 
 def recall(counts: Mapping[str, int]) -> float:
-    """Return the share of the WIN rows that were called WIN."""
+    """Return the share of the WIN rows that were predicted as WIN."""
     return _ratio(_count(counts, "true_positive"), _count(counts, "true_positive", "false_negative"))
 
 
@@ -74,7 +74,7 @@ def auroc(label_N: Bytes8, p_win_N: Floats) -> float:
 
 
 def log_loss_rows(label_N: Bytes8, p_win_N: Floats) -> Floats:
-    """Return each row's cross-entropy in nats; NaN where P(WIN) is no probability."""
+    """Return each row's cross-entropy in nats; NaN if P(WIN) is not a probability."""
     p_N = np.where((p_win_N >= 0.0) & (p_win_N <= 1.0), np.clip(p_win_N, CLIP, 1.0 - CLIP), np.nan)
     loss_N: Floats = -np.log(np.where(label_N == 1, p_N, 1.0 - p_N))
     return loss_N
@@ -86,12 +86,12 @@ def log_loss(label_N: Bytes8, p_win_N: Floats) -> float:
 
 
 def base_log_loss(label_N: Bytes8) -> float:
-    """Return what predicting these rows' own share of WIN costs them."""
+    """Return the log loss of predicting these rows' own share of WIN, in nats."""
     return log_loss(label_N, np.full(len(label_N), label_N.mean() if len(label_N) else np.nan))
 
 
 def brier(label_N: Bytes8, p_win_N: Floats) -> float:
-    """Return the mean squared distance between P(WIN) and the label."""
+    """Return the mean squared difference between P(WIN) and the label."""
     return _mean((p_win_N - label_N) ** 2) if usable(p_win_N) else float("nan")
 
 
@@ -103,10 +103,10 @@ def ece(label_N: Bytes8, p_win_N: Floats, bins: int = ECE_BINS) -> float:
 
 
 def ece_by_chance(p_win_N: Floats, *, seed: int, draws: int = 400) -> float:
-    """Return the 99 % quantile of the calibration error where every P(WIN) is the true probability.
+    """Return the 99 % quantile of the calibration error if every P(WIN) is the true probability.
 
-    Few rows in a bin are off by luck: on 150 rows a perfect model shows about 0.10. Labels are drawn from
-    P(WIN) itself (consistency resampling, Broecker & Smith 2007, Weather and Forecasting 22:3).
+    With few rows per bin the error is large by chance: about 0.10 on 150 rows. Labels are drawn from P(WIN)
+    itself (consistency resampling, Broecker & Smith 2007, Weather and Forecasting 22:3).
     """
     if not usable(p_win_N):
         return float("nan")
@@ -124,7 +124,7 @@ def action_shares(p_win_N: Floats) -> Mapping[str, float]:
 
 
 def confidence_statistics(p_win_N: Floats) -> ConfidenceStatistics:
-    """Return the distribution of P(WIN); all NaN where one of them is no probability."""
+    """Return the distribution of P(WIN); all NaN if any P(WIN) is not a probability."""
     if not usable(p_win_N):
         nan = float("nan")
         return ConfidenceStatistics(

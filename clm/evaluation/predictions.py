@@ -1,4 +1,4 @@
-"""The test rows and what was predicted for them."""
+"""Test rows, their predictions, and the actions that follow."""
 
 from dataclasses import dataclass, replace
 
@@ -10,19 +10,19 @@ from clm.domain.sample import Bytes8, Floats, Ints
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """Where P(WIN) becomes an action; strictly beyond."""
+    """Thresholds of P(WIN) for an action; both are exclusive."""
 
     buy_above: float
     sell_below: float
 
 
 ENGINE = Thresholds(buy_above=0.6, sell_below=0.4)
-"""The engine's own; not ours to tune."""
+"""The engine's thresholds; this service cannot tune them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TestRows:
-    """The rows every predictor is scored on, ordered by decided_at."""
+    """The rows on which every predictor is scored, ordered by decided_at."""
 
     __test__ = False  # pytest would take the name for a test class
 
@@ -34,13 +34,13 @@ class TestRows:
     label_N: Bytes8
     """1 or 0."""
     market_return_N: Floats
-    """exit_price / entry_price - 1 of the recorded trade; NaN unknown."""
+    """exit_price / entry_price - 1 of the recorded trade; NaN if unknown."""
 
     def __len__(self) -> int:
         return len(self.label_N)
 
     def part(self, chosen_N: NDArray[np.bool_]) -> "TestRows":
-        """Return the chosen rows in their order."""
+        """Return the chosen rows in the same order."""
         return replace(
             self,
             sample_id_N=self.sample_id_N[chosen_N],
@@ -54,21 +54,21 @@ class TestRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What candidate, champion and both baselines answer to the same rows, as P(WIN)."""
+    """P(WIN) of candidate, champion and both baselines for the same rows."""
 
     p_candidate_N: Floats
     p_champion_N: Floats | None
-    """None without a champion that can be asked."""
+    """None if no champion can be scored."""
     champion_absent_because: str
     """Empty with a champion."""
     p_logistic_N: Floats
     base_rate: float
-    """Share of WIN in the training part, which is the answer of the other baseline to every row."""
+    """Share of WIN in the training part; the other baseline predicts it for every row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredRows:
-    """The candidate's answers to the rows of another part."""
+    """The candidate's predictions for the rows of another part."""
 
     rows: TestRows
     p_N: Floats

@@ -1,6 +1,6 @@
-"""The predictions of a model in shadow mode, with the ensemble's actions and the outcomes.
+"""Predictions of a model in shadow mode, with the ensemble's actions and the outcomes.
 
-Legend: N events of one model version, ordered by time. Moments are microseconds since 1970 UTC.
+Legend: N events of one model version, ordered by time. Times are microseconds since 1970 UTC.
 """
 
 import math
@@ -16,40 +16,40 @@ from clm.domain.sample import Bytes8, Floats
 BUCKETS: tuple[float, ...] = (0.50, 0.60, 0.65, 0.70, 0.80)
 """Lower ends of the confidence buckets; the last one has no upper end."""
 OUTCOME_WITHIN = DAY
-"""A trade that closes later says nothing about the moment of the prediction."""
+"""A trade that closes later is not an outcome of the prediction."""
 SAME_MOMENT = 60 * SECOND
-"""How far the moments of one prediction may lie apart in two records of it."""
+"""Maximum difference between the times of one prediction in two records."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """One `trade.intent`: what the model said while the ensemble decided."""
+    """One `trade.intent`: the model's prediction at a decision of the ensemble."""
 
     at: int
     symbol: str
     ensemble: int
     """+1 BUY, -1 SELL, 0 HOLD."""
     action: int
-    """Of the model, likewise."""
+    """Action of the model, with the same codes."""
     confidence: float
     """As the engine reports it: p for BUY, 1 - p for SELL, 0.5 for HOLD."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What the market did over one trade."""
+    """The movement of the market during one trade."""
 
     symbol: str
     opened_at: int | None
-    """None where the record of a closed trade does not say."""
+    """None if the record of the closed trade has no opening time."""
     closed_at: int
     market_return: float
-    """exit / entry - 1, whatever the side."""
+    """exit / entry - 1, regardless of the side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowRecord:
-    """Every event of one version in shadow, as columns."""
+    """Every event of one version in shadow mode, as columns."""
 
     version: str
     at_N: np.typing.NDArray[np.int64]
@@ -57,9 +57,9 @@ class ShadowRecord:
     ensemble_N: Bytes8
     confidence_N: Floats
     hit_N: Floats
-    """1 where the market moved as the action says, 0 where not, NaN for HOLD and where it is unknown."""
+    """1 if the market moved in the direction of the action, 0 if not, NaN for HOLD or an unknown outcome."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """Messages that were read and not used, counted by reason."""
+    """Number of messages that were read but not used, by reason."""
 
     def __len__(self) -> int:
         return len(self.action_N)
@@ -67,7 +67,7 @@ class ShadowRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """Predictions of like confidence whose outcome is known."""
+    """Predictions of similar confidence with a known outcome."""
 
     low: float
     n: int
@@ -75,19 +75,19 @@ class Bucket:
 
     @property
     def hit_rate(self) -> float:
-        """Share of directions that were right; NaN without a prediction."""
+        """Return the share of correct directions; NaN without predictions."""
         return self.hits / self.n if self.n else math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowFigures:
-    """What gates 3 and 4 judge; shares are NaN without an event."""
+    """Figures for gates 3 and 4; shares are NaN without events."""
 
     n_events: int
     agreement: float
-    """Share of events in which the model's action is the ensemble's."""
+    """Share of events in which model and ensemble take the same action."""
     hard_disagreement: float
-    """Share in which one says BUY and the other SELL."""
+    """Share of events with BUY against SELL."""
     n_outcomes: int
     buckets: tuple[Bucket, ...]
 
@@ -98,10 +98,10 @@ def record_of(
     outcomes: Sequence[Outcome],
     left_out: Mapping[str, int] | None = None,
 ) -> ShadowRecord:
-    """Join what was said to what became of it.
+    """Return the predictions joined with their outcomes.
 
-    An outcome of known opening belongs to the prediction of that symbol and moment; one of unknown opening
-    to the last prediction of that symbol before it closed. A prediction keeps the first that comes.
+    An outcome with an opening time belongs to the prediction of its symbol at that time. An outcome without
+    one belongs to the last prediction of its symbol before it closed. A prediction keeps its first outcome.
     """
     ordered = sorted(intents, key=lambda intent: (intent.at, intent.symbol))
     moved = _returns(ordered, outcomes)
@@ -120,7 +120,7 @@ def record_of(
 
 
 def measure(record: ShadowRecord) -> ShadowFigures:
-    """Count agreement, and hits by confidence."""
+    """Return the agreement, and the hits by confidence."""
     n = len(record)
     product_N = record.action_N.astype(np.int64) * record.ensemble_N
     known_N = np.isfinite(record.hit_N) & np.isfinite(record.confidence_N)
@@ -139,9 +139,9 @@ def measure(record: ShadowRecord) -> ShadowFigures:
 
 
 def trend(buckets: Sequence[Bucket]) -> float:
-    """Return the Cochran-Armitage statistic of the hit rate over the buckets' order; NaN where undefined.
+    """Return the Cochran-Armitage statistic of the hit rate over the buckets; NaN if undefined.
 
-    Under equal hit rates it is about standard normal (Armitage 1955, Biometrics 11:3).
+    With equal hit rates it is approximately standard normal (Armitage 1955, Biometrics 11:3).
     """
     n_B = np.array([bucket.n for bucket in buckets], dtype=np.float64)
     hits_B, score_B = np.array([bucket.hits for bucket in buckets]), np.arange(len(buckets))
@@ -153,7 +153,7 @@ def trend(buckets: Sequence[Bucket]) -> float:
 
 
 def _returns(intents: Sequence[Intent], outcomes: Sequence[Outcome]) -> dict[int, float]:
-    """Return the market's return by the number of the intent it belongs to."""
+    """Return the market return by index of the matching intent."""
     by_symbol: dict[str, list[int]] = {}
     for n, intent in enumerate(intents):
         by_symbol.setdefault(intent.symbol, []).append(n)

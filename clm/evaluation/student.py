@@ -1,4 +1,4 @@
-"""Student's distribution in its far tail, exact to twelve digits; scipy lives in the child only."""
+"""Student's t distribution in the far tail, exact to twelve digits; only the child has scipy."""
 
 from math import exp, lgamma, log
 
@@ -12,7 +12,7 @@ def tail(t: float, freedom: float) -> float:
 
 
 def quantile(level: float, freedom: float) -> float:
-    """Return the t that is exceeded with probability `level`, 0 < level <= 0.5."""
+    """Return the t that is exceeded with probability `level`; 0 < level <= 0.5."""
     low, high = 0.0, 1.0
     while tail(high, freedom) > level:
         low, high = high, 2.0 * high

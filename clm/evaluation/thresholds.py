@@ -1,6 +1,6 @@
-"""Which thresholds would have earned most; the engine's own stay what they are.
+"""Find the most profitable thresholds; the engine's thresholds do not change.
 
-Legend: N validation rows whose market return is known, ordered by P(WIN); J places between them.
+Legend: N validation rows with a known market return, ordered by P(WIN); J positions between them.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ NO_TRADE = Thresholds(buy_above=1.0, sell_below=0.0)
 def study_thresholds(
     validation: TestRows, p_validation_N: Floats, test: TestRows, p_test_N: Floats, policy: EvaluationPolicy
 ) -> ThresholdStudy:
-    """Choose thresholds on validation and say what they would have earned on both parts."""
+    """Choose thresholds on validation and return their results on both parts."""
     best = best_thresholds(validation, p_validation_N, policy)
     return ThresholdStudy(
         best=best,
@@ -29,10 +29,10 @@ def study_thresholds(
 
 
 def best_thresholds(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Thresholds:
-    """Return the thresholds of the largest net return, of all there are; no trade where nothing earns.
+    """Return the thresholds with the largest net return; NO_TRADE if no trade is profitable.
 
-    How many of the lowest rows are sold and from which row on is bought are chosen apart: a trade costs, so
-    no row can be worth selling and worth buying, and the two never cross.
+    The two thresholds are chosen independently. Every trade has a cost, so no row is worth both selling and
+    buying, and the thresholds never cross.
     """
     if not usable(p_win_N):
         return NO_TRADE
@@ -43,12 +43,12 @@ def best_thresholds(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -
     cost, n = cost_per_trade(policy), len(p_N)
     sold_J = np.concatenate(([0.0], np.cumsum(-return_N - cost)))
     bought_J = np.concatenate((np.cumsum((return_N - cost)[::-1])[::-1], [0.0]))
-    # A threshold lies between two different P(WIN); all rows are sold below 1 and bought above 0.
+    # A threshold separates two different P(WIN); all rows are sold below 1 and bought above 0.
     between_J = np.concatenate(([True], p_N[1:] > p_N[:-1], [True])) if n else np.array([True])
     can_sell_J, can_buy_J = between_J.copy(), between_J.copy()
     can_sell_J[n] = n == 0 or p_N[-1] < 1.0
     can_buy_J[0] = n == 0 or p_N[0] > 0.0
-    # Of equal sums the least is traded: the first for selling, the last for buying.
+    # Ties go to fewer trades: the first position for selling, the last for buying.
     i = int(np.argmax(np.where(can_sell_J, sold_J, -np.inf)))
     j = max(i, n - int(np.argmax(np.where(can_buy_J, bought_J, -np.inf)[::-1])))
     return Thresholds(

@@ -1,4 +1,4 @@
-"""What trading the actions would have earned; fractions of the stake, net of costs."""
+"""Simulated result of trading the actions, as fractions of the stake, net of costs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ BPS = 1e-4
 
 
 def cost_per_trade(policy: EvaluationPolicy) -> float:
-    """Return what entry and exit cost together, as a fraction of the stake."""
+    """Return the cost of entry and exit together, as a fraction of the stake."""
     return 2.0 * (policy.fee_bps + policy.slippage_bps) * BPS
 
 
@@ -22,8 +22,7 @@ def net_return_rows(
 ) -> Floats:
     """Return each row's net return: BUY earns the market's, SELL its negative, HOLD nothing.
 
-    A trade pays fee and slippage twice, on entry and on exit. NaN where the market return or P(WIN)
-    is unknown.
+    A trade pays fee and slippage twice, on entry and on exit. NaN if the market return or P(WIN) is unknown.
     """
     if not usable(p_win_N):
         return np.full(len(rows), np.nan)
@@ -33,7 +32,7 @@ def net_return_rows(
 
 
 def traded_rows(rows: TestRows, p_win_N: Floats, thresholds: Thresholds = ENGINE) -> NDArray[np.bool_]:
-    """Say which rows are trades whose result is known; none where a P(WIN) is unknown."""
+    """Return a mask of the trades with a known result; all False if any P(WIN) is unknown."""
     if not usable(p_win_N):
         return np.zeros(len(rows), dtype=np.bool_)
     traded_N: NDArray[np.bool_] = (actions(p_win_N, thresholds) != 0) & np.isfinite(rows.market_return_N)
@@ -41,7 +40,7 @@ def traded_rows(rows: TestRows, p_win_N: Floats, thresholds: Thresholds = ENGINE
 
 
 def traded_returns(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) -> Floats:
-    """Return the net return of each trade whose market return is known, in the order of the rows."""
+    """Return the net return of each trade with a known market return, in the order of the rows."""
     traded_T: Floats = net_return_rows(rows, p_win_N, policy)[traded_rows(rows, p_win_N)]
     return traded_T
 
@@ -49,7 +48,7 @@ def traded_returns(rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy) ->
 def trade(
     rows: TestRows, p_win_N: Floats, policy: EvaluationPolicy, thresholds: Thresholds = ENGINE
 ) -> TradingResult:
-    """Sum up the trades of known market return; rows of unknown return are left out."""
+    """Return the result of the trades; rows with an unknown market return are left out."""
     if not usable(p_win_N):
         nan = float("nan")
         return TradingResult(
@@ -74,9 +73,9 @@ def trade(
 
 
 def max_drawdown(closed_at_N: Ints, net_N: Floats) -> float:
-    """Return the deepest fall of the summed returns below their peak, 0 where they never fall.
+    """Return the largest fall of the cumulative return below its peak; 0 if it never falls.
 
-    Trades that close at one moment are one step: their order says nothing.
+    Trades that close at the same time are one step, because their order is arbitrary.
     """
     _, moment_N = np.unique(closed_at_N, return_inverse=True)
     curve = np.concatenate(([0.0], np.cumsum(np.bincount(moment_N, weights=net_N))))

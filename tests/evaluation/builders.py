@@ -1,4 +1,4 @@
-"""Test rows and comparisons of a small made-up market; the gates' and the report's tests use them too."""
+"""Test rows and comparisons of a small simulated market, shared with the tests of gates and report."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def rows(
     market_return_N: object | None = None,
     horizon_h: float = 6.0,
 ) -> TestRows:
-    """Return rows one hour apart that resolve after `horizon_h`, unless told otherwise."""
+    """Return rows one hour apart that resolve after `horizon_h`; arguments override the defaults."""
     label = np.asarray(label_N, dtype=np.int8)
     n = len(label)
     hours = np.arange(n) if hours_N is None else np.asarray(hours_N)
@@ -46,7 +46,7 @@ def rows(
 
 
 def market(hours: int = 600, *, seed: int = 0) -> tuple[TestRows, Floats]:
-    """Return rows of three symbols at every hour, and P(WIN) of a skilful, calibrated model."""
+    """Return hourly rows of three symbols, and P(WIN) of a skilful, calibrated model."""
     random = np.random.default_rng(seed)
     hours_N = np.repeat(np.arange(hours), len(SYMBOLS))
     truth_N = np.clip(0.5 + 0.16 * random.standard_normal(len(hours_N)), 0.05, 0.95)
@@ -66,7 +66,7 @@ def comparison(
     past: PastAttempts = NONE_BEFORE,
     validation: ScoredRows | None = None,
 ) -> Comparison:
-    """Return a comparison; logistic regression knows nothing unless told otherwise."""
+    """Return a comparison; by default logistic regression has no skill."""
     answers = Answers(
         p_candidate_N=p_candidate_N,
         p_champion_N=p_champion_N,
@@ -78,5 +78,5 @@ def comparison(
 
 
 def with_market_return(test_rows: TestRows, market_return_N: Floats) -> TestRows:
-    """Return the same rows with another market."""
+    """Return the same rows with other market returns."""
     return replace(test_rows, market_return_N=market_return_N)

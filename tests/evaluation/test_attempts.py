@@ -1,4 +1,4 @@
-"""The error that may be made over all attempts is spent, never overspent, and never used up."""
+"""Alpha is spent over all attempts, never overspent and never used up."""
 
 from itertools import pairwise
 
@@ -11,8 +11,8 @@ from clm.evaluation.attempts import AttemptBudget, in_percent, next_attempt
 from tests.evaluation.builders import comparison, market
 
 
-def test_the_first_attempt_is_judged_at_the_confidence_that_was_asked_for() -> None:
-    """Whoever retrains once meets the bar that the setting names."""
+def test_the_first_attempt_is_judged_at_the_configured_confidence() -> None:
+    """A single retrain is judged exactly as the setting says."""
     first = next_attempt(PastAttempts(), 0.95)
     assert first.number == 1
     assert first.confidence == pytest.approx(0.95, abs=1e-15)
@@ -23,7 +23,7 @@ def test_the_first_attempt_is_judged_at_the_confidence_that_was_asked_for() -> N
 def test_the_levels_of_all_attempts_and_what_is_left_add_up_to_alpha(
     attempts: int, confidence: float
 ) -> None:
-    """The union bound holds for as many attempts as anybody makes."""
+    """The union bound holds for any number of attempts."""
     spent = [next_attempt(PastAttempts(since_crown=n), confidence) for n in range(attempts)]
     assert sum(one.level for one in spent) + spent[-1].left == pytest.approx(1 - confidence, rel=1e-9)
     assert spent[-1].left > 0
@@ -31,13 +31,13 @@ def test_the_levels_of_all_attempts_and_what_is_left_add_up_to_alpha(
 
 
 @pytest.mark.parametrize(("number", "text"), [(1, "95"), (2, "98.3"), (37, "99.9929"), (365, "99.999925")])
-def test_a_coverage_is_told_with_the_digits_that_matter(number: int, text: str) -> None:
-    """99.999925 % must not read as 100 %."""
+def test_a_coverage_is_shown_with_its_significant_digits(number: int, text: str) -> None:
+    """99.999925 % must not be shown as 100 %."""
     assert in_percent(AttemptBudget(number=number, alpha=0.05).confidence) == text
 
 
-def test_a_late_attempt_widens_the_intervals_that_decide_and_no_other() -> None:
-    """What is only told is told at the confidence of the setting."""
+def test_a_late_attempt_widens_only_the_deciding_intervals() -> None:
+    """Intervals that are only reported keep the confidence of the setting."""
     test_rows, p = market()
     early = comparison(test_rows, p, p_champion_N=1 - p)
     late = comparison(

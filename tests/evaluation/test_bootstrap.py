@@ -1,4 +1,4 @@
-"""Intervals are right against an independent bootstrap, honest on noise, and NaN without evidence."""
+"""Intervals agree with an independent bootstrap, hold on noise, and are NaN without evidence."""
 
 import math
 import time
@@ -31,7 +31,7 @@ MANY = replace(POLICY, bootstrap_replicates=2000)
 
 
 def waves(hours: int, memory: float, random: np.random.Generator) -> Floats:
-    """Return a series that remembers `memory` of the hour before."""
+    """Return an autocorrelated series; `memory` is the correlation with the hour before."""
     x = np.zeros(hours)
     for hour in range(1, hours):
         x[hour] = memory * x[hour - 1] + math.sqrt(1 - memory**2) * random.standard_normal()
@@ -39,7 +39,7 @@ def waves(hours: int, memory: float, random: np.random.Generator) -> Floats:
 
 
 def test_rows_of_one_label_horizon_fall_into_one_bucket_all_symbols_together() -> None:
-    """A market moves together, and overlapping trades share their outcome."""
+    """Symbols move together, and overlapping trades share their outcome."""
     test_rows, _ = market(hours=60)
     blocks = blocks_of(test_rows, POLICY)
     assert blocks.n_buckets == 10
@@ -48,14 +48,14 @@ def test_rows_of_one_label_horizon_fall_into_one_bucket_all_symbols_together() -
 
 
 def test_a_block_is_never_shorter_than_the_label_horizon() -> None:
-    """Cut between two overlapping trades, both halves would count as independent."""
+    """A cut between two overlapping trades would make both halves count as independent."""
     blocks = blocks_of(rows([1, 0] * 100, horizon_h=48.0), replace(POLICY, block_h=1.0))
     assert blocks.mean_run == 1.0
     assert blocks.n_buckets == 5
 
 
 def test_a_few_long_trades_do_not_set_the_horizon() -> None:
-    """The width is what 95 % of the trades took."""
+    """A bucket is as long as 95 % of the trades."""
     test_rows = rows([1, 0] * 50)
     resolved = test_rows.resolved_at_N.copy()
     resolved[:3] += 1000 * HOUR
@@ -63,13 +63,13 @@ def test_a_few_long_trades_do_not_set_the_horizon() -> None:
 
 
 def test_a_gap_in_time_makes_no_empty_bucket() -> None:
-    """An empty draw would be a sample of nothing."""
+    """An empty bucket would be drawn as a sample without rows."""
     hours = np.concatenate([np.arange(30), 5000 + np.arange(30)])
     assert blocks_of(rows([1, 0] * 30, hours_N=hours), POLICY).n_buckets == 11
 
 
-def test_runs_of_buckets_have_the_mean_length_asked_for() -> None:
-    """With mean length 1 the draws are independent: counts are binomial with variance 1 - 1/K."""
+def test_runs_of_buckets_have_the_requested_mean_length() -> None:
+    """With mean length 1 the draws are independent, so counts are binomial with variance 1 - 1/K."""
     test_rows, _ = market(hours=600)
     single = next(_samples(blocks_of(test_rows, replace(MANY, block_h=6.0)), MANY, cells=100))
     assert single.sum(axis=1).tolist() == [100.0] * len(single)
@@ -80,7 +80,7 @@ def test_runs_of_buckets_have_the_mean_length_asked_for() -> None:
 
 
 def test_replicates_of_auroc_are_those_of_rows_drawn_one_by_one() -> None:
-    """The weighted formula is scikit-learn's AUROC of the rows repeated as often as drawn."""
+    """The weighted formula equals scikit-learn's AUROC of the rows, repeated as often as drawn."""
     test_rows, p = market(hours=120)
     p = np.round(p, 1)
     blocks, few = blocks_of(test_rows, POLICY), replace(POLICY, bootstrap_replicates=20)
@@ -91,7 +91,7 @@ def test_replicates_of_auroc_are_those_of_rows_drawn_one_by_one() -> None:
 
 
 def test_the_spread_of_replicates_agrees_with_an_independent_bootstrap() -> None:
-    """arch draws the same buckets by its own stationary bootstrap; standard errors agree to 10 %."""
+    """arch draws the same buckets with its own stationary bootstrap; standard errors agree to 10 %."""
     test_rows, p = market(hours=720)
     blocks = blocks_of(test_rows, MANY)
     members = [np.flatnonzero(blocks.bucket_N == k) for k in range(blocks.n_buckets)]
@@ -107,7 +107,7 @@ def test_the_spread_of_replicates_agrees_with_an_independent_bootstrap() -> None
 
 
 @pytest.mark.parametrize("n_blocks", [5.0, 20.0, 90.0])
-def test_the_quantiles_are_moved_out_as_for_a_t_interval(n_blocks: float) -> None:
+def test_the_quantiles_are_moved_outward_like_a_t_interval(n_blocks: float) -> None:
     """Hesterberg 2015: Φ(-sqrt(n/(n-1)) t(α/2, n-1)), with scipy's t."""
     from scipy.stats import norm
 
@@ -116,8 +116,8 @@ def test_the_quantiles_are_moved_out_as_for_a_t_interval(n_blocks: float) -> Non
     assert norm.cdf(-expected) < 0.025
 
 
-def test_an_end_beyond_all_replicates_is_stretched_and_not_read_off() -> None:
-    """At attempt 300 no replicate lies that far out; the smallest of 300 would be an end for ever after."""
+def test_a_bound_beyond_all_replicates_is_extrapolated() -> None:
+    """At attempt 300 no replicate is that far out. Without extrapolation the bound would stop moving."""
     test_rows, p = market()
     value, replicates = roc_auc_score(test_rows.label_N, p), auroc_replicates(test_rows, p, POLICY)
     sure = [1 - 0.1 / (k * (k + 1)) for k in (1, 30, 300)]
@@ -129,8 +129,8 @@ def test_an_end_beyond_all_replicates_is_stretched_and_not_read_off() -> None:
     assert reach[0] == pytest.approx(reach[1], rel=0.25)
 
 
-def test_on_noise_the_lower_end_passes_one_half_in_at_most_1_of_20_cases() -> None:
-    """Four days of a market with memory, the smallest evidence there is: plain percentiles fail this."""
+def test_on_noise_the_lower_bound_is_above_one_half_in_at_most_1_of_20_cases() -> None:
+    """Four days of an autocorrelated market are the least evidence; plain percentiles fail this test."""
     random = np.random.default_rng(3)
     passed, cases = 0, 200
     for _ in range(cases):
@@ -142,7 +142,7 @@ def test_on_noise_the_lower_end_passes_one_half_in_at_most_1_of_20_cases() -> No
 
 
 def test_rows_drawn_one_by_one_would_pass_noise() -> None:
-    """The guard above is not idle: without blocks the same noise passes far more often than 1 in 20."""
+    """The test above can fail: without blocks the same noise passes far more often than 1 in 20."""
     random = np.random.default_rng(3)
     passed, cases = 0, 60
     for _ in range(cases):
@@ -154,15 +154,15 @@ def test_rows_drawn_one_by_one_would_pass_noise() -> None:
 
 
 def test_skill_is_seen() -> None:
-    """The value lies inside its interval, and a skilful model's lower end above 0.5."""
+    """The value is inside its interval, and the lower bound of a skilful model is above 0.5."""
     test_rows, p = market()
     interval = auroc_interval(test_rows, p, POLICY)
     assert 0.5 < interval.low < interval.value < interval.high < 1.0
     assert (interval.n_blocks, interval.confidence) == (25, 0.95)
 
 
-def test_the_same_seed_gives_the_same_interval_and_another_one_another() -> None:
-    """A verdict can be recomputed to the last digit."""
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
+    """Verdicts can be computed again to the last digit."""
     test_rows, p = market()
     first = auroc_interval(test_rows, p, POLICY)
     assert auroc_interval(test_rows, p, POLICY) == first
@@ -170,15 +170,15 @@ def test_the_same_seed_gives_the_same_interval_and_another_one_another() -> None
 
 
 def test_wider_coverage_is_a_wider_interval() -> None:
-    """The operator's figure is the one that is used."""
+    """The configured confidence is used."""
     test_rows, p = market()
     narrow = auroc_interval(test_rows, p, replace(POLICY, confidence=0.8))
     wide = auroc_interval(test_rows, p, replace(POLICY, confidence=0.99))
     assert wide.low < narrow.low < narrow.high < wide.high
 
 
-def test_vectors_that_are_equal_differ_by_exactly_nothing() -> None:
-    """Also with too few rows for an interval: there is no doubt about it."""
+def test_equal_vectors_differ_by_exactly_zero() -> None:
+    """This holds even with too few rows for an interval."""
     test_rows, _ = market()
     interval = mean_difference_interval(test_rows, np.zeros(len(test_rows)), POLICY)
     assert (interval.value, interval.low, interval.high) == (0.0, 0.0, 0.0)
@@ -186,8 +186,8 @@ def test_vectors_that_are_equal_differ_by_exactly_nothing() -> None:
     assert (short.value, short.low, short.high) == (0.0, 0.0, 0.0)
 
 
-def test_a_paired_difference_is_surer_than_two_single_figures() -> None:
-    """What both models owe to the market cancels row by row."""
+def test_a_paired_difference_has_a_narrower_interval_than_two_single_figures() -> None:
+    """The effect of the market on both models cancels row by row."""
     test_rows, _ = market()
     random = np.random.default_rng(0)
     shared = random.standard_normal(len(test_rows))
@@ -198,8 +198,8 @@ def test_a_paired_difference_is_surer_than_two_single_figures() -> None:
     assert paired.low < 0.1 < paired.high
 
 
-def test_the_return_per_trade_is_drawn_as_an_independent_bootstrap_draws_it() -> None:
-    """A ratio of two sums, both of which vary; arch agrees on its spread, and on a paired difference's."""
+def test_the_return_per_trade_agrees_with_an_independent_bootstrap() -> None:
+    """It is a ratio of two sums that both vary. arch agrees on its spread and on that of a difference."""
     test_rows, p = market(hours=720)
     p = p.copy()
     other = np.where(np.random.default_rng(1).random(len(p)) < 0.7, p, 1 - p)
@@ -224,8 +224,8 @@ def test_the_return_per_trade_is_drawn_as_an_independent_bootstrap_draws_it() ->
     assert paired.low < paired.value < paired.high
 
 
-def test_the_same_trades_differ_by_exactly_nothing_and_none_by_nobody_knows() -> None:
-    """No trade has no return; a report that said 0 would be believed."""
+def test_the_same_trades_differ_by_exactly_zero_and_without_trades_by_nan() -> None:
+    """Without trades there is no return per trade, and 0 in a report would mislead readers."""
     test_rows, p = market(hours=120)
     net, traded = net_return_rows(test_rows, p, POLICY), traded_rows(test_rows, p)
     same = per_trade_difference_interval(test_rows, net, traded, net.copy(), traded.copy(), POLICY)
@@ -237,7 +237,7 @@ def test_the_same_trades_differ_by_exactly_nothing_and_none_by_nobody_knows() ->
 
 @pytest.mark.parametrize("hours", [0, 1, 5, 29, 60])
 def test_too_little_time_has_no_interval(hours: int) -> None:
-    """Fewer than 5 buckets or 3 blocks: drawing them again would repeat the sample and look certain."""
+    """With fewer than 5 buckets or 3 blocks, resampling repeats the sample and looks certain."""
     test_rows, p = market(hours=hours)
     for interval in (
         auroc_interval(test_rows, p, POLICY),
@@ -248,21 +248,21 @@ def test_too_little_time_has_no_interval(hours: int) -> None:
 
 
 def test_four_buckets_have_no_interval_however_short_the_blocks() -> None:
-    """Four coins fall alike too often."""
+    """Four coin tosses give the same result too often."""
     four = rows([1, 0] * 96, horizon_h=48.0)
     assert blocks_of(four, POLICY).n_buckets == 4
     assert math.isnan(auroc_interval(four, np.linspace(0.2, 0.8, 192), POLICY).low)
 
 
 def test_blocks_as_long_as_the_sample_give_no_false_certainty() -> None:
-    """A block of the whole sample draws the sample itself: an interval of no width would pass anything."""
+    """A block as long as the sample always draws the sample itself. An interval of width 0 would pass."""
     test_rows, p = market(hours=100)
     assert math.isnan(auroc_interval(test_rows, p, replace(POLICY, block_h=1000.0)).low)
 
 
 @pytest.mark.parametrize("where", [0, 300])
 def test_one_unknown_row_makes_the_bounds_unknown(where: int) -> None:
-    """NaN is not left out of the mean in silence."""
+    """NaN is never dropped silently from a mean."""
     test_rows, p = market()
     p[where] = math.nan
     assert math.isnan(auroc_interval(test_rows, p, POLICY).low)
@@ -270,7 +270,7 @@ def test_one_unknown_row_makes_the_bounds_unknown(where: int) -> None:
 
 
 def test_a_sample_of_one_class_widens_the_interval() -> None:
-    """With one LOSS row many samples hold none; such a sample says nothing, so it counts as the worst."""
+    """With one LOSS row many samples have none; such a sample counts as the worst case."""
     label = np.ones(300, np.int8)
     label[150] = 0
     p = np.linspace(0.4, 0.6, 300)
@@ -280,7 +280,7 @@ def test_a_sample_of_one_class_widens_the_interval() -> None:
 
 
 def test_1000_replicates_over_5000_rows_take_about_a_second() -> None:
-    """A verdict may not keep anybody waiting; measured 0.2 s on one quiet core."""
+    """A verdict must be fast; measured 0.2 s on one idle core."""
     test_rows, p = market(hours=1667)
     began = time.process_time()
     auroc_interval(test_rows, p, replace(POLICY, bootstrap_replicates=1000))

@@ -1,4 +1,4 @@
-"""Every predictor on the same rows, and what separates them."""
+"""Every predictor is measured on the same rows, with the differences between them."""
 
 import math
 
@@ -14,7 +14,7 @@ from tests.evaluation.builders import POLICY, comparison, market, rows, with_mar
 
 
 def test_the_test_rows_are_those_of_the_split_in_its_order() -> None:
-    """The child stores its predictions in that order; one row off and every figure is noise."""
+    """The child stores its predictions in that order. A shift of one row would make every figure noise."""
     table = parse_samples(builders.raw_samples(), cutoff=builders.NOW, features=())
     dataset = build_dataset(table, builders.data_policy())
     found = rows_of(dataset)
@@ -30,7 +30,7 @@ def test_the_test_rows_are_those_of_the_split_in_its_order() -> None:
 
 
 def test_candidate_champion_and_baselines_are_scored_on_the_same_rows() -> None:
-    """Figures of different rows say nothing about each other."""
+    """Figures on different rows are not comparable."""
     test_rows, p = market()
     found = comparison(test_rows, p, p_champion_N=1 - p)
     assert found.champion is not None
@@ -44,14 +44,14 @@ def test_candidate_champion_and_baselines_are_scored_on_the_same_rows() -> None:
 
 
 def test_the_base_rate_predicts_the_training_share_for_every_row() -> None:
-    """Its log loss is what knowing nothing but the base rate costs."""
+    """Its log loss is the cost of a prediction that knows only the base rate."""
     found = comparison(rows([1, 1, 1, 0]), np.full(4, 0.5), base_rate=0.75)
     assert found.base_rate.log_loss == pytest.approx(-(3 * math.log(0.75) + math.log(0.25)) / 4)
     assert found.base_rate.auroc == 0.5
 
 
-def test_an_identical_champion_differs_by_exactly_nothing() -> None:
-    """Rounding may not make a gain of it."""
+def test_an_identical_champion_differs_by_exactly_zero() -> None:
+    """Rounding must not turn it into a gain."""
     test_rows, p = market()
     found = comparison(test_rows, p, p_champion_N=p.copy())
     for interval in (found.log_loss_minus_champion, found.net_return_minus_champion):
@@ -60,7 +60,7 @@ def test_an_identical_champion_differs_by_exactly_nothing() -> None:
 
 
 def test_differences_are_candidate_minus_champion() -> None:
-    """Better is a lower log loss and a higher return."""
+    """A lower log loss and a higher return are better."""
     test_rows, p = market()
     found = comparison(test_rows, p, p_champion_N=1 - p)
     assert found.champion is not None
@@ -72,8 +72,8 @@ def test_differences_are_candidate_minus_champion() -> None:
     assert found.log_loss_minus_champion.high < 0 < found.net_return_minus_champion.low
 
 
-def test_rows_of_unknown_market_return_are_left_out_of_the_return_difference_alone() -> None:
-    """The log loss needs no price."""
+def test_rows_of_unknown_market_return_are_left_out_of_the_return_difference_only() -> None:
+    """The log loss does not depend on prices."""
     test_rows, p = market()
     returns = test_rows.market_return_N.copy()
     returns[::2] = math.nan
@@ -87,14 +87,14 @@ def test_rows_of_unknown_market_return_are_left_out_of_the_return_difference_alo
 
 
 def test_without_a_champion_there_is_no_difference_but_a_reason() -> None:
-    """None is not a difference of zero."""
+    """A missing difference is None, not zero."""
     found = comparison(*market())
     assert (found.champion, found.log_loss_minus_champion, found.net_return_minus_champion) == (None,) * 3
     assert found.champion_absent_because
 
 
-def test_auroc_is_told_for_every_symbol_that_has_rows() -> None:
-    """One symbol may carry the rest; a symbol of one class has no AUROC."""
+def test_auroc_is_reported_for_every_symbol_that_has_rows() -> None:
+    """One good symbol can hide the others. A symbol with a single class has no AUROC."""
     test_rows = rows([1, 0, 1, 1], symbol_N=[0, 0, 2, 2])
     found = evaluate_one("candidate", test_rows, np.array([0.9, 0.1, 0.5, 0.6]), POLICY)
     assert found.auroc_by_symbol["ADAUSDT"] == 1.0
@@ -103,7 +103,7 @@ def test_auroc_is_told_for_every_symbol_that_has_rows() -> None:
 
 
 @pytest.mark.parametrize("p", [np.zeros(3), np.zeros((4, 1)), np.zeros(0)])
-def test_another_number_of_predictions_than_rows_is_a_broken_promise(p: Floats) -> None:
-    """numpy would stretch one value over all rows."""
+def test_a_number_of_predictions_other_than_rows_raises(p: Floats) -> None:
+    """numpy would broadcast a single value over all rows."""
     with pytest.raises(ValueError, match="predictions for"):
         evaluate_one("candidate", rows([1, 0, 1, 0]), p, POLICY)

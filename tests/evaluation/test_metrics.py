@@ -1,4 +1,4 @@
-"""Figures agree with an independent implementation, and what is not determined is NaN."""
+"""Figures agree with an independent implementation, and undetermined figures are NaN."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ COUNTED = (metrics.accuracy, metrics.precision, metrics.recall, metrics.f1)
 
 
 def sample(seed: int, *, n: int = 997, digits: int = 17) -> tuple[Bytes8, Floats]:
-    """Return labels and related P(WIN); few digits make ties."""
+    """Return labels and correlated P(WIN); few digits cause ties."""
     random = np.random.default_rng(seed)
     p = np.round(random.uniform(0.05, 0.95, n), digits)
     return (random.random(n) < p).astype(np.int8), p
@@ -32,7 +32,7 @@ def sample(seed: int, *, n: int = 997, digits: int = 17) -> tuple[Bytes8, Floats
 @pytest.mark.parametrize("digits", [17, 1])
 @pytest.mark.parametrize("seed", range(3))
 class TestAgainstScikitLearn:
-    """scikit-learn computes the same from the same numbers, with ties and without."""
+    """scikit-learn returns the same figures, with ties and without."""
 
     def test_auroc(self, seed: int, digits: int) -> None:
         label, p = sample(seed, digits=digits)
@@ -73,18 +73,18 @@ def test_a_perfect_ranking_is_1_and_its_reverse_0() -> None:
 
 
 def test_one_score_for_every_row_has_an_auroc_of_one_half() -> None:
-    """Ties count half, so a collapsed model is worth a coin, whatever the order of the rows."""
+    """Ties count half, so a collapsed model equals chance in any order of the rows."""
     assert metrics.auroc(np.array([1, 1, 0, 1, 0], np.int8), np.full(5, 0.615)) == 0.5
 
 
 def test_rows_of_equal_score_share_a_calibration_bin() -> None:
-    """A constant that equals the base rate is calibrated; bins cut by row order would deny it."""
+    """A constant equal to the base rate is calibrated; bins by row order would show an error."""
     label = np.array([1] * 50 + [0] * 50, np.int8)
     assert metrics.ece(label, np.full(100, 0.5)) == 0.0
 
 
 def test_a_certain_error_costs_27_nats_and_not_infinity() -> None:
-    """One row must not make the mean unusable."""
+    """A single row must not make the mean infinite."""
     loss = metrics.log_loss(np.array([1, 0], np.int8), np.array([0.0, 1.0]))
     assert loss == pytest.approx(-math.log(metrics.CLIP), rel=1e-3)
 
@@ -96,7 +96,7 @@ def test_actions_are_read_as_the_engine_reads_them() -> None:
 
 
 def test_the_spread_of_confidence_is_that_of_numpy() -> None:
-    """Names as in the field: P10-P90 is the distance between two percentiles."""
+    """P10-P90 is the distance between two percentiles."""
     _, p = sample(4)
     told = metrics.confidence_statistics(p)
     assert (told.mean, told.std) == (p.mean(), p.std())
@@ -105,8 +105,8 @@ def test_the_spread_of_confidence_is_that_of_numpy() -> None:
 
 
 @pytest.mark.parametrize("spoilt", [math.nan, math.inf, -0.001, 1.001])
-def test_one_row_that_is_no_probability_makes_every_figure_unknown(spoilt: float) -> None:
-    """A mean over the good rows would hide that the model cannot be served."""
+def test_one_row_without_a_probability_makes_every_figure_unknown(spoilt: float) -> None:
+    """A mean over the valid rows would hide that the model cannot be served."""
     label, p = sample(5)
     p[7] = spoilt
     counts = metrics.confusion(label, p)
@@ -118,7 +118,7 @@ def test_one_row_that_is_no_probability_makes_every_figure_unknown(spoilt: float
 
 
 def test_no_rows_make_every_figure_unknown() -> None:
-    """Nothing measured is not zero."""
+    """A figure that was not measured is NaN, not zero."""
     label, p = np.zeros(0, np.int8), np.zeros(0)
     assert all(math.isnan(figure(label, p)) for figure in FIGURES)
     assert all(math.isnan(figure(metrics.confusion(label, p))) for figure in COUNTED)
@@ -127,14 +127,14 @@ def test_no_rows_make_every_figure_unknown() -> None:
 
 @pytest.mark.parametrize("only", [0, 1])
 def test_one_class_has_no_auroc(only: int) -> None:
-    """Without a pair there is nothing to rank; the losses still are what they are."""
+    """AUROC needs a pair of rows to rank; the losses are still defined."""
     label, p = np.full(5, only, np.int8), np.linspace(0.1, 0.9, 5)
     assert math.isnan(metrics.auroc(label, p))
     assert math.isfinite(metrics.log_loss(label, p))
 
 
-def test_nothing_called_a_win_has_no_precision() -> None:
-    """0 of 0 is unknown, and a report that says 0 would be believed."""
+def test_without_predicted_wins_there_is_no_precision() -> None:
+    """0 of 0 is unknown, and 0 in a report would mislead readers."""
     counts = metrics.confusion(np.array([1, 0], np.int8), np.array([0.1, 0.2]))
     assert math.isnan(metrics.precision(counts))
     assert metrics.recall(counts) == 0.0
@@ -143,7 +143,7 @@ def test_nothing_called_a_win_has_no_precision() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), max_size=40))
 def test_figures_of_probabilities_stay_in_their_range(rows: list[tuple[int, float]]) -> None:
-    """Where a share is known it is between 0 and 1, and no input raises."""
+    """A known share is between 0 and 1, and no input raises."""
     label = np.array([label for label, _ in rows], np.int8)
     p = np.array([p for _, p in rows], np.float64)
     counts = metrics.confusion(label, p)

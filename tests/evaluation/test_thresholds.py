@@ -1,4 +1,4 @@
-"""Thresholds of the largest net return: found exactly, on validation alone."""
+"""The most profitable thresholds are exact, and chosen on validation only."""
 
 import math
 from dataclasses import replace
@@ -18,7 +18,7 @@ FREE = replace(POLICY, fee_bps=0.0, slippage_bps=0.0)
 
 
 def every_pair(p: list[float]) -> list[Thresholds]:
-    """Return thresholds between any two neighbouring scores, and beyond both ends."""
+    """Return a threshold between every two neighbouring scores, and one beyond each end."""
     scores = sorted({0.0, 1.0, *p})
     places = [0.0, 1.0, *((low + high) / 2 for low, high in pairwise(scores))]
     return [Thresholds(buy_above=b, sell_below=s) for b in places for s in places if s <= b]
@@ -36,7 +36,7 @@ def every_pair(p: list[float]) -> list[Thresholds]:
     )
 )
 def test_no_pair_of_thresholds_earns_more(trades: list[tuple[float, float]]) -> None:
-    """All pairs are tried, with ties and unknown returns among the rows."""
+    """The test tries all pairs, on rows with ties and unknown returns."""
     p, returns = np.array([p for p, _ in trades]), [r for _, r in trades]
     test_rows = rows([1] * len(trades), market_return_N=returns)
     found = trade(test_rows, p, POLICY, best_thresholds(test_rows, p, POLICY))
@@ -44,20 +44,20 @@ def test_no_pair_of_thresholds_earns_more(trades: list[tuple[float, float]]) -> 
     assert found.net_return_total == pytest.approx(max(best, 0.0), abs=1e-12)
 
 
-def test_where_nothing_earns_no_trade_is_best() -> None:
-    """Costs eat every gain here."""
+def test_no_trade_is_best_if_no_trade_is_profitable() -> None:
+    """Costs exceed every gain here."""
     test_rows = rows([1] * 4, market_return_N=[0.0005, -0.0005, 0.0, math.nan])
     assert best_thresholds(test_rows, np.array([0.9, 0.1, 0.5, 0.6]), POLICY) == NO_TRADE
 
 
 @pytest.mark.parametrize("p", [[], [math.nan, 0.5]])
 def test_unknown_answers_have_no_thresholds(p: list[float]) -> None:
-    """Nothing can be chosen from them."""
+    """Thresholds cannot be chosen from unknown predictions."""
     assert best_thresholds(rows([1] * len(p)), np.array(p, np.float64), POLICY) == NO_TRADE
 
 
-def test_the_test_part_has_no_say_in_the_choice() -> None:
-    """What a threshold earns where it was chosen says nothing."""
+def test_the_test_part_does_not_influence_the_choice() -> None:
+    """The profit of a threshold on the rows that chose it is biased."""
     validation, p = market()
     test, q = market(seed=1)
     first = study_thresholds(validation, p, test, q, FREE)

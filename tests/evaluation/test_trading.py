@@ -1,4 +1,4 @@
-"""What trading the actions would have earned."""
+"""The simulated result of trading the actions."""
 
 import math
 from dataclasses import replace
@@ -14,34 +14,34 @@ FREE = replace(POLICY, fee_bps=0.0, slippage_bps=0.0)
 
 
 def test_buy_earns_the_market_sell_its_negative_and_hold_nothing() -> None:
-    """The side of the recorded trade plays no part: the action is the model's."""
+    """The side of the recorded trade does not matter, because the action is the model's."""
     test_rows = rows([1, 1, 1], market_return_N=[0.02, 0.02, 0.02])
     net = net_return_rows(test_rows, np.array([0.7, 0.3, 0.5]), FREE)
     assert net.tolist() == [0.02, -0.02, 0.0]
 
 
 def test_a_trade_pays_fee_and_slippage_on_entry_and_on_exit() -> None:
-    """4 + 1 basis points a side are 10 a trade; HOLD pays nothing."""
+    """4 + 1 basis points per side are 10 per trade; HOLD costs nothing."""
     test_rows = rows([1, 1], market_return_N=[0.0, 0.0])
     net = net_return_rows(test_rows, np.array([0.7, 0.5]), POLICY)
     assert net == pytest.approx([-0.001, 0.0])
 
 
 def test_trades_of_unknown_return_are_left_out() -> None:
-    """Neither a loss nor a gain may be made up for them."""
+    """They must count neither as a loss nor as a gain."""
     result = trade(rows([1, 1], market_return_N=[math.nan, 0.03]), np.array([0.9, 0.9]), FREE)
     assert (result.n_trades, result.net_return_total, result.net_return_per_trade) == (1, 0.03, 0.03)
 
 
-def test_turnover_counts_entry_and_exit_by_the_day() -> None:
-    """Twelve trades over two days buy and sell twelve stakes a day."""
+def test_turnover_counts_entry_and_exit_per_day() -> None:
+    """Twelve trades over two days buy and sell twelve stakes per day."""
     test_rows = rows([1] * 48, horizon_h=1.0)
     p = np.array([0.9] * 12 + [0.5] * 36)
     assert trade(test_rows, p, POLICY).turnover_per_day == pytest.approx(12.0)
 
 
 def test_the_result_by_symbol_adds_up_to_the_whole() -> None:
-    """Where the money was made is as telling as how much."""
+    """It matters which symbols earned the money, not only how much."""
     test_rows, p = market()
     found = evaluate_one("candidate", test_rows, p, POLICY)
     parts = found.trading_by_symbol.values()
@@ -51,28 +51,28 @@ def test_the_result_by_symbol_adds_up_to_the_whole() -> None:
 
 
 def test_a_model_that_never_trades_has_no_return_per_trade() -> None:
-    """It earned nothing in total, and nothing can be said of its trades."""
+    """Its total is zero, and its return per trade is unknown."""
     result = trade(rows([1, 0]), np.array([0.5, 0.5]), POLICY)
     assert (result.n_trades, result.net_return_total, result.max_drawdown) == (0, 0.0, 0.0)
     assert math.isnan(result.net_return_per_trade)
 
 
 def test_unknown_predictions_have_no_result() -> None:
-    """NaN would read as HOLD otherwise, and HOLD never loses."""
+    """NaN must not be read as HOLD, which never loses."""
     test_rows, p = rows([1, 0]), np.array([0.7, math.nan])
     assert math.isnan(trade(test_rows, p, POLICY).net_return_total)
     assert np.isnan(net_return_rows(test_rows, p, POLICY)).all()
 
 
-def test_drawdown_is_the_deepest_fall_below_a_peak() -> None:
-    """+2, -1, -3, +5, -2: the fall from 2 to -2 is 4; the start counts as a peak of 0."""
+def test_drawdown_is_the_largest_fall_below_a_peak() -> None:
+    """+2, -1, -3, +5, -2: the fall from 2 to -2 is 4. The start counts as a peak of 0."""
     assert max_drawdown(np.arange(5), np.array([2.0, -1.0, -3.0, 5.0, -2.0])) == 4.0
     assert max_drawdown(np.arange(2), np.array([-1.0, -1.0])) == 2.0
     assert max_drawdown(np.zeros(0, np.int64), np.zeros(0)) == 0.0
 
 
 def test_drawdown_follows_the_time_of_closing_not_the_order_of_rows() -> None:
-    """Profit exists once a trade closed, and trades closing together have no order."""
+    """Profit is realised when a trade closes, and trades that close together have no order."""
     net = np.array([-1.0, 3.0, -2.0])
     assert max_drawdown(np.array([9, 1, 5]), net) == 3.0
     assert max_drawdown(np.array([1, 1, 1]), net) == 0.0

@@ -192,7 +192,7 @@ def test_e13_figures_of_the_child_that_are_not_ours_end_the_run(tmp_path):
         return replace(train(*arguments), figures={"candidate": {"auroc": 0.9}})
 
     case.trainer.train = lying
-    with pytest.raises(TrainingError, match=r"auroc of the candidate is 0\.9 there") as caught:
+    with pytest.raises(TrainingError, match=r"auroc of the candidate is 0\.9 in the child") as caught:
         case.run()
     assert caught.value.code == "FIGURES_DIFFER"
     assert "FIGURES_DIFFER" in case.proof["error"]
