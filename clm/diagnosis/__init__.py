@@ -1,8 +1,8 @@
-"""Why a run was rejected, with a measurement for each cause; PROBES is the list.
+"""Find why a run was rejected, with a measurement for each cause; PROBES is the list.
 
-To add one, write a function in the file of its kind and list it here where it ranks. What takes torch is
-measured in the child (MEASUREMENTS in clm/training/measure.py); plant its cause in tests/diagnosis/causes.py
-and describe it in docs/explanation/diagnosis.md.
+To add a probe, write a function in the matching file and list it here at its rank. Measurements that need
+torch are made in the child (MEASUREMENTS in clm/training/measure.py). Plant the cause in
+tests/diagnosis/causes.py and describe the probe in docs/explanation/diagnosis.md.
 """
 
 from collections.abc import Callable
@@ -45,9 +45,9 @@ __all__ = [
 ]
 
 Probe = Callable[[DiagnosisInputs, ProbePolicy], ProbeAnswer]
-"""Pure; its function name is the answer's name. What was not measured is UNKNOWN, never CLEAR."""
+"""Pure; the name of the function is the name of the answer. Without a measurement it returns UNKNOWN."""
 
-OF_THE_MACHINE: tuple[Probe, ...] = (
+MACHINE_FAULTS: tuple[Probe, ...] = (
     best_epoch_not_restored,
     serving_input_constant,
     learning_rate_too_high,
@@ -55,9 +55,9 @@ OF_THE_MACHINE: tuple[Probe, ...] = (
     features_unscaled,
     static_inputs_erased,
 )
-"""They spoil any data, and rank before what the audits found in it."""
+"""Faults of the machinery affect any data, so they rank before the findings of the audits."""
 
-OF_THE_OUTCOME: tuple[Probe, ...] = (
+OUTCOMES: tuple[Probe, ...] = (
     time_leak,
     spread_bought_without_skill,
     no_skill,
@@ -67,19 +67,19 @@ OF_THE_OUTCOME: tuple[Probe, ...] = (
     undertrained,
     misses_signal,
 )
-"""What any of the causes above may bring about; they rank last."""
+"""Possible consequences of all other causes; they rank last."""
 
-PROBES: tuple[Probe, ...] = (*OF_THE_MACHINE, *OF_THE_OUTCOME)
+PROBES: tuple[Probe, ...] = (*MACHINE_FAULTS, *OUTCOMES)
 
 _RANK = [
-    *(probe.__name__ for probe in OF_THE_MACHINE),
-    *(ask.__name__ for ask in AUDITS),
-    *(probe.__name__ for probe in OF_THE_OUTCOME),
+    *(probe.__name__ for probe in MACHINE_FAULTS),
+    *(audit.__name__ for audit in AUDITS),
+    *(probe.__name__ for probe in OUTCOMES),
 ]
 
 
 def diagnose(evidence: DiagnosisInputs, policy: ProbePolicy, seconds: float = 0.0) -> Diagnosis:
-    """Ask every probe and return its answer with the findings of the audits, causes first."""
+    """Return the answers of all probes with the findings of the audits, causes first."""
     answers = [probe(evidence, policy) for probe in PROBES]
     asked = {answer.name for answer in answers}
     answers += [_of_audit(finding) for finding in evidence.findings if finding.name not in asked]
@@ -93,7 +93,7 @@ def diagnose(evidence: DiagnosisInputs, policy: ProbePolicy, seconds: float = 0.
 
 
 def _of_audit(finding: Finding) -> ProbeAnswer:
-    """Audits cost milliseconds before training; they are not counted."""
+    """Return an audit's finding as an answer, without its cost of a few milliseconds."""
     return ProbeAnswer(
         name=finding.name,
         verdict=ProbeVerdict.FOUND,

@@ -1,4 +1,4 @@
-"""What a probe answers, and what all answers amount to."""
+"""The answer of a probe, and the diagnosis from all answers."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ProbeVerdict(StrEnum):
-    """FOUND, CLEAR, or UNKNOWN: it was not measured, and the message says why."""
+    """FOUND, CLEAR, or UNKNOWN if it was not measured; the message then says why."""
 
     FOUND = "FOUND"
     CLEAR = "CLEAR"
@@ -15,7 +15,7 @@ class ProbeVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeAnswer:
-    """One question asked of a rejected run, with its measurement."""
+    """The result of one probe on a rejected run, with its measurement."""
 
     name: str
     verdict: ProbeVerdict
@@ -23,55 +23,55 @@ class ProbeAnswer:
     threshold: float | None
     message: str
     next_step: str = ""
-    """Empty where nothing was found."""
+    """Empty if nothing was found."""
     cost_s: float = 0.0
-    """What the measurement took; answers that share one share its cost."""
+    """Seconds of the measurement; answers from one measurement report the same cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """Every answer, those that found something first; the first one names the cause."""
+    """All answers, findings first; the first finding names the cause."""
 
     answers: tuple[ProbeAnswer, ...]
     seconds: float = 0.0
 
     @property
     def findings(self) -> tuple[ProbeAnswer, ...]:
-        """Return what was found, a cause before what it brings about."""
+        """Return the findings, each cause before its consequences."""
         return tuple(answer for answer in self.answers if answer.verdict is ProbeVerdict.FOUND)
 
     @property
     def cause(self) -> ProbeAnswer | None:
-        """Return the first finding, None where nothing was found."""
+        """Return the first finding, or None if nothing was found."""
         return next(iter(self.findings), None)
 
 
 def judged(
     name: str,
     *,
-    guilty: bool,
+    is_found: bool,
     statistic: float,
     threshold: float,
     message: str,
     next_step: str,
     cost_s: float = 0.0,
 ) -> ProbeAnswer:
-    """Return FOUND or CLEAR; a statistic that is no number is neither."""
+    """Return FOUND or CLEAR; UNKNOWN if the statistic is NaN."""
     if math.isnan(statistic):
         return unknown(name, f"no figure: {message}", cost_s=cost_s)
     return ProbeAnswer(
         name=name,
-        verdict=ProbeVerdict.FOUND if guilty else ProbeVerdict.CLEAR,
+        verdict=ProbeVerdict.FOUND if is_found else ProbeVerdict.CLEAR,
         statistic=statistic,
         threshold=threshold,
         message=message,
-        next_step=next_step if guilty else "",
+        next_step=next_step if is_found else "",
         cost_s=cost_s,
     )
 
 
 def unknown(name: str, because: str, *, cost_s: float = 0.0) -> ProbeAnswer:
-    """Return that it is not known, and why."""
+    """Return UNKNOWN with the reason."""
     return ProbeAnswer(
         name=name,
         verdict=ProbeVerdict.UNKNOWN,

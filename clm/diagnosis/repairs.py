@@ -1,4 +1,4 @@
-"""Which settings may repair which cause; the ladder tries those and no others."""
+"""Settings that may repair each cause; tuning varies only those."""
 
 from collections.abc import Iterable, Mapping
 
@@ -26,14 +26,14 @@ REPAIRS: Mapping[str, tuple[str, ...]] = {
         "window_source",
     ),
 }
-"""By finding; the knobs are fields of TrainingSpec, or of DataPolicy if the windows are rebuilt."""
+"""Knobs by finding: fields of TrainingSpec, or of DataPolicy if the windows are rebuilt."""
 
 HOPELESS = ("no_skill",)
-"""Found, they end the ladder before its first rung: what is not there cannot be tuned into being."""
+"""Findings that rule out tuning, because tuning cannot create skill that the data do not contain."""
 
 
 def knobs_for(diagnosis: Diagnosis) -> tuple[str, ...]:
-    """Return the knobs that the findings speak for, those of the cause first; none where it is hopeless."""
+    """Return the knobs for the findings, those of the cause first; empty if tuning is hopeless."""
     names = [finding.name for finding in diagnosis.findings]
     if any(name in HOPELESS for name in names):
         return ()

@@ -1,4 +1,4 @@
-"""Probes of the training: could it learn, and did what it learnt from reach it?"""
+"""Probes of the training: could it learn, and did its inputs reach it?"""
 
 import math
 
@@ -9,23 +9,23 @@ REFERENCE_LEARNING_RATE = 5e-4
 
 
 def learning_rate_too_high(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
-    """Sixty-four rows are learnt by heart at a rate that works, and are not at one that diverges."""
+    """Find a learning rate that cannot memorise 64 rows although the reference rate can."""
     name, measured = "learning_rate_too_high", evidence.measurement("overfit")
     if measured.absent_because:
         return unknown(name, measured.absent_because, cost_s=measured.cost_s)
     own, reference = measured.figures["own_loss"], measured.figures["reference_loss"]
     if math.isnan(reference):
-        return unknown(name, "no rate learns these rows to a number", cost_s=measured.cost_s)
-    bar = policy.least_learnt * math.log(2)
-    # Written so that a loss that is no number counts as not learnt.
+        return unknown(name, "the loss is NaN even at the reference learning rate", cost_s=measured.cost_s)
+    bar = policy.max_memorised_loss * math.log(2)
+    # Written so that NaN counts as not learnt.
     learns, could = own <= bar, reference <= bar
     above = evidence.spec.learning_rate > REFERENCE_LEARNING_RATE
     return judged(
         name,
-        guilty=above and could and not learns,
+        is_found=above and could and not learns,
         statistic=own if math.isfinite(own) else 1e9,
         threshold=bar,
-        message=f"64 rows by heart: loss {own:.3f} at {evidence.spec.learning_rate:g}, {reference:.3f} at "
+        message=f"memorising 64 rows: loss {own:.3f} at {evidence.spec.learning_rate:g}, {reference:.3f} at "
         f"{REFERENCE_LEARNING_RATE:g} (ln 2 is {math.log(2):.3f}); median gradient norm "
         f"{measured.figures['own_gradient_norm']:.3g}",
         next_step="lower CLM_TRAINING__LEARNING_RATE; 1e-4 to 1e-3 are usual",
@@ -34,24 +34,24 @@ def learning_rate_too_high(evidence: DiagnosisInputs, policy: ProbePolicy) -> Pr
 
 
 def dead_units(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
-    """A unit that answers to no window learns nothing any more."""
+    """Find dead units: a unit that responds to no window no longer learns."""
     name, measured = "dead_units", evidence.measurement("activations")
     if measured.absent_because:
         return unknown(name, measured.absent_because, cost_s=measured.cost_s)
     share = measured.figures["dead_share"]
     return judged(
         name,
-        guilty=share > policy.max_dead_share,
+        is_found=share > policy.max_dead_share,
         statistic=share,
         threshold=policy.max_dead_share,
-        message=f"{share:.0%} of the feed-forward units answer to no validation window",
-        next_step="lower CLM_TRAINING__LEARNING_RATE, and look for extreme features",
+        message=f"{share:.0%} of the feed-forward units respond to no validation window",
+        next_step="lower CLM_TRAINING__LEARNING_RATE, and check for extreme feature values",
         cost_s=measured.cost_s,
     )
 
 
 def features_unscaled(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
-    """Where one feature is thousands of times another the network sees the one and not the other."""
+    """Find features of very different scale: the network sees only the largest."""
     name = "features_unscaled"
     measured = evidence.measurement("scaling")
     if measured.absent_because:
@@ -60,11 +60,11 @@ def features_unscaled(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAn
     gain = figures["own_by_heart"] - figures["scaled_by_heart"]
     return judged(
         name,
-        guilty=gain > policy.min_scaling_gain,
+        is_found=gain > policy.min_scaling_gain,
         statistic=gain,
         threshold=policy.min_scaling_gain,
-        message=f"64 rows by heart: loss {figures['own_by_heart']:.3f} as set and "
-        f"{figures['scaled_by_heart']:.3f} with scaled features; without it their scales differ by "
+        message=f"memorising 64 rows: loss {figures['own_by_heart']:.3f} as set and "
+        f"{figures['scaled_by_heart']:.3f} with scaled features; unscaled, they differ by a factor of "
         f"{figures['scale_ratio']:,.0f}; a short training gives "
         f"std of P(WIN) {figures['own_std']:.4f} and AUROC {figures['own_auroc']:.3f} on validation as set, "
         f"{figures['scaled_std']:.4f} and {figures['scaled_auroc']:.3f} scaled",
@@ -74,33 +74,33 @@ def features_unscaled(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAn
 
 
 def static_inputs_erased(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
-    """A normalisation over time removes what does not change over the window, signal included."""
+    """Find a normalisation over time that removes inputs which are constant in a window."""
     name, measured = "static_inputs_erased", evidence.measurement("activations")
     if measured.absent_because:
         return unknown(name, measured.absent_because, cost_s=measured.cost_s)
     share, kept = measured.figures["static_share"], measured.figures["static_kept"]
     return judged(
         name,
-        guilty=share > policy.min_static_share and kept < policy.min_static_kept,
+        is_found=share > policy.min_static_share and kept < policy.min_static_kept,
         statistic=kept,
         threshold=policy.min_static_kept,
-        message=f"{share:.0%} of the inputs' variance lies between windows; {kept:.2%} of a change there is "
-        "left behind the network's normalisation",
-        next_step="take an architecture that does not normalise its input over the window; scaling belongs "
-        "into the first layer",
+        message=f"{share:.0%} of the inputs' variance is between windows; {kept:.2%} of a change there is "
+        "left after the network's normalisation",
+        next_step="use an architecture that does not normalise its input over the window; scaling belongs "
+        "in the first layer",
         cost_s=measured.cost_s,
     )
 
 
 def overfits(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
-    """The training learns its rows and validation gets worse from the start."""
+    """Find a training that gets worse on validation from the start."""
     name, losses = "overfits", [epoch.validation_log_loss for epoch in evidence.training.epochs]
     if len(losses) < 2:
-        return unknown(name, "one epoch shows no course")
+        return unknown(name, "one epoch shows no trend")
     rise, gained = losses[-1] - min(losses), evidence.validation_base_log_loss - min(losses)
     return judged(
         name,
-        guilty=rise > policy.rises_after_best and not gained > policy.still_falling,
+        is_found=rise > policy.rises_after_best and not gained > policy.still_falling,
         statistic=rise,
         threshold=policy.rises_after_best,
         message=f"validation log loss rises by {rise:.3f} after epoch {evidence.training.best_epoch} of "
@@ -111,17 +111,17 @@ def overfits(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
 
 
 def undertrained(evidence: DiagnosisInputs, policy: ProbePolicy) -> ProbeAnswer:
-    """The epochs ended while validation was still getting better."""
+    """Find a training whose last epoch still improved validation."""
     name, losses = "undertrained", [epoch.validation_log_loss for epoch in evidence.training.epochs]
     if len(losses) < 2:
-        return unknown(name, "one epoch shows no course")
+        return unknown(name, "one epoch shows no trend")
     gain = min(losses[:-1]) - losses[-1]
     done = evidence.training.epochs[-1].epoch == evidence.spec.epochs
     return judged(
         name,
-        guilty=done and gain > policy.still_falling,
+        is_found=done and gain > policy.still_falling,
         statistic=gain,
         threshold=policy.still_falling,
-        message=f"the last of {len(losses)} epochs gained {gain:.4f} nats of validation log loss",
+        message=f"the last of {len(losses)} epochs lowered validation log loss by {gain:.4f} nats",
         next_step="raise CLM_TRAINING__EPOCHS",
     )

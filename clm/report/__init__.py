@@ -1,1 +1,1 @@
-"""Reporting: domain values in, JSON and Markdown out."""
+"""Reports: domain values in, JSON and Markdown out."""

@@ -1,4 +1,4 @@
-"""Which attempt a run was, what it was judged at, and what the ledger keeps of it."""
+"""Report the attempt of a run: its number, its level, and the facts for the ledger."""
 
 from clm.data.dataset import Dataset
 from clm.domain.job import TrainingResult
@@ -8,7 +8,7 @@ from clm.report.plain import Plain, plain, plain_record
 
 
 def attempt_section(comparison: Comparison) -> dict[str, Plain]:
-    """Return the attempt's number and level, what is left, and the deflated Sharpe ratio."""
+    """Return the attempt's number and level, the alpha that is left, and the deflated Sharpe ratio."""
     attempt = comparison.attempt
     return {
         **plain_record(attempt),
@@ -20,7 +20,7 @@ def attempt_section(comparison: Comparison) -> dict[str, Plain]:
 
 
 def ledger_section(standing: LedgerStanding) -> dict[str, Plain]:
-    """Return the ledger's head when the run began: rows that are taken away later are missed by it."""
+    """Return the head of the ledger at the start of the run; it reveals a later removal of rows."""
     return {
         "rows": standing.rows,
         "head_sha256": standing.head_sha256,
@@ -31,7 +31,7 @@ def ledger_section(standing: LedgerStanding) -> dict[str, Plain]:
 def attempt_evidence(
     dataset: Dataset | None, training: TrainingResult | None, comparison: Comparison | None
 ) -> dict[str, Plain]:
-    """Return the hashes and figures that a run's row in the ledger keeps, as far as it had any."""
+    """Return the hashes and figures for the run's row in the ledger, as far as the run has them."""
     evidence: dict[str, Plain] = {}
     if dataset:
         evidence["data_fingerprint"] = dataset.fingerprint

@@ -1,4 +1,4 @@
-"""How labels, outcomes, symbols and features are distributed, before and after balancing."""
+"""Distributions of labels, outcomes, symbols and features, before and after balancing."""
 
 import numpy as np
 
@@ -9,11 +9,11 @@ from clm.domain.sample import Ints
 from clm.report.plain import Plain, plain
 
 _QUANTILES = {"min": 0, "p10": 10, "p50": 50, "p90": 90, "max": 100}
-_LOOKED_AT = 100_000
+_MAX_ROWS = 100_000
 
 
 def distributions_section(dataset: Dataset, *, balanced: bool) -> dict[str, Plain]:
-    """Return the labels of each part as they are and as they weigh, and what they are made of."""
+    """Return the labels of each part, plain and weighted, with outcomes, symbols and features."""
     split = dataset.split
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {
@@ -31,7 +31,7 @@ def distributions_section(dataset: Dataset, *, balanced: bool) -> dict[str, Plai
 
 
 def _labels(dataset: Dataset, part: Ints, balanced: bool) -> dict[str, Plain]:
-    """Return counts, and the share of the loss that each label has: half each where classes are weighted."""
+    """Return counts and the weighted share of label 1 in the loss: one half if classes are weighted."""
     ones = int(dataset.label_N[part].sum())
     zeros = len(part) - ones
     share = ones / len(part) if len(part) else None
@@ -44,7 +44,7 @@ def _labels(dataset: Dataset, part: Ints, balanced: bool) -> dict[str, Plain]:
 
 
 def _outcomes(dataset: Dataset) -> dict[str, Plain]:
-    """Return the recorded outcomes of all labelled samples, before any policy."""
+    """Return the recorded outcomes of all labelled samples, before any policy applies."""
     table = dataset.table
     counts = np.bincount(table.outcome_R[table.labelled_R] + 1, minlength=3)
     return {
@@ -58,7 +58,7 @@ def _outcomes(dataset: Dataset) -> dict[str, Plain]:
 
 
 def _by_symbol(dataset: Dataset) -> dict[str, Plain]:
-    """Return windows and the share of label 1 of each symbol."""
+    """Return the number of windows and the share of label 1 for each symbol."""
     table = dataset.table
     symbol_N = table.symbol_R[dataset.row_N]
     windows = np.bincount(symbol_N, minlength=len(table.symbols))
@@ -70,8 +70,8 @@ def _by_symbol(dataset: Dataset) -> dict[str, Plain]:
 
 
 def _features(dataset: Dataset) -> dict[str, Plain]:
-    """Return of each feature at the decision where its values lie."""
-    features_NC = last_steps(dataset, limit=_LOOKED_AT)
+    """Return mean, std and quantiles of each feature at the decision."""
+    features_NC = last_steps(dataset, limit=_MAX_ROWS)
     if not features_NC.size:
         return {}
     quantile_QC = np.percentile(features_NC, list(_QUANTILES.values()), axis=0)

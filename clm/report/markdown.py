@@ -1,4 +1,4 @@
-"""proof.md from the document of a proof pack."""
+"""Render proof.md from the document of a proof pack."""
 
 import functools
 import re
@@ -20,39 +20,39 @@ def render(document: Mapping[str, Plain]) -> str:
 
 
 def cell(value: object) -> str:
-    """Return text that stays in its table cell and is neither markup nor a control character.
+    """Return text that is safe in a table cell: no markup and no control characters.
 
-    Symbols, messages and errors come from strangers' rows.
+    Symbols, messages and errors contain untrusted text from the store.
     """
     text = _UNSEEN.sub(" ", str(value))
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """Return a figure, counts as they are; a dash where it is unknown."""
+    """Return a figure with `digits` decimals, counts as integers; a dash if it is unknown."""
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Return a share as per cent; a dash where it is unknown."""
+    """Return a share in percent; a dash if it is unknown."""
     return "–" if value is None else f"{100 * value:.{digits}f} %"
 
 
 def moment(value: str | None) -> str:
-    """Return RFC 3339 text to the second; a dash where it is unknown."""
+    """Return an RFC 3339 time to the second; a dash if it is unknown."""
     return "–" if value is None else f"{value[:19].replace('T', ' ')} UTC"
 
 
 @functools.cache
 def _templates() -> "jinja2.Environment":
-    """Return the templates; jinja2 is loaded by the first report, the idle daemon does without."""
+    """Return the templates; the first report imports jinja2, so an idle daemon does not load it."""
     import jinja2
 
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=False,  # noqa: S701  # Markdown, not HTML; what strangers wrote passes `cell`
+        autoescape=False,  # noqa: S701  # Markdown, not HTML; untrusted text passes `cell`
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

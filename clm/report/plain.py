@@ -15,7 +15,7 @@ Plain = bool | int | float | str | None | list["Plain"] | dict[str, "Plain"]
 
 
 def plain(value: object) -> Plain:
-    """Return `value` as JSON can say it; NaN and infinities are unknown, therefore null."""
+    """Return `value` as a JSON value; NaN and infinities are unknown and become null."""
     match value:
         case None | bool() | int():
             return value

@@ -1,4 +1,4 @@
-"""What a run leaves behind, whatever its end: proof.json for machines, proof.md for people."""
+"""The proof pack that every run leaves: proof.json for machines, proof.md for people."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,45 +48,45 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofPack:
-    """The facts of one run; what a run that ended early never had is None or empty."""
+    """The facts of one run; facts that a run did not reach are None or empty."""
 
     run_id: str
     started_at: str
     trigger: str
-    """Why the run was made."""
+    """Why the run started."""
     completed_at: str | None = None
     status: str = "running"
     """running, completed, failed or interrupted."""
     dataset: Dataset | None = None
     findings: Sequence[Finding] = ()
-    signal: Floor | None = None
+    floor: Floor | None = None
     basis: str | None = None
-    """sha256 over all that the decision depends on; the same basis gives the same decision."""
+    """sha256 over all inputs of the decision; the same basis gives the same decision."""
     class_weights: bool = False
-    """Whether training weighs the classes alike."""
+    """Whether training gives both classes the same weight."""
     training: TrainingResult | None = None
     comparison: Comparison | None = None
     verdicts: Sequence[GateVerdict] = ()
     evidence_sha256: str | None = None
-    """Of predictions.npz, from which figures and verdicts can be computed again."""
+    """Hash of predictions.npz, from which figures and verdicts can be computed again."""
     diagnosis: Diagnosis | None = None
     """None if nothing was rejected or the diagnosis is disabled."""
     tuning: Tuning | None = None
-    """None where nothing was rejected."""
+    """None if nothing was rejected."""
     decision: Decision | None = None
     artefact: Artefact | None = None
     promotion: PromotionOutcome | None = None
     """How the promotion ended and what it changed on the server."""
     ledger: LedgerStanding | None = None
-    """What the ledger said when the run began."""
+    """State of the ledger at the start of the run."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """By phase, with `total`."""
+    """Duration of each phase, and `total`."""
     error: str | None = None
-    """The one line of what broke."""
+    """The error that ended the run, in one line."""
 
 
 def summary_sentence(pack: ProofPack) -> str:
-    """Return the run in one sentence: what was decided, on what evidence, and what becomes of the engine."""
+    """Return the run in one sentence: the decision, its evidence, and its effect on the engine."""
     if pack.decision is None:
         return summarise_undecided(pack.status, pack.error)
     return summarise(
@@ -100,14 +100,14 @@ def summary_sentence(pack: ProofPack) -> str:
 
 
 def found(pack: ProofPack) -> list[dict[str, Plain]]:
-    """Return what was found wrong, the cause first: of the probes, or of the audits where none was asked."""
-    wrong = pack.diagnosis.findings if pack.diagnosis else pack.findings
+    """Return the findings, the cause first: those of the probes, or of the audits without a diagnosis."""
+    findings = pack.diagnosis.findings if pack.diagnosis else pack.findings
     names = ("name", "statistic", "threshold", "message", "next_step")
-    return [{name: plain(getattr(finding, name)) for name in names} for finding in wrong]
+    return [{name: plain(getattr(finding, name)) for name in names} for finding in findings]
 
 
 def as_document(pack: ProofPack) -> dict[str, Plain]:
-    """Return the whole pack as plain values; the keys are the same for every run."""
+    """Return the whole pack as plain values; every run has the same keys."""
     return {
         "run_id": pack.run_id,
         "started_at": pack.started_at,
@@ -122,7 +122,7 @@ def as_document(pack: ProofPack) -> dict[str, Plain]:
         if pack.dataset
         else None,
         "findings": findings_section(pack.findings),
-        "signal": floor_section(pack.signal) if pack.signal else None,
+        "signal": floor_section(pack.floor) if pack.floor else None,
         "training": training_section(pack.training) if pack.training else None,
         "metrics": metrics_side_by_side(pack.comparison),
         "attempt": attempt_section(pack.comparison) if pack.comparison else None,

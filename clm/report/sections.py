@@ -1,4 +1,4 @@
-"""The parts of a proof pack as plain values; each is pure and knows one kind of domain value."""
+"""Sections of a proof pack as plain values; each function is pure and handles one kind of value."""
 
 from collections.abc import Sequence
 
@@ -18,14 +18,14 @@ from clm.gates.verdict import GateVerdict
 from clm.report.plain import Plain, plain, plain_record
 
 _TARGET_NOTES = {
-    "win": "The target is whether the recorded trade won, on either side; actions are nevertheless read "
-    "from it as directions, so a winning SELL teaches BUY.",
-    "direction": "The target is the direction the market took (side x outcome).",
+    "win": "The target is whether the recorded trade won, on either side. Actions are still read from it as "
+    "directions, so a winning SELL trains the model to BUY.",
+    "direction": "The target is the direction of the market (side x outcome).",
 }
 
 
 def data_section(dataset: Dataset) -> dict[str, Plain]:
-    """Return what was read, what was not used and why, and what was left to learn from."""
+    """Return what was read, what was not used and why, and what is left for training."""
     table, decided_R = dataset.table, dataset.table.decided_at_R
     per_symbol = np.bincount(table.symbol_R, minlength=len(table.symbols))
     return {
@@ -58,7 +58,7 @@ def _candles(report: CandleReport) -> dict[str, Plain]:
 
 
 def splits_section(dataset: Dataset) -> dict[str, Plain]:
-    """Return dates, counts and the share of label 1 of each part."""
+    """Return dates, counts and the share of label 1 for each part."""
     split = dataset.split
     return {
         "train": _part(dataset, split.train),
@@ -79,12 +79,12 @@ def findings_section(findings: Sequence[Finding]) -> list[Plain]:
 
 
 def floor_section(floor: Floor) -> dict[str, Plain]:
-    """Return what plain models find, and how likely that is by luck."""
+    """Return the skill of plain models with its p-value."""
     return {**plain_record(floor), "p_value": plain(floor.p_value)}
 
 
 def training_section(training: TrainingResult) -> dict[str, Plain]:
-    """Return the epochs and what identifies the trained file."""
+    """Return the epochs and the hashes of the trained file."""
     return {
         "epochs": [plain(epoch) for epoch in training.epochs],
         "best_epoch": training.best_epoch,
@@ -98,7 +98,7 @@ def training_section(training: TrainingResult) -> dict[str, Plain]:
 
 
 def metrics_side_by_side(comparison: Comparison | None) -> dict[str, Plain]:
-    """Return every figure of candidate, champion and baselines; empty where nothing was measured."""
+    """Return every figure of candidate, champion and baselines; empty if nothing was measured."""
     if comparison is None:
         return {}
     return {
@@ -122,7 +122,7 @@ def metrics_side_by_side(comparison: Comparison | None) -> dict[str, Plain]:
 
 
 def gate_rows(verdicts: Sequence[GateVerdict]) -> list[dict[str, Plain]]:
-    """Return name, status, observed, threshold, reason, would_pass of each gate, in order."""
+    """Return name, status, observed, threshold, reason and would_pass of each gate, in order."""
     return [
         {
             "name": verdict.name,
@@ -146,7 +146,7 @@ def diagnosis_section(diagnosis: Diagnosis) -> dict[str, Plain]:
 
 
 def artefact_section(artefact: Artefact) -> dict[str, Plain]:
-    """Return where the model lies and the manifest that identifies it."""
+    """Return the path of the model and the manifest that identifies it."""
     manifest = artefact.manifest
     return {
         "version": manifest.version,

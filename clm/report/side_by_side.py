@@ -1,4 +1,4 @@
-"""Two models side by side as plain values and as lines for people."""
+"""Compare two models side by side, as plain values and as lines of text."""
 
 from collections.abc import Iterator, Mapping
 
@@ -15,7 +15,7 @@ _PROFIT = ("n_trades", "net_return_per_trade", "net_return_total", "max_drawdown
 
 
 def side_by_side(names: tuple[str, str], first: Comparison, second: Comparison) -> dict[str, Plain]:
-    """Return every figure of both, and what separates them: second - first."""
+    """Return every figure of both models, and the differences second - first."""
     models: list[Plain] = [
         {"name": name, **_own_figures(found)} for name, found in zip(names, (first, second), strict=True)
     ]
@@ -29,7 +29,7 @@ def side_by_side(names: tuple[str, str], first: Comparison, second: Comparison) 
 
 
 def lines(names: tuple[str, str], first: Comparison, second: Comparison) -> Iterator[str]:
-    """Yield the table: actions, confidence, skill, calibration, profit."""
+    """Yield the lines of the table: actions, confidence, skill, calibration, profit."""
     a, b = first.candidate, second.candidate
     width = max(14, *(len(name) for name in names))
     yield f"{'':24} {names[0]:>{width}} {names[1]:>{width}}"

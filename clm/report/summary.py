@@ -1,4 +1,4 @@
-"""One run in one sentence."""
+"""Summarise a run in one sentence."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from clm.ports import PromotionOutcome, PromotionState
 
 
 def summarise_undecided(status: str, error: str | None) -> str:
-    """Return the state of a run that came to no decision, and the error that ended it."""
+    """Return the status of a run without a decision, and the error that ended it."""
     return f"{status.upper()}: {error or 'no decision yet'}"
 
 
@@ -25,7 +25,7 @@ def summarise(
     promotion: PromotionOutcome | None,
     cause: ProbeAnswer | None = None,
 ) -> str:
-    """Return what was decided, on what evidence, and what becomes of the engine."""
+    """Return the decision, its evidence, and its effect on the engine."""
     if decision.kind in (DecisionKind.REFUSED, DecisionKind.SKIPPED):
         return f"{decision.kind.value} before training: {decision.reasons[0]}"
     head = f"{decision.kind.value} {version or 'the candidate'}"
@@ -53,7 +53,7 @@ def _finding(decision: Decision, verdicts: Sequence[GateVerdict]) -> str:
         case DecisionKind.KEEP:
             return "nothing gained"
         case _:
-            return "all that could be judged passes"
+            return "no gate fails"
 
 
 def _without_skill(verdicts: Sequence[GateVerdict]) -> str:
@@ -68,13 +68,13 @@ def _consequence(
         reason = promotion.reason.rstrip(".")
         match promotion.state:
             case PromotionState.COMMITTED:
-                return "the engine runs on it"
+                return "the engine serves it"
             case PromotionState.WAITING:
                 waiting = promotion.waiting
                 thaw = waiting is not None and waiting.waits_for is WaitsFor.THAW
-                return f"it waits for {'the thaw' if thaw else 'a person'}: {reason}"
+                return f"it waits for {'the end of the freeze' if thaw else 'a person'}: {reason}"
             case state:
                 return f"the promotion ended {state.value}: {reason}"
     if comparison is not None and comparison.champion is not None:
         return "the champion stays"
-    return "the engine keeps what it has"
+    return "the engine is unchanged"

@@ -222,7 +222,7 @@ def _with_results(pack: ProofPack, results: Results) -> ProofPack:
         pack,
         dataset=results.dataset,
         findings=data.findings if data else (),
-        signal=data.floor if data else None,
+        floor=data.floor if data else None,
         basis=results.basis,
         class_weights=data.class_weights if data else False,
         training=trained.training if trained else None,

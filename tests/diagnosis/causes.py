@@ -1,7 +1,7 @@
-"""Simulated runs with exactly one cause of a rejection each, and the finding that has to come first.
+"""Simulated runs, each with exactly one cause of a rejection, and the finding that must come first.
 
-A run goes the way of the daemon's: `run_cycle` with real audits, signal floor, training, gates, measurements
-and probes. Only the child processes are missing: what they do is done in this one.
+A run is the same as in the daemon: `run_cycle` with real audits, floor, training, gates, measurements and
+probes. Only the child processes are missing; their work is done in this process.
 """
 
 import json
@@ -55,7 +55,7 @@ VARIED = LivePredictions(answers=tuple(np.linspace(0.4, 0.8, 200)))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """One thing that is wrong, and the finding that has to name it first."""
+    """One fault, and the finding that must be first."""
 
     finding: str
     rows: Change = lambda rows, rng: rows
@@ -68,7 +68,7 @@ class Cause:
 
 
 class InProcess:
-    """Trainer, signal probe and prober without children; remembers its last training."""
+    """Trainer and measurements without child processes; it remembers its last training."""
 
     def __init__(self) -> None:
         self.last: tuple[TrainingJob, Dataset, TrainingResult] | None = None
@@ -91,8 +91,8 @@ class InProcess:
         return measure_all(subject, 600.0, lambda _found: None)
 
 
-class InProcessSignal:
-    """The signal floor without a child."""
+class InProcessFloor:
+    """The floor without a child process."""
 
     def measure(self, dataset: Dataset, stop: StopSignal) -> Floor:
         policy = FloorPolicy(block_h=24.0, embargo_h=1.0)
@@ -100,7 +100,7 @@ class InProcessSignal:
 
 
 def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> CycleReport:
-    """Plant the cause in the simulator's market of this seed and run one cycle on it."""
+    """Plant the cause in a simulated market and run one cycle on it."""
     samples = simulate(
         seed=seed, n_samples=cause.n_samples, until=NOW, n_symbols=cause.n_symbols, days=cause.days
     )
@@ -120,7 +120,7 @@ def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> Cy
         brake=FakeBrake(),
         runs_dir=directory / "runs",
         code_version="test",
-        signal=InProcessSignal(),
+        signal=InProcessFloor(),
         examiner=examiner,
     )
     healthy = {"epochs": 3, "patience": 3, "learning_rate": 1e-3}
@@ -138,7 +138,7 @@ def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> Cy
     with cause.world():
         request = Request(task=None, reason="a test", stop=threading.Event(), on_epoch=lambda _: None)
         report = run_cycle(world, policies, request)
-        if report.pack.diagnosis is None and here.last:  # nothing was rejected: ask all the same
+        if report.pack.diagnosis is None and here.last:  # diagnose a run that was not rejected, too
             again = replace(report.pack, diagnosis=_examined(examiner, here, report))
             report = replace(report, pack=again)
     return report
@@ -159,18 +159,18 @@ def _examined(examiner: Examiner, here: InProcess, report: CycleReport) -> objec
         trained,
         report.pack.verdicts,
         report.pack.findings,
-        report.pack.signal,
+        report.pack.floor,
         threading.Event(),
     )
 
 
 def each(change: Callable[[Row], Row]) -> Change:
-    """Every row, changed."""
+    """Return a change that applies to every row."""
     return lambda rows, rng: [{**row, **change(row)} for row in rows]
 
 
 def features(change: Callable[[Row, dict[str, float]], Mapping[str, float]]) -> Callable[[Row], Row]:
-    """A change of the features, given and returned as name to number."""
+    """Return a change of a row from a change of its features by name."""
 
     def one(row: Row) -> Row:
         named = dict(zip(json.loads(row["feature_names"]), json.loads(row["features"]), strict=True))
@@ -181,14 +181,14 @@ def features(change: Callable[[Row, dict[str, float]], Mapping[str, float]]) -> 
 
 
 def one_an_hour(rows: Rows) -> Rows:
-    """One trade a symbol and hour: two that differ in nothing but side and label are another fault."""
+    """Keep one trade per symbol and hour; two that differ only in side and label are another fault."""
     return list({(row["symbol"], row["timestamp"]): row for row in rows}.values())
 
 
 def shuffled(rows: Rows, rng: np.random.Generator) -> Rows:
-    """Every trade ends as another one of its side did: the labels are drawn from a hat.
+    """Permute the outcomes within each side, so the labels are random.
 
-    One trade a symbol and hour is left: two that differ in nothing but their label are another fault.
+    Keep one trade per symbol and hour; two that differ only in their label are another fault.
     """
     rows = one_an_hour(rows)
     made = [dict(row) for row in rows]
@@ -203,7 +203,7 @@ def shuffled(rows: Rows, rng: np.random.Generator) -> Rows:
 
 
 def ended(row: Row, wins: bool) -> Row:
-    """The columns that say how a trade ended, in agreement; nothing where it is still open."""
+    """Return consistent outcome columns of a trade; empty if it is still open."""
     if not row["exit_price"]:
         return {}
     side = 1 if row["execution_side"] == "BUY" else -1
@@ -215,32 +215,32 @@ def ended(row: Row, wins: bool) -> Row:
 
 
 def by_a_coin(rows: Rows, rng: np.random.Generator) -> Rows:
-    """As many wins as losses, tied to nothing; one trade a symbol and hour, as in `shuffled`."""
+    """Draw random labels, half of them wins; one trade per symbol and hour, as in `shuffled`."""
     rows = one_an_hour(rows)
     return [{**row, **ended(row, bool(rng.random() < 0.5))} for row in rows]
 
 
 def tiled(rows: Rows, rng: np.random.Generator) -> Rows:
-    """Windows of one repeated row: each symbol's first features again and again."""
+    """Repeat the first features of each symbol in every row."""
     seen: dict[object, dict[str, float]] = {}
     return each(features(lambda row, named: seen.setdefault(row["symbol"], named)))(rows, rng)
 
 
 def four_copied(row: Row, named: dict[str, float]) -> Mapping[str, float]:
-    """Four features, told as eight."""
+    """Return four features, each under two names."""
     four = [named[name] for name in ("rsi", "volatility", "returns_1h", "volume_ratio")]
     return dict(zip(named, [*four, *four], strict=True))
 
 
 def contradicting(row: Row) -> Row:
-    """Every tenth outcome against the profit."""
+    """Contradict the profit in every tenth outcome."""
     if row["id"] % 10 or row["target_class"] not in ("WIN", "LOSS"):
         return {}
     return {"realized_pnl": -1.3 if row["target_class"] == "WIN" else 1.3}
 
 
 def ignoring_side(row: Row) -> Row:
-    """WIN wherever the market rose, whichever side the trade was on."""
+    """Label a trade WIN if the market rose, regardless of its side."""
     if not row["exit_price"]:
         return {}
     rose = row["exit_price"] > row["entry_price"]
@@ -248,7 +248,7 @@ def ignoring_side(row: Row) -> Row:
 
 
 def regimes(rows: Rows, rng: np.random.Generator) -> Rows:
-    """Outcomes that belong to stretches of five days, and a feature that says which stretch it is."""
+    """Make the outcome depend on the five-day period, with a feature that identifies the period."""
     days = sorted({row["timestamp"][:10] for row in rows})
     stretch_of = {day: number // 5 for number, day in enumerate(days)}
     n_stretches = max(stretch_of.values()) + 1
@@ -268,20 +268,20 @@ def regimes(rows: Rows, rng: np.random.Generator) -> Rows:
 
 @contextmanager
 def shallow_copy() -> Iterator[None]:
-    """What is kept as the best epoch are the living weights, and they go on training."""
+    """Keep references to the current weights as the best epoch, so training continues to change them."""
     with mock.patch.object(standing, "copy", SimpleNamespace(deepcopy=dict)):
         yield
 
 
 class PatchNorm(nn.Module):
-    """Takes from each patch what all patches of its window share."""
+    """Subtract from each patch the mean over the patches of its window."""
 
     def forward(self, h_BPD: Tensor) -> Tensor:
         return h_BPD - h_BPD.mean(dim=1, keepdim=True)
 
 
 class NormalisesOverTheWindow(EngineNetwork):
-    """The engine's network with a normalisation behind its first layer."""
+    """The engine's network with a normalisation after its first layer."""
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
@@ -295,7 +295,7 @@ class NormalisesOverTheWindow(EngineNetwork):
 
 @contextmanager
 def normalising() -> Iterator[None]:
-    """The engine's architecture is another one."""
+    """Replace the engine's architecture with a normalising one."""
     engine, *others = catalogue.ARCHITECTURES
     other = replace(engine, draw=lambda dropout, _: NormalisesOverTheWindow(EngineConfig(dropout=dropout)))
     with mock.patch.object(catalogue, "ARCHITECTURES", (other, *others)):
@@ -339,7 +339,7 @@ CAUSES: Mapping[str, Cause] = {
     ),
     "a best epoch that goes on training": Cause(
         finding="best_epoch_not_restored",
-        spec={  # long and bold enough that the last epoch is not the best one
+        spec={  # long enough, with a high rate, so the last epoch is not the best one
             "learning_rate": 2e-3,
             "epochs": 6,
             "patience": 6,

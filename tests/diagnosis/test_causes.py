@@ -1,4 +1,4 @@
-"""The first finding names the planted cause: the cheap causes and the words, with one seed.
+"""The first finding names the planted cause; here with one seed and the cheap causes.
 
 All causes with three seeds each, and the healthy store, are in tests/chaos/test_planted_causes.py.
 """
@@ -14,25 +14,25 @@ SEED = 1
 
 
 @pytest.mark.parametrize("name", ["windows of one repeated row", "the profit under another name"])
-def test_a_cause_in_the_data_is_named_before_a_second_is_trained(name, tmp_path):
-    """A run that cannot succeed costs a second."""
+def test_a_cause_in_the_data_is_found_before_training(name, tmp_path):
+    """A run that cannot succeed takes a second."""
     report = run(CAUSES[name], SEED, tmp_path)
     assert report.decision.kind is DecisionKind.REFUSED
     assert found(report.pack)[0]["name"] == CAUSES[name].finding
 
 
 def test_a_cause_in_the_training_is_named_with_its_measurement(tmp_path):
-    """Real training, real measurements: the rate that diverges is told from what it brings about."""
+    """With real training and measurements, a diverging rate ranks before its consequences."""
     report = run(CAUSES["a learning rate of 0.1"], SEED, tmp_path)
     cause = report.pack.diagnosis.cause
     assert cause.name == "learning_rate_too_high"
     assert cause.cost_s > 0
-    assert "64 rows by heart" in cause.message
+    assert "memorising 64 rows" in cause.message
 
 
 @pytest.mark.parametrize("weight", ["0.1", "1.0"])
 def test_e9_bought_spread_passes_gates_1_and_2_and_is_rejected_in_these_words(weight, tmp_path):
-    """Labels drawn by a coin, a loss that pays for spread: the product is the judgement."""
+    """Labels are random and the loss rewards spread, so the run must be rejected."""
     report = run(CAUSES[f"spread paid for with {weight}"], SEED, tmp_path, measure=False)
     status = {verdict.name: verdict.status for verdict in report.pack.verdicts}
     assert (status["action_diversity"], status["confidence_spread"]) == ("PASS", "PASS")

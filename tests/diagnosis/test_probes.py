@@ -1,4 +1,4 @@
-"""Every probe on figures made up for it: when it speaks, when it is silent, when it does not know."""
+"""Every probe on invented figures: FOUND, CLEAR and UNKNOWN."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,7 +37,7 @@ HEALTHY: Mapping[str, Mapping[str, float]] = {
 
 
 def epochs(*losses: float, std: float = 0.15) -> tuple[EpochReport, ...]:
-    """A course of validation log losses."""
+    """Return epochs with these validation log losses."""
     return tuple(
         EpochReport(
             epoch=number,
@@ -64,7 +64,7 @@ def evidence(
     ranks: float = 0.47,
     **spec: object,
 ) -> DiagnosisInputs:
-    """A healthy run, changed in one respect."""
+    """Return the inputs of a healthy run, with changes."""
     statuses = {"action_diversity": "PASS", "confidence_spread": "PASS", "skill": "PASS", **(gates or {})}
     return DiagnosisInputs(
         spec=builders.training_spec(epochs=len(losses), **spec),
@@ -99,7 +99,7 @@ def evidence(
 
 
 def changed(name: str, **figures: float) -> Mapping[str, Mapping[str, float]]:
-    """The healthy measurements with other figures in one of them."""
+    """Return the healthy measurements with other figures in one of them."""
     return {**HEALTHY, name: {**HEALTHY[name], **figures}}
 
 
@@ -125,7 +125,7 @@ CONSEQUENCES = {"spread_bought_without_skill", "spread_without_skill"}
 
 
 def test_a_healthy_run_raises_nothing():
-    """A probe that always speaks says nothing."""
+    """A probe that finds something in a healthy run is useless."""
     found = diagnose(evidence(), ProbePolicy())
     assert found.findings == ()
     assert found.cause is None
@@ -133,13 +133,13 @@ def test_a_healthy_run_raises_nothing():
 
 
 def test_every_probe_has_a_run_that_is_sick_of_it():
-    """A probe that nothing triggers is untested."""
+    """A probe that is never triggered is untested."""
     assert list(SICK) == [probe.__name__ for probe in PROBES]
 
 
 @pytest.mark.parametrize("name", SICK)
 def test_each_sickness_is_named_first(name):
-    """With its figure, its bar and what to do; what it brings about may stand behind it."""
+    """It has a statistic, a threshold and a next step; only its consequences may follow."""
     found = diagnose(SICK[name], ProbePolicy())
     assert found.cause.name == name
     assert found.cause.statistic is not None
@@ -151,7 +151,7 @@ def test_each_sickness_is_named_first(name):
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_what_was_not_measured_is_unknown_and_never_clear(name):
-    """A budget that ended early must not look like health."""
+    """A measurement that ran out of time must not look like a healthy result."""
     missing = diagnose(evidence(measured={**HEALTHY, name: {}}), ProbePolicy())
     unknown = {answer.name for answer in missing.answers if answer.verdict is ProbeVerdict.UNKNOWN}
     assert unknown
@@ -159,44 +159,44 @@ def test_what_was_not_measured_is_unknown_and_never_clear(name):
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_a_figure_that_is_no_number_is_not_clear(name):
-    """NaN compares with nothing; it must not pass for health."""
+def test_a_nan_figure_is_not_clear(name):
+    """Comparisons with NaN are false, and this must not look like a healthy result."""
     nan = dict.fromkeys(HEALTHY[name], float("nan"))
     answers = diagnose(evidence(measured={**HEALTHY, name: nan}), ProbePolicy()).answers
     assert any(answer.verdict is not ProbeVerdict.CLEAR for answer in answers)
 
 
 @pytest.mark.parametrize("floor", [None, Floor(skills={}, n_rows=0, n_blocks=0, absent_because="off")])
-def test_a_signal_that_nobody_measured_is_neither_there_nor_missing(floor):
-    """CLM_DATA__FLOOR=off must not look like a store without signal, nor like one with it."""
+def test_without_a_floor_the_probes_of_skill_are_unknown(floor):
+    """CLM_DATA__FLOOR=off must look neither like a store without skill nor like one with it."""
     answers = diagnose(replace(evidence(gates=NO_SKILL), floor=floor), ProbePolicy()).answers
     unknown = {answer.name for answer in answers if answer.verdict is ProbeVerdict.UNKNOWN}
     assert unknown == {"no_skill", "misses_signal"}
 
 
 def test_a_lucky_validation_part_hides_no_leak():
-    """A few weeks may agree by chance; the folds of the signal floor are most of the history."""
+    """A few weeks may agree by chance; the folds of the floor cover most of the history."""
     lucky = evidence(measured=changed("time", naive_auroc=0.84, purged_auroc=0.84), p_value=0.01)
     folds = Floor(skills={"boosted trees": Skill(auroc=0.52, p_value=0.01)}, n_rows=900, n_blocks=90)
     assert diagnose(lucky, ProbePolicy()).findings == ()
     assert diagnose(replace(lucky, floor=folds), ProbePolicy()).cause.name == "time_leak"
 
 
-def test_a_diverged_rehearsal_counts_as_not_learnt():
-    """A loss of infinity at the job's rate is the clearest sign there is."""
+def test_a_diverged_short_training_counts_as_not_learnt():
+    """An infinite loss at the job's rate is the clearest sign of a rate that is too high."""
     sick = evidence(measured=changed("overfit", own_loss=float("inf")), learning_rate=0.5)
     assert diagnose(sick, ProbePolicy()).cause.name == "learning_rate_too_high"
 
 
-def test_no_rate_that_works_is_not_blamed_on_the_rate():
-    """Where the reference does not learn the rows either, something else is wrong."""
+def test_a_failing_reference_rate_is_not_a_rate_that_is_too_high():
+    """If the reference rate does not learn the rows either, something else is wrong."""
     sick = evidence(measured=changed("overfit", own_loss=0.69, reference_loss=0.69), learning_rate=0.1)
     assert diagnose(sick, ProbePolicy()).findings == ()
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.1, 1.0])
 def test_spread_without_skill_is_said_in_these_words(weight):
-    """Whether a loss term paid for it or the noise was learnt by heart."""
+    """The phrase is the same whether a loss term rewards spread or noise was memorised."""
     found = diagnose(evidence(gates=NO_SKILL, spread_weight=weight, p_value=0.4), ProbePolicy())
     words = [answer.message for answer in found.findings]
     assert any("spread bought without skill" in message for message in words)
@@ -204,18 +204,18 @@ def test_spread_without_skill_is_said_in_these_words(weight):
 
 
 def test_skill_that_a_baseline_beats_is_not_called_bought():
-    """AUROC lies above 0.5 and logistic regression is better: the words would be wrong."""
+    """AUROC is above 0.5 but logistic regression is better, so the phrase would be wrong."""
     found = diagnose(evidence(gates=NO_SKILL, ranks=0.53), ProbePolicy())
     assert [answer.name for answer in found.findings] == ["misses_signal"]
 
 
-def test_spread_with_skill_is_nobodys_fault():
-    """The term is an option like others; it is the missing skill that is wrong."""
+def test_spread_with_skill_is_not_a_finding():
+    """The loss term is a normal option; only missing skill is a fault."""
     assert diagnose(evidence(spread_weight=0.1), ProbePolicy()).findings == ()
 
 
-def test_what_audits_found_stands_between_the_machine_and_the_outcome():
-    """A broken file spoils any data; a model without skill may be spoilt by the data."""
+def test_findings_of_audits_rank_between_machine_faults_and_outcomes():
+    """A broken file affects any data, and bad data may cause a model without skill."""
     finding = Finding(
         name="duplicated_features",
         severity=Severity.WARN,
@@ -233,31 +233,31 @@ def test_what_audits_found_stands_between_the_machine_and_the_outcome():
     assert names[-1] == "misses_signal"
 
 
-def test_too_few_live_answers_say_nothing():
-    """Three equal answers are no constant input."""
+def test_too_few_live_answers_are_unknown():
+    """Three equal answers do not prove a constant input."""
     found = diagnose(evidence(live=(0.6,) * 3), ProbePolicy())
     assert found.findings == ()
     (answer,) = [a for a in found.answers if a.name == "serving_input_constant"]
     assert answer.verdict is ProbeVerdict.UNKNOWN
 
 
-def test_no_signal_leaves_nothing_to_tune_and_says_what_data_it_takes():
-    """What is not there cannot be tuned into being."""
+def test_without_skill_in_the_data_there_is_no_tuning_and_the_data_needed_is_reported():
+    """Tuning cannot create skill that the data do not contain."""
     found = diagnose(evidence(gates=NO_SKILL, p_value=0.2, learning_rate=0.1), ProbePolicy())
     assert knobs_for(found) == ()
     cause = next(answer for answer in found.findings if answer.name == "no_skill")
     assert "blocks of time" in cause.next_step
 
 
-def test_a_signal_that_was_missed_is_worth_trying():
-    """Plain models see it; the knobs of the training are what is left."""
+def test_missed_skill_leads_to_tuning_of_the_training():
+    """Plain models show skill, so other training settings may find it."""
     knobs = knobs_for(diagnose(evidence(gates=NO_SKILL), ProbePolicy()))
     assert knobs[0] == "start"
     assert set(knobs) >= {"learning_rate", "dropout", "label_smoothing", "weight_decay", "epochs"}
 
 
 def test_knobs_of_the_cause_come_first():
-    """Optuna is given all of them; people read the first."""
+    """Optuna gets all knobs; people read the first."""
     sick = evidence(measured=changed("scaling", own_by_heart=0.3), gates=NO_SKILL)
     assert knobs_for(diagnose(sick, ProbePolicy()))[0] == "scaling"
 
@@ -271,6 +271,6 @@ def test_knobs_of_the_cause_come_first():
     ],
 )
 def test_the_data_needed_follows_from_the_p_value(auroc, p_value, said):
-    """Evidence grows with the root of independent blocks: (1.645 / z)^2 times as many."""
+    """Evidence grows with the square root of the blocks, so (1.645 / z)^2 times as many are needed."""
     floor = Floor(skills={"a": Skill(auroc=auroc, p_value=p_value)}, n_rows=9, n_blocks=90)
     assert said in data_needed(floor, 0.05)

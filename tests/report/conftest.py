@@ -1,4 +1,4 @@
-"""A full proof pack of a rejected run, made of real domain values."""
+"""A complete proof pack of a rejected run, built from real domain values."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ VERSION = "patchtst_v20260102_030405"
 
 @pytest.fixture(scope="session")
 def full_pack() -> ProofPack:
-    """A pack in which nothing is missing: noise, judged against a champion."""
+    """Return a complete pack of a noise model that was judged against a champion."""
     table = parse_samples(builders.raw_samples(), cutoff=builders.NOW, features=())
     dataset = build_dataset(table, builders.data_policy())
     test_rows = rows_of(dataset)
@@ -104,7 +104,7 @@ def full_pack() -> ProofPack:
                 next_step="look whether the engine still writes",
             ),
         ),
-        signal=Floor(
+        floor=Floor(
             skills={
                 "logistic regression": Skill(auroc=0.52, p_value=0.3),
                 "boosted trees": Skill(auroc=0.49, p_value=0.7),

@@ -1,4 +1,4 @@
-"""What the proof pack says of candles, and of splits that walk forward."""
+"""Candles and walk-forward splits in the proof pack."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ FOLDS = SplitPolicy(train_share=0.7, validation_share=0.1, embargo_h=1.0, folds=
 
 @pytest.fixture
 def pack(full_pack):
-    """A data set of candles with a gap, cut into three folds."""
+    """Return a data set of candles with a gap, split into three folds."""
     market = candles(series(400, missing=(30,)))
     report = replace(market.reports[0], rejected={"still_open": 1}, gaps=1, missing=1)
     built = dataset(samples(*MANY), replace(market, reports=(report,)), split=FOLDS)
@@ -24,18 +24,18 @@ def pack(full_pack):
     return replace(full_pack, dataset=built, training=replace(full_pack.training, notes=notes))
 
 
-def test_candles_are_told_with_what_was_wrong_with_them(pack):
-    """Whoever reads it must know what the windows were made of."""
+def test_candles_are_reported_with_their_faults(pack):
+    """Readers must know the data behind the windows."""
     (told,) = orjson.loads(as_json(pack))["data"]["candles"]
 
     assert told["symbol"] == "BTCUSDT"
     assert (told["interval_s"], told["candles"]) == (3600, 399)
     assert told["first_at"] == "2025-11-03T00:00:00.000000Z"
-    assert "| candles, BTCUSDT | 399 of 3,600 s, 1 gaps that lack 1, still_open 1 |" in as_markdown(pack)
+    assert "| candles, BTCUSDT | 399 of 3,600 s, 1 gaps with 1 missing, still_open 1 |" in as_markdown(pack)
 
 
-def test_folds_are_told_with_their_dates_and_the_baseline_on_each(pack):
-    """One test part is one draw; the baseline on the others shows how much it varies."""
+def test_folds_are_reported_with_their_dates_and_the_baseline_on_each(pack):
+    """One test part is a single draw; the baseline on the other folds shows how much AUROC varies."""
     folds = orjson.loads(as_json(pack))["splits"]["folds"]
 
     assert len(folds) == 3
@@ -46,7 +46,7 @@ def test_folds_are_told_with_their_dates_and_the_baseline_on_each(pack):
     assert [row.split("|")[-2].strip() for row in rows] == ["0.510", "–", "0.530"]
 
 
-def test_one_fold_is_the_split_and_is_not_told_twice(full_pack):
-    """A table of one row says nothing new; nor are there candles where windows are made of samples."""
+def test_a_single_fold_is_the_split_and_is_not_repeated(full_pack):
+    """A table of one fold adds nothing, and windows made of samples have no candles to report."""
     assert "| fold |" not in as_markdown(full_pack)
     assert orjson.loads(as_json(full_pack))["data"]["candles"] == []

@@ -1,4 +1,4 @@
-"""A run leaves a proof whatever its end, for machines and for people."""
+"""Every run leaves a proof pack, for machines and for people."""
 
 import re
 from dataclasses import replace
@@ -38,19 +38,19 @@ BLOCK = Finding(
 
 
 def refused() -> ProofPack:
-    """A pack of a run that was refused before training."""
+    """Return the pack of a run that was refused before training."""
     return replace(
         BARE, status="completed", findings=(BLOCK,), decision=refuse([BLOCK]), seconds={"total": 0.5}
     )
 
 
 def broken() -> ProofPack:
-    """A pack of a run that broke."""
+    """Return the pack of a run that failed."""
     return replace(BARE, status="failed", error="TrainingError CHILD_KILLED: the child was killed")
 
 
 def promoted(pack: ProofPack, state: PromotionState, reason: str = "") -> ProofPack:
-    """A pack of a run whose candidate was to be promoted."""
+    """Return the pack of a run whose decision was PROMOTE."""
     return replace(
         pack,
         decision=Decision(kind=DecisionKind.PROMOTE, reasons=("passed: skill",)),
@@ -68,31 +68,31 @@ def table(markdown: str, heading: str) -> list[list[str]]:
 
 
 class TestJson:
-    """proof.json is read by programs."""
+    """Programs read proof.json."""
 
-    def test_has_the_same_keys_whatever_the_end(self, full_pack):
-        """A reader may ask for any section of any run."""
+    def test_has_the_same_keys_for_every_end_of_a_run(self, full_pack):
+        """A program may read any section of any run."""
         keys = set(as_document(full_pack))
         assert keys >= {"summary", "data", "splits", "training", "metrics", "gates", "decision", "artefact"}
         for pack in (BARE, refused(), broken()):
             assert set(orjson.loads(as_json(pack))) == keys
 
     def test_is_the_same_bytes_for_the_same_pack(self, full_pack):
-        """Proofs can be compared and hashed."""
+        """Proof packs can be compared and hashed."""
         assert as_json(full_pack) == as_json(full_pack)
         assert as_json(replace(full_pack, seconds=dict(reversed(full_pack.seconds.items())))) == as_json(
             full_pack
         )
 
     def test_says_null_where_a_figure_is_unknown(self, full_pack):
-        """NaN is no JSON, and 0 would be believed."""
+        """JSON has no NaN, and 0 would mislead readers."""
         unknown = replace(full_pack.comparison.candidate, auroc=float("nan"))
         pack = replace(full_pack, comparison=replace(full_pack.comparison, candidate=unknown))
         assert orjson.loads(as_json(pack))["metrics"]["candidate"]["auroc"] is None
         assert as_document(pack)["metrics"]["candidate"]["auroc"] is None
 
     def test_holds_every_figure_of_the_catalogue_for_all_four(self, full_pack):
-        """Candidate, champion, base rate and logistic regression stand side by side."""
+        """Candidate, champion, base rate and logistic regression are side by side."""
         metrics = orjson.loads(as_json(full_pack))["metrics"]
         for figures in (metrics["candidate"], metrics["champion"], *metrics["baselines"].values()):
             assert figures.keys() >= {
@@ -103,8 +103,8 @@ class TestJson:
         assert metrics["candidate"]["auroc_interval"].keys() >= {"low", "high", "n_blocks", "confidence"}
         assert metrics["log_loss_minus_champion"]["value"] is not None
 
-    def test_tells_what_was_earned_where_and_what_other_thresholds_would_have(self, full_pack):
-        """By symbol, after costs, with the bounds that a gate would look at."""
+    def test_reports_profit_by_symbol_and_with_other_thresholds(self, full_pack):
+        """Profit is after costs, with the bounds that the gate judges."""
         metrics, found = orjson.loads(as_json(full_pack))["metrics"], full_pack.comparison
         told = metrics["candidate"]
         assert set(told["slices"]) == set(told["trading_by_symbol"]) == {"ADAUSDT", "BNBUSDT"}
@@ -118,7 +118,7 @@ class TestJson:
         assert lines[3][2] == f"{found.thresholds.test_best.n_trades:,}"
 
     def test_counts_data_and_splits(self, full_pack):
-        """What was read, used and left out adds up."""
+        """The counts of rows read, used and left out add up."""
         document = orjson.loads(as_json(full_pack))
         data, splits, dataset = document["data"], document["splits"], full_pack.dataset
         assert sum(data["symbols"].values()) == data["samples"] == len(dataset.table)
@@ -127,8 +127,8 @@ class TestJson:
         assert splits["train"]["last"] < splits["validation"]["first"] < splits["test"]["first"]
         assert data["fingerprint"] == dataset.fingerprint
 
-    def test_labels_are_told_as_they_are_and_as_they_weigh(self, full_pack):
-        """Class weights change what a row costs, never how many there are; only training is weighted."""
+    def test_labels_are_reported_plain_and_weighted(self, full_pack):
+        """Class weights change the weight of a row, not the number of rows; only training is weighted."""
         document = orjson.loads(as_json(full_pack))
         labels, splits = document["distributions"]["labels"], document["splits"]
         for name, part in labels.items():
@@ -139,8 +139,8 @@ class TestJson:
         train = unweighted["distributions"]["labels"]["train"]
         assert train["weighted_share_of_label_1"] == train["share_of_label_1"]
 
-    def test_distributions_say_what_the_labels_are_made_of(self, full_pack):
-        """Outcomes before any policy, symbols, and whether WIN means the trade or the market."""
+    def test_distributions_show_where_the_labels_come_from(self, full_pack):
+        """Outcomes before any policy, symbols, and whether WIN follows the trade or the market."""
         distributions, dataset = as_document(full_pack)["distributions"], full_pack.dataset
         outcomes = distributions["outcomes"]
         labelled = int(dataset.table.labelled_R.sum())
@@ -153,8 +153,8 @@ class TestJson:
         for figures in distributions["features"].values():
             assert figures["min"] <= figures["p10"] <= figures["p50"] <= figures["p90"] <= figures["max"]
 
-    def test_the_signal_floor_has_the_corrected_p_value(self, full_pack):
-        """The better of two models is chosen after seeing both."""
+    def test_the_floor_has_the_corrected_p_value(self, full_pack):
+        """The better of two models is selected after both were seen."""
         signal = orjson.loads(as_json(full_pack))["signal"]
         assert signal["p_value"] == pytest.approx(0.6)
         assert signal["skills"]["logistic regression"] == {"auroc": 0.52, "p_value": 0.3}
@@ -168,15 +168,15 @@ class TestJson:
         ] * len(GATES)
 
     def test_without_a_comparison_there_are_no_metrics(self):
-        """Nothing measured is an empty object."""
+        """Without measurements the section is an empty object."""
         assert metrics_side_by_side(None) == {}
 
 
 class TestMarkdown:
-    """proof.md is read by people."""
+    """People read proof.md."""
 
     def test_a_full_pack_has_every_section(self, full_pack):
-        """In the order in which a run happens."""
+        """Sections follow the order of a run."""
         headings = re.findall(r"^##? (.+)$", as_markdown(full_pack), re.MULTILINE)
         assert headings == [
             "Run p07_20260102_030405_00000000",
@@ -184,7 +184,7 @@ class TestMarkdown:
             "Data",
             "Splits",
             "Distributions",
-            "Signal floor",
+            "Floor",
             "Findings",
             "Training",
             "Metrics",
@@ -194,7 +194,7 @@ class TestMarkdown:
         ]
 
     def test_every_table_has_as_many_cells_in_each_line_as_in_its_head(self, full_pack):
-        """A line too short or too long shows as a torn table."""
+        """A line that is too short or too long breaks the table."""
         blocks = re.findall(r"(?:^\|.*\n)+", as_markdown(full_pack), re.MULTILINE)
         assert len(blocks) == 18
         for block in blocks:
@@ -202,8 +202,8 @@ class TestMarkdown:
             assert re.fullmatch(r"\|(-+:?\|)+", rule), rule
             assert {len(re.findall(r"(?<!\\)\|", line)) for line in (head, *lines)} == {rule.count("|")}
 
-    def test_figures_stand_in_their_columns(self, full_pack):
-        """Each predictor's own figure under its own name."""
+    def test_figures_are_in_their_columns(self, full_pack):
+        """Each predictor has its own figures under its name."""
         head, _, *lines = table(as_markdown(full_pack), "Metrics")
         assert head == ["", "candidate", "champion", "base rate", "logistic"]
         auroc = next(line for line in lines if line[0] == "AUROC")
@@ -212,22 +212,22 @@ class TestMarkdown:
         assert auroc[1:] == [f"{figure:.4f}" for figure in expected]
 
     def test_the_confusion_matrix_adds_up_to_the_test_rows(self, full_pack):
-        """Rows are what was, columns what was said."""
+        """Rows are actual outcomes, columns are predictions."""
         _, _, win, loss = table(as_markdown(full_pack), "Confusion matrix of the candidate")
         assert sum(int(n) for n in (*win[1:], *loss[1:])) == len(full_pack.comparison.rows)
         assert int(win[1]) == full_pack.comparison.candidate.confusion["true_positive"]
         assert int(loss[1]) == full_pack.comparison.candidate.confusion["false_positive"]
 
-    def test_without_a_champion_its_column_is_missing_and_the_reason_told(self, full_pack):
-        """An empty column would look like a failure to measure."""
+    def test_without_a_champion_its_column_is_missing_and_the_reason_shown(self, full_pack):
+        """An empty column would look like a failed measurement."""
         alone = replace(full_pack.comparison, champion=None, champion_absent_because="none is named")
         alone = replace(alone, log_loss_minus_champion=None, net_return_minus_champion=None)
         text = as_markdown(replace(full_pack, comparison=alone))
         assert table(text, "Metrics")[0] == ["", "candidate", "base rate", "logistic"]
-        assert "No champion beside it: none is named." in text
+        assert "No champion for comparison: none is named." in text
 
     def test_unknown_figures_are_dashes(self, full_pack):
-        """Also where a whole predictor is unknown."""
+        """This holds even if all figures of a predictor are unknown."""
         from tests.evaluation.builders import comparison
 
         p = np.full(len(full_pack.comparison.rows), np.nan)
@@ -236,26 +236,26 @@ class TestMarkdown:
         assert "nan" not in text.split("## Metrics")[1].split("## Gates")[0]
 
     def test_a_refused_run_names_its_finding_and_has_no_empty_sections(self):
-        """What was never measured is not shown as zero."""
+        """A figure that was not measured is not shown as zero."""
         text = as_markdown(refused())
         assert "REFUSED before training: too_few_samples: 3 samples of" in text
         assert "too_few_samples" in table(text, "Findings")[2]
         assert "## Metrics" not in text
         assert "None: nothing was promoted." in text
 
-    def test_a_broken_run_shows_its_error(self):
-        """One line, with the code."""
+    def test_a_failed_run_shows_its_error(self):
+        """The error is one line with its code."""
         text = as_markdown(broken())
         assert "## Error\n\nTrainingError CHILD_KILLED: the child was killed" in text
         assert "**FAILED: TrainingError CHILD_KILLED" in text
 
     def test_changes_on_the_server_are_listed(self, full_pack):
-        """Each one sentence, beside how it ended."""
+        """Each change is one sentence, next to the end of the promotion."""
         text = as_markdown(promoted(full_pack, PromotionState.ROLLED_BACK, "the engine did not start"))
         assert "Promotion ROLLED_BACK: the engine did not start.\n\n- The line was rewritten." in text
 
     def test_b14_hostile_text_stays_in_its_cell(self):
-        """Symbols and messages come from strangers' rows; they make no markup, no line, no colour."""
+        """Symbols and messages are untrusted text; they create no markup, no new line and no colour."""
         text = as_markdown(replace(refused(), trigger=HOSTILE, error=HOSTILE))
         assert "<script" not in text
         assert "\x1b" not in text
@@ -264,10 +264,10 @@ class TestMarkdown:
 
 
 class TestSummary:
-    """One sentence says what was decided, why, and what becomes of the engine."""
+    """One sentence gives the decision, the reason and the effect on the engine."""
 
     def test_of_a_rejection_without_skill(self, full_pack):
-        """The figure and its interval are the evidence."""
+        """AUROC and its interval are the evidence."""
         said = summary_sentence(full_pack)
         pattern = (
             rf"REJECT {VERSION}: AUROC 0\.\d{{3}} \(95 % 0\.\d\d–0\.\d\d\), "
@@ -276,7 +276,7 @@ class TestSummary:
         assert re.fullmatch(pattern, said), said
 
     def test_of_another_rejection_names_the_gates(self, full_pack):
-        """Which bar was missed, not only that one was."""
+        """Readers need to know which gates failed."""
         others = [v for v in full_pack.verdicts if v.name != "skill"]
         said = summary_sentence(replace(full_pack, verdicts=others))
         assert "fails beats_champion, calibration;" in said
@@ -285,40 +285,40 @@ class TestSummary:
     @pytest.mark.parametrize(
         ("state", "words"),
         [
-            (PromotionState.COMMITTED, "the engine runs on it."),
+            (PromotionState.COMMITTED, "the engine serves it."),
             (PromotionState.ABORTED, "the promotion ended ABORTED: no env file."),
         ],
     )
     def test_of_a_promotion_says_how_it_ended(self, full_pack, state, words):
-        """Decided is not done."""
+        """The decision alone does not show whether the promotion succeeded."""
         said = summary_sentence(promoted(full_pack, state, "no env file"))
         assert said.startswith(f"PROMOTE {VERSION}: AUROC")
         assert said.endswith(words)
 
-    def test_of_a_hold(self, full_pack):
-        """Nothing gained, nothing touched."""
+    def test_of_a_kept_champion(self, full_pack):
+        """Nothing is gained, so nothing changes."""
         held = replace(full_pack, decision=Decision(kind=DecisionKind.KEEP, reasons=("same",)))
         assert summary_sentence(held).endswith("nothing gained; the champion stays.")
 
-    def test_where_nothing_was_scored_against_it_no_champion_is_claimed(self, full_pack):
-        """The engine may hold a model that could not be scored, or none."""
+    def test_without_a_scored_champion_none_is_mentioned(self, full_pack):
+        """The engine may have a model that could not be scored, or none."""
         alone = replace(full_pack, comparison=replace(full_pack.comparison, champion=None))
-        assert summary_sentence(alone).endswith("the engine keeps what it has.")
+        assert summary_sentence(alone).endswith("the engine is unchanged.")
 
     def test_of_a_run_that_ended_early(self):
-        """Status and error are all there is."""
+        """The sentence has only status and error."""
         assert summary_sentence(BARE) == "RUNNING: no decision yet"
         assert summary_sentence(broken()) == "FAILED: TrainingError CHILD_KILLED: the child was killed"
 
 
-def test_a_value_without_a_plain_form_is_a_broken_promise():
-    """str() of it would hide the mistake in a proof."""
+def test_a_value_without_a_plain_form_raises():
+    """str() would hide the mistake in a proof pack."""
     with pytest.raises(TypeError, match="object has no plain form"):
         plain({"x": object()})
 
 
 def test_arrays_enums_and_infinities_become_plain():
-    """Only what JSON can say."""
+    """The result holds only JSON values."""
     assert plain({"a": np.array([1.5, np.inf]), "b": PromotionState.ABORTED, "c": (np.int8(1), True)}) == {
         "a": [1.5, None],
         "b": "ABORTED",
@@ -327,5 +327,5 @@ def test_arrays_enums_and_infinities_become_plain():
 
 
 def test_a_cell_keeps_ordinary_text():
-    """Escaping touches nothing else."""
+    """Escaping does not change ordinary text."""
     assert cell("BTCUSDT 60.2 % (a - b) >= 0.5") == "BTCUSDT 60.2 % (a - b) >= 0.5"
