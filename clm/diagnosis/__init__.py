@@ -81,8 +81,8 @@ _RANK = [
 def diagnose(evidence: DiagnosisInputs, policy: ProbePolicy, seconds: float = 0.0) -> Diagnosis:
     """Return the answers of all probes with the findings of the audits, causes first."""
     answers = [probe(evidence, policy) for probe in PROBES]
-    asked = {answer.name for answer in answers}
-    answers += [_of_audit(finding) for finding in evidence.findings if finding.name not in asked]
+    probed = {answer.name for answer in answers}
+    answers += [_of_audit(finding) for finding in evidence.findings if finding.name not in probed]
     order = list(ProbeVerdict)
     return Diagnosis(
         answers=tuple(

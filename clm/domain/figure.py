@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-NAN_ALLOWED = "NaN where it is unknown"
+NAN_ALLOWED = "NaN if it is unknown"
 
 Figure = Annotated[float, NAN_ALLOWED]
-"""A float that is NaN where it is unknown. A plain `float` in a record is finite."""
+"""A float that is NaN if it is unknown. A plain `float` in a record is finite."""

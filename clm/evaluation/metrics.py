@@ -31,12 +31,12 @@ def confusion(label_N: Bytes8, p_win_N: Floats) -> Mapping[str, int]:
     """Return the confusion matrix at P(WIN) >= 0.5; empty if P(WIN) is not usable."""
     if not usable(p_win_N):
         return {}
-    said, is_win = p_win_N >= 0.5, label_N == 1
+    predicted, is_win = p_win_N >= 0.5, label_N == 1
     return {
-        "true_positive": int(np.sum(said & is_win)),
-        "false_positive": int(np.sum(said & ~is_win)),
-        "true_negative": int(np.sum(~said & ~is_win)),
-        "false_negative": int(np.sum(~said & is_win)),
+        "true_positive": int(np.sum(predicted & is_win)),
+        "false_positive": int(np.sum(predicted & ~is_win)),
+        "true_negative": int(np.sum(~predicted & ~is_win)),
+        "false_negative": int(np.sum(~predicted & is_win)),
     }
 
 

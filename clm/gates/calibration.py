@@ -6,20 +6,20 @@ from clm.gates.verdict import GateStatus, GateVerdict
 
 
 def calibration(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass when the calibration error is small; defer if the rows are too few to exclude chance."""
-    error, luck = comparison.candidate.ece, comparison.ece_by_chance
+    """Pass if the calibration error is small; defer if the rows are too few to exclude chance."""
+    error, by_chance = comparison.candidate.ece, comparison.ece_by_chance
     shown = f"Expected calibration error {error:.3f} on {comparison.candidate.n} test rows"
     bar = f"at most {policy.max_ece:g}"
     if error <= policy.max_ece:
         status, reason = GateStatus.PASS, f"{shown}: {bar}."
-    elif error <= luck:
+    elif error <= by_chance:
         status = GateStatus.DEFER
-        by_chance = f"with so few rows a perfectly calibrated model shows up to {luck:.3f}"
-        reason = f"{shown}; {by_chance}, so the gate cannot decide."
+        explanation = f"with so few rows a perfectly calibrated model shows up to {by_chance:.3f}"
+        reason = f"{shown}; {explanation}, so the gate cannot decide."
     else:
         status, reason = (
             GateStatus.FAIL,
-            f"{shown}; required: {bar}; chance alone explains at most {luck:.3f}.",
+            f"{shown}; required: {bar}; chance alone explains at most {by_chance:.3f}.",
         )
     return GateVerdict(
         name="calibration",

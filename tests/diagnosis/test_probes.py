@@ -263,14 +263,14 @@ def test_knobs_of_the_cause_come_first():
 
 
 @pytest.mark.parametrize(
-    ("auroc", "p_value", "said"),
+    ("auroc", "p_value", "expected"),
     [
         (0.5, 0.6, "no amount of the same rows"),
         (0.56, 0.16, "about 246 blocks"),
         (0.9, 0.06, "about 101 blocks"),
     ],
 )
-def test_the_data_needed_follows_from_the_p_value(auroc, p_value, said):
+def test_the_data_needed_follows_from_the_p_value(auroc, p_value, expected):
     """Evidence grows with the square root of the blocks, so (1.645 / z)^2 times as many are needed."""
     floor = Floor(skills={"a": Skill(auroc=auroc, p_value=p_value)}, n_rows=9, n_blocks=90)
-    assert said in data_needed(floor, 0.05)
+    assert expected in data_needed(floor, 0.05)

@@ -48,21 +48,21 @@ class TestAgainstScikitLearn:
 
     def test_counted_figures(self, seed: int, digits: int) -> None:
         label, p = sample(seed, digits=digits)
-        counts, said = metrics.confusion(label, p), p >= 0.5
-        assert metrics.accuracy(counts) == pytest.approx(reference.accuracy_score(label, said))
-        assert metrics.precision(counts) == pytest.approx(reference.precision_score(label, said))
-        assert metrics.recall(counts) == pytest.approx(reference.recall_score(label, said))
-        assert metrics.f1(counts) == pytest.approx(reference.f1_score(label, said))
-        negative, positive = reference.confusion_matrix(label, said)
+        counts, predicted = metrics.confusion(label, p), p >= 0.5
+        assert metrics.accuracy(counts) == pytest.approx(reference.accuracy_score(label, predicted))
+        assert metrics.precision(counts) == pytest.approx(reference.precision_score(label, predicted))
+        assert metrics.recall(counts) == pytest.approx(reference.recall_score(label, predicted))
+        assert metrics.f1(counts) == pytest.approx(reference.f1_score(label, predicted))
+        negative, positive = reference.confusion_matrix(label, predicted)
         assert [counts["true_negative"], counts["false_positive"]] == negative.tolist()
         assert [counts["false_negative"], counts["true_positive"]] == positive.tolist()
 
     def test_calibration_error(self, seed: int, digits: int) -> None:
         label, p = sample(seed, digits=digits)
-        observed, said = calibration_curve(label, p, n_bins=10, strategy="quantile")
+        observed, predicted = calibration_curve(label, p, n_bins=10, strategy="quantile")
         edges = np.quantile(p, np.linspace(0, 1, 11))
         size = np.bincount(np.searchsorted(edges[1:-1], p), minlength=10)
-        expected = np.sum(np.abs(observed - said) * size[size > 0]) / len(p)
+        expected = np.sum(np.abs(observed - predicted) * size[size > 0]) / len(p)
         assert metrics.ece(label, p) == pytest.approx(expected, abs=1e-12)
 
 
@@ -98,10 +98,10 @@ def test_actions_are_read_as_the_engine_reads_them() -> None:
 def test_the_spread_of_confidence_is_that_of_numpy() -> None:
     """P10-P90 is the distance between two percentiles."""
     _, p = sample(4)
-    told = metrics.confidence_statistics(p)
-    assert (told.mean, told.std) == (p.mean(), p.std())
-    assert told.p10_p90 == pytest.approx(np.percentile(p, 90) - np.percentile(p, 10))
-    assert (told.min, told.max, told.unique_values) == (p.min(), p.max(), len(set(p)))
+    statistics = metrics.confidence_statistics(p)
+    assert (statistics.mean, statistics.std) == (p.mean(), p.std())
+    assert statistics.p10_p90 == pytest.approx(np.percentile(p, 90) - np.percentile(p, 10))
+    assert (statistics.min, statistics.max, statistics.unique_values) == (p.min(), p.max(), len(set(p)))
 
 
 @pytest.mark.parametrize("spoilt", [math.nan, math.inf, -0.001, 1.001])

@@ -21,13 +21,13 @@ PLAIN = comparison(ROWS, GOOD)
 BARS = gate_policy()
 
 
-def with_error(error: float, luck: float) -> Comparison:
+def with_error(error: float, by_chance: float) -> Comparison:
     """Return a comparison with this calibration error and this limit by chance."""
-    return replace(PLAIN, candidate=replace(PLAIN.candidate, ece=error), ece_by_chance=luck)
+    return replace(PLAIN, candidate=replace(PLAIN.candidate, ece=error), ece_by_chance=by_chance)
 
 
 @pytest.mark.parametrize(
-    ("error", "luck", "status"),
+    ("error", "by_chance", "status"),
     [
         (0.08, 0.01, GateStatus.PASS),
         (0.0801, 0.05, GateStatus.FAIL),
@@ -39,10 +39,10 @@ def with_error(error: float, luck: float) -> Comparison:
     ],
 )
 def test_a_calibration_error_that_chance_does_not_explain_fails(
-    error: float, luck: float, status: GateStatus
+    error: float, by_chance: float, status: GateStatus
 ) -> None:
     """The threshold is 0.08. On few rows a perfect model exceeds it by chance and must not fail."""
-    verdict = calibration(with_error(error, luck), BARS)
+    verdict = calibration(with_error(error, by_chance), BARS)
     assert verdict.status is status
     assert bool(verdict.would_pass) is (status is not GateStatus.PASS)
 
@@ -136,7 +136,7 @@ def test_many_harmless_symbols_rarely_fail_by_chance() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "asked", "status"),
+    ("low", "required", "status"),
     [
         (0.001, True, GateStatus.PASS),
         (0.0, True, GateStatus.FAIL),
@@ -145,11 +145,11 @@ def test_many_harmless_symbols_rarely_fail_by_chance() -> None:
     ],
 )
 def test_profit_is_always_reported_and_judged_if_required(
-    low: float, asked: bool, status: GateStatus
+    low: float, required: bool, status: GateStatus
 ) -> None:
     """The lower bound decides, not the mean."""
     net = Interval(value=0.002, low=low, high=0.003, n_blocks=20, confidence=0.95)
-    verdict = profit(replace(PLAIN, net_return_per_trade=net), replace(BARS, require_profit=asked))
+    verdict = profit(replace(PLAIN, net_return_per_trade=net), replace(BARS, require_profit=required))
     assert verdict.status is status
     assert "+0.002000 over" in verdict.reason
 

@@ -116,7 +116,7 @@ def test_a_fresh_candidate_has_no_record_and_both_defer() -> None:
 
 
 def test_a_comparison_with_a_shadow_record_is_judged_on_it() -> None:
-    """The ten gates answer together, whoever asks."""
+    """All gates answer together, for every caller."""
     found = replace(comparison(*market()), shadow=agreeing(200, 0, 0))
     by_name = {v.name: v.status for v in judge(found, gate_policy())}
     assert by_name["agreement"] is GateStatus.FAIL
@@ -134,35 +134,35 @@ def test_the_trend_is_that_of_scipy() -> None:
 
 def test_an_outcome_belongs_to_the_prediction_of_its_symbol_and_moment() -> None:
     """They are at most a minute apart, and outcomes of other symbols do not count."""
-    said = Intent(at=AT, symbol="BTCUSDT", ensemble=1, action=-1, confidence=0.7)
-    became = Outcome(symbol="BTCUSDT", opened_at=AT + 60 * SECOND, closed_at=AT + HOUR, market_return=-0.01)
-    assert record_of(VERSION, [said], [became]).hit_N.tolist() == [1.0]
+    intent = Intent(at=AT, symbol="BTCUSDT", ensemble=1, action=-1, confidence=0.7)
+    outcome = Outcome(symbol="BTCUSDT", opened_at=AT + 60 * SECOND, closed_at=AT + HOUR, market_return=-0.01)
+    assert record_of(VERSION, [intent], [outcome]).hit_N.tolist() == [1.0]
     for other in (
-        replace(became, symbol="ETHUSDT"),
-        replace(became, opened_at=AT + 61 * SECOND),
-        replace(became, closed_at=AT + 25 * HOUR),
-        replace(became, closed_at=AT),
+        replace(outcome, symbol="ETHUSDT"),
+        replace(outcome, opened_at=AT + 61 * SECOND),
+        replace(outcome, closed_at=AT + 25 * HOUR),
+        replace(outcome, closed_at=AT),
     ):
-        assert math.isnan(record_of(VERSION, [said], [other]).hit_N[0])
+        assert math.isnan(record_of(VERSION, [intent], [other]).hit_N[0])
 
 
 def test_a_closed_trade_of_unknown_opening_belongs_to_the_last_prediction_before_it() -> None:
     """`trade.closed` has no opening time; a recorded sample has one and is matched first."""
-    said = [
+    intents = [
         Intent(at=AT + HOUR * n, symbol="BTCUSDT", ensemble=1, action=1, confidence=0.7) for n in range(3)
     ]
     closed = Outcome(symbol="BTCUSDT", opened_at=None, closed_at=AT + HOUR + SECOND, market_return=0.01)
-    known = np.isfinite(record_of(VERSION, said, [closed]).hit_N)
+    known = np.isfinite(record_of(VERSION, intents, [closed]).hit_N)
     assert known.tolist() == [False, True, False]
     sample = replace(closed, opened_at=AT + HOUR, closed_at=AT + 2 * HOUR, market_return=-0.01)
-    assert record_of(VERSION, said, [closed, sample]).hit_N[1] == 0.0
+    assert record_of(VERSION, intents, [closed, sample]).hit_N[1] == 0.0
 
 
 def test_hold_is_neither_right_nor_wrong() -> None:
     """HOLD has no direction."""
-    said = Intent(at=AT, symbol="BTCUSDT", ensemble=1, action=0, confidence=0.5)
-    became = Outcome(symbol="BTCUSDT", opened_at=AT, closed_at=AT + HOUR, market_return=0.01)
-    assert math.isnan(record_of(VERSION, [said], [became]).hit_N[0])
+    intent = Intent(at=AT, symbol="BTCUSDT", ensemble=1, action=0, confidence=0.5)
+    outcome = Outcome(symbol="BTCUSDT", opened_at=AT, closed_at=AT + HOUR, market_return=0.01)
+    assert math.isnan(record_of(VERSION, [intent], [outcome]).hit_N[0])
 
 
 @settings(max_examples=150, deadline=None)

@@ -125,13 +125,13 @@ def test_noise_beats_a_base_rate_that_has_moved_and_still_fails() -> None:
 
 def test_noise_passes_in_at_most_1_of_20_cases() -> None:
     """The false-positive rate of the gate, on labels shuffled against the predictions."""
-    passed, tries = 0, 100
-    for seed in range(tries):
+    passed, cases = 0, 100
+    for seed in range(cases):
         test_rows, p = market(hours=200, seed=seed)
         shuffled = np.random.default_rng(seed).permutation(p)
         honest = comparison(test_rows, 0.5 + 0.1 * (shuffled - 0.5), base_rate=0.6)
         passed += skill(honest, gate_policy()).status is GateStatus.PASS
-    assert passed <= 0.05 * tries
+    assert passed <= 0.05 * cases
 
 
 def test_skill_passes_in_at_least_19_of_20_cases() -> None:

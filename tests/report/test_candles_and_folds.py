@@ -26,11 +26,11 @@ def pack(full_pack):
 
 def test_candles_are_reported_with_their_faults(pack):
     """Readers must know the data behind the windows."""
-    (told,) = orjson.loads(as_json(pack))["data"]["candles"]
+    (candles,) = orjson.loads(as_json(pack))["data"]["candles"]
 
-    assert told["symbol"] == "BTCUSDT"
-    assert (told["interval_s"], told["candles"]) == (3600, 399)
-    assert told["first_at"] == "2025-11-03T00:00:00.000000Z"
+    assert candles["symbol"] == "BTCUSDT"
+    assert (candles["interval_s"], candles["candles"]) == (3600, 399)
+    assert candles["first_at"] == "2025-11-03T00:00:00.000000Z"
     assert "| candles, BTCUSDT | 399 of 3,600 s, 1 gaps with 1 missing, still_open 1 |" in as_markdown(pack)
 
 

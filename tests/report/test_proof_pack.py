@@ -106,11 +106,11 @@ class TestJson:
     def test_reports_profit_by_symbol_and_with_other_thresholds(self, full_pack):
         """Profit is after costs, with the bounds that the gate judges."""
         metrics, found = orjson.loads(as_json(full_pack))["metrics"], full_pack.comparison
-        told = metrics["candidate"]
-        assert set(told["slices"]) == set(told["trading_by_symbol"]) == {"ADAUSDT", "BNBUSDT"}
-        assert told["trading"]["turnover_per_day"] == found.candidate.trading.turnover_per_day
-        assert told["net_return_per_trade"]["low"] == found.net_return_per_trade.low
-        assert told["ece_by_chance"] == found.ece_by_chance
+        candidate = metrics["candidate"]
+        assert set(candidate["slices"]) == set(candidate["trading_by_symbol"]) == {"ADAUSDT", "BNBUSDT"}
+        assert candidate["trading"]["turnover_per_day"] == found.candidate.trading.turnover_per_day
+        assert candidate["net_return_per_trade"]["low"] == found.net_return_per_trade.low
+        assert candidate["ece_by_chance"] == found.ece_by_chance
         best = metrics["thresholds"]["best"]
         assert 0.0 <= best["sell_below"] <= best["buy_above"] <= 1.0
         lines = table(as_markdown(full_pack), "Thresholds")[2:]
@@ -155,9 +155,9 @@ class TestJson:
 
     def test_the_floor_has_the_corrected_p_value(self, full_pack):
         """The better of two models is selected after both were seen."""
-        signal = orjson.loads(as_json(full_pack))["signal"]
-        assert signal["p_value"] == pytest.approx(0.6)
-        assert signal["skills"]["logistic regression"] == {"auroc": 0.52, "p_value": 0.3}
+        floor = orjson.loads(as_json(full_pack))["signal"]
+        assert floor["p_value"] == pytest.approx(0.6)
+        assert floor["skills"]["logistic regression"] == {"auroc": 0.52, "p_value": 0.3}
 
     def test_gates_are_rows_with_reasons(self, full_pack):
         """The command line shows the same rows."""
@@ -268,19 +268,19 @@ class TestSummary:
 
     def test_of_a_rejection_without_skill(self, full_pack):
         """AUROC and its interval are the evidence."""
-        said = summary_sentence(full_pack)
+        sentence = summary_sentence(full_pack)
         pattern = (
             rf"REJECT {VERSION}: AUROC 0\.\d{{3}} \(95 % 0\.\d\d–0\.\d\d\), "
             r"no skill \(spread bought without skill\).*; the champion stays\."
         )
-        assert re.fullmatch(pattern, said), said
+        assert re.fullmatch(pattern, sentence), sentence
 
     def test_of_another_rejection_names_the_gates(self, full_pack):
         """Readers need to know which gates failed."""
         others = [v for v in full_pack.verdicts if v.name != "skill"]
-        said = summary_sentence(replace(full_pack, verdicts=others))
-        assert "fails beats_champion, calibration;" in said
-        assert "no skill" not in said
+        sentence = summary_sentence(replace(full_pack, verdicts=others))
+        assert "fails beats_champion, calibration;" in sentence
+        assert "no skill" not in sentence
 
     @pytest.mark.parametrize(
         ("state", "words"),
@@ -291,9 +291,9 @@ class TestSummary:
     )
     def test_of_a_promotion_says_how_it_ended(self, full_pack, state, words):
         """The decision alone does not show whether the promotion succeeded."""
-        said = summary_sentence(promoted(full_pack, state, "no env file"))
-        assert said.startswith(f"PROMOTE {VERSION}: AUROC")
-        assert said.endswith(words)
+        sentence = summary_sentence(promoted(full_pack, state, "no env file"))
+        assert sentence.startswith(f"PROMOTE {VERSION}: AUROC")
+        assert sentence.endswith(words)
 
     def test_of_a_kept_champion(self, full_pack):
         """Nothing is gained, so nothing changes."""
