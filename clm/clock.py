@@ -8,7 +8,7 @@ SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
-"""Units of the integer time axis: microseconds since 1970-01-01 UTC."""
+"""Units of the integer time axis, in microseconds since 1970-01-01 UTC."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -17,7 +17,7 @@ class SystemClock:
     """The wall clock in aware UTC, and the monotonic clock for waits."""
 
     def now(self) -> datetime:
-        """Return the wall time, aware, UTC."""
+        """Return the wall-clock time as an aware UTC datetime."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:

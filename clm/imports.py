@@ -1,4 +1,4 @@
-"""Packages that others load for users we are not: what is not imported costs neither seconds nor memory."""
+"""Hide optional packages that a library imports but we never use, to save start-up time and memory."""
 
 import sys
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def hidden(*names: str) -> Iterator[None]:
-    """Let these packages seem not installed to what is imported meanwhile; what is loaded stays as it is."""
+    """Make these packages look uninstalled to imports in the block; loaded packages are unaffected."""
     absent = [name for name in names if name not in sys.modules]
-    # None says "not installed" to an import.
+    # A None entry makes an import fail as if the package were not installed.
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
     try:
         yield

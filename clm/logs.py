@@ -1,4 +1,4 @@
-"""One line an event: a dotted past-tense name and fields, for the journal and for terminals."""
+"""One line per event: a dotted past-tense name and fields, for the journal and terminals."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 
 def configure(level: str = "info", *, journal: bool = False, stream: TextIO | None = None) -> None:
-    """Send events to `stream` (stderr), one line each; `journal` adds priorities and leaves out the time."""
+    """Write events to `stream` (stderr), one line each; `journal` adds priorities and omits the time."""
     steps: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level]
     if not journal:
         steps.append(structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=True, key="time"))
@@ -24,7 +24,7 @@ def configure(level: str = "info", *, journal: bool = False, stream: TextIO | No
         logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # Libraries that use the standard logger (APScheduler, alembic) stay silent below a warning.
+    # Libraries that use the standard logger (APScheduler, alembic) log only warnings and errors.
     logging.basicConfig(level=logging.WARNING, stream=stream or sys.stderr, format="%(name)s: %(message)s")
 
 
@@ -42,13 +42,13 @@ class _TerminalLine:
 
 
 def fields_line(event: MutableMapping[str, Any]) -> str:
-    """Return `event.name key=value ...`, one line whatever the values hold."""
+    """Return `event.name key=value ...`, on one line whatever the values contain."""
     name = plain(event.pop("event", ""))
     return " ".join([name, *(f"{key}={_value(value)}" for key, value in event.items())])
 
 
 def plain(value: object) -> str:
-    """Return text without control characters: what strangers send must not forge a line (faults L10, C16)."""
+    """Return text with control characters escaped: external input must not forge a line (faults L10, C16)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(value))
 
 
@@ -57,13 +57,13 @@ def last_line(error: BaseException, limit: int = 300) -> str:
     name = type(error).__name__
     try:
         said = str(error)[:limit]
-    except Exception:  # noqa: BLE001  # a message that cannot be made must not hide which exception it was
+    except Exception:  # noqa: BLE001  # a failing __str__ must not hide the exception's type
         said = ""
     return plain(f"{name}: {said}" if said else name)[:limit]
 
 
 def raised_at(error: BaseException) -> str:
-    """Return `file.py:line` of the innermost frame that an exception left; empty for one never raised."""
+    """Return `file.py:line` of an exception's innermost frame, or "" if it was never raised."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next

@@ -1,1 +1,1 @@
-"""Files that must survive: durable writes, hashes, one directory an artefact."""
+"""Durable files: crash-safe writes, hashes, and one directory per artefact."""

@@ -1,4 +1,4 @@
-"""Files that must survive: a crash or a power loss shows the old bytes or the new ones, never half."""
+"""Durable files: after a crash or a power loss a file holds the old bytes or the new ones, never a mix."""
 
 import contextlib
 import errno
@@ -30,7 +30,7 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Who a file belongs to; None leaves that half as it is."""
+    """User and group of a file; None leaves that one unchanged."""
 
     uid: int | None = None
     gid: int | None = None
@@ -44,13 +44,13 @@ def replace_durably(
     owner: Owner | None = None,
     before_rename: Callable[[], None] | None = None,
 ) -> None:
-    """Replace `path` with `data` in one rename, on disk when this returns.
+    """Replace `path` with `data` in one rename; the data is on disk when this returns.
 
-    Where `mode` or `owner` is None an existing file's is kept, as are its extended attributes and ACL;
-    a new file gets 0640. `before_rename` is the last chance to refuse: what it raises leaves all as it was.
+    If `mode` or `owner` is None, an existing file keeps its own. It always keeps its extended attributes
+    and ACL. A new file gets mode 0640. If `before_rename` raises, nothing has changed.
 
     Raises:
-        ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION, IO_ERROR; `path` is whole, old or new.
+        ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION, IO_ERROR; `path` holds the old or the new data.
     """
     with translated(f"cannot write {path}"):
         before = path.stat(follow_symlinks=False) if path.exists() else None
@@ -72,12 +72,12 @@ def replace_durably(
 
 
 def create_durably(path: Path, source: Path | bytes, *, mode: int, owner: Owner | None = None) -> str:
-    """Create `path` from bytes or another file, on disk when this returns, and return its sha256.
+    """Create `path` durably from bytes or another file and return its sha256.
 
-    Never overwrites: the name is taken by a link, which fails where it exists already.
+    Never overwrites: the name is created by a hard link, which fails if it already exists.
 
     Raises:
-        ArtefactError: FILE_TAKEN, and as `replace_durably`; no partial file is left at `path`.
+        ArtefactError: FILE_TAKEN, or as `replace_durably`; no partial file is left at `path`.
     """
     with translated(f"cannot create {path}"), _temporary(path) as (temporary, handle):
         if isinstance(source, bytes):
@@ -107,7 +107,7 @@ def sha256_of(path: Path) -> str:
 
 
 def remove_durably(path: Path) -> bool:
-    """Remove a file and return whether it was there; gone from disk when this returns."""
+    """Remove a file durably and return whether it existed."""
     with translated(f"cannot remove {path}"):
         try:
             path.unlink()
@@ -118,7 +118,7 @@ def remove_durably(path: Path) -> bool:
 
 
 def remove_directory(directory: Path) -> None:
-    """Remove a directory and all that is in it: gone in one rename; what a kill leaves is swept later."""
+    """Remove a directory tree: one rename hides it, and a later sweep removes what a kill leaves."""
     with translated(f"cannot remove {directory}"):
         hidden = temporary_name(directory)
         directory.rename(hidden)
@@ -127,7 +127,7 @@ def remove_directory(directory: Path) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make names that were created, renamed or removed in `directory` survive a power loss."""
+    """Sync a directory, so that created, renamed and removed names survive a power loss."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -136,7 +136,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def sweep_temporaries(directory: Path) -> tuple[str, ...]:
-    """Remove what killed writers left in `directory` and return the names.
+    """Remove the temporary files that killed writers left in `directory`, and return their names.
 
     The caller holds the lock that keeps other writers out of `directory`.
     """
@@ -160,7 +160,7 @@ def temporary_name(path: Path) -> Path:
 
 @contextlib.contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Turn an OSError of the block into an ArtefactError that says what failed and what to do."""
+    """Convert an OSError in the block into an ArtefactError that names the failure and the remedy."""
     try:
         yield
     except OSError as exc:
@@ -176,7 +176,7 @@ def _temporary(path: Path) -> Iterator[tuple[Path, int]]:
         try:
             handle = os.open(temporary, flags, 0o600)
         except FileExistsError:
-            continue  # a dead process of the same pid left it: the next number is free
+            continue  # A dead process with the same pid left this file: try the next number.
         break
     try:
         yield temporary, handle
@@ -207,7 +207,7 @@ def _dress(handle: int, mode: int, owner: Owner) -> None:
     gid = -1 if owner.gid in {None, now.st_gid} else owner.gid
     if (uid, gid) != (-1, -1):
         os.fchown(handle, uid if uid is not None else -1, gid if gid is not None else -1)
-    os.fchmod(handle, mode)  # not through open(): the umask would take bits away
+    os.fchmod(handle, mode)  # Not through open(): the umask would clear bits.
 
 
 def _copy_attributes(path: Path, handle: int) -> None:
@@ -221,7 +221,7 @@ def _copy_attributes(path: Path, handle: int) -> None:
         try:
             os.setxattr(handle, name, os.getxattr(path, name))
         except OSError:
-            # Labels of a security module are set by its policy; an ACL is the operator's and has to stay.
+            # A security module's policy sets its own labels. An ACL is set by the operator and must be kept.
             if not name.startswith("security."):
                 raise
 

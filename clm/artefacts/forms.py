@@ -1,11 +1,11 @@
-"""How a value of each type looks in JSON: one Form a kind of type, with its two directions side by side.
+"""The JSON form of each type: one Form per kind of type, which encodes and decodes.
 
-bool int float str None   themselves; a float is finite, or a Figure: null if it is not
-Literal Enum Path datetime  their value as text or number; a datetime has a time zone
-tuple Mapping             array and object; the keys of a mapping are texts
-NDArray                   "float64[3, 2]"; the array itself lies in the archive under its path
+bool int float str None   themselves; a float must be finite; a Figure that is not finite is null
+Literal Enum Path datetime  their value as text or number; a datetime needs a time zone
+tuple Mapping             array and object; the keys of a mapping are strings
+NDArray                   "float64[3, 2]"; the array itself is in the archive under its path
 dataclass                 an object with exactly its fields
-A | None, A | B           null or A; dataclasses carry "type" where several are possible
+A | None, A | B           null or A; a dataclass includes "type" if several are possible
 object                    any JSON value; tuples become lists, NaN becomes null
 """
 
@@ -34,7 +34,7 @@ def form_of(kind: Any) -> Form:
     """Return the form of a type.
 
     Raises:
-        TypeError: the type has none.
+        TypeError: the type is not supported.
     """
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
@@ -100,7 +100,7 @@ class _Exactly:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Float:
-    """A whole number stays an int: what is computed from it is then the same to the last digit."""
+    """A float. An int stays an int, so that results computed from it are exactly equal."""
 
     nan_allowed: bool = False
 
@@ -331,5 +331,5 @@ def _fields(kind: Any) -> dict[str, Form]:
 def _is_finite(value: Any) -> bool:
     try:
         return type(value) in {int, float} and math.isfinite(value)
-    except OverflowError:  # an int that no float can hold
+    except OverflowError:  # An int too large for a float.
         return False

@@ -18,9 +18,9 @@ GOLDEN_ROWS = 64
 
 
 def choose_golden(dataset: Dataset, p_candidate_N: Floats) -> GoldenRows:
-    """Return test windows whose answers lie evenly between the least and the greatest, both included.
+    """Return test windows whose answers are evenly spaced from the lowest to the highest, inclusive.
 
-    `p_candidate_N` are the answers to the test part, in its order; the same ones give the same rows.
+    `p_candidate_N` are the answers for the test part, in its order. The selection is deterministic.
     """
     count = min(GOLDEN_ROWS, len(p_candidate_N))
     order_N = np.argsort(p_candidate_N, kind="stable")

@@ -1,4 +1,4 @@
-"""What a model was trained to read, for those who serve it."""
+"""The input contract of a trained model, for its servers."""
 
 from clm.artefacts.manifest import InputContract
 from clm.data.channels import last_steps

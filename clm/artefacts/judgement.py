@@ -1,4 +1,4 @@
-"""The basis of a run's verdicts, stored with its proof pack as predictions.npz to be judged again."""
+"""Evidence and policy of a run's verdicts, kept with the proof pack so that it can be judged again."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ PREDICTIONS = "predictions.npz"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """Evidence and the bars it was held against."""
+    """Evidence and the gate policy it was judged by."""
 
     evidence: Evidence
     gates: GatePolicy
 
     def comparison(self) -> Comparison:
-        """Measure, with numpy alone."""
+        """Compute the metrics, using numpy only."""
         return comparison_of(self.evidence)
 
     def verdicts(self, comparison: Comparison) -> tuple[GateVerdict, ...]:
-        """Ask every gate."""
+        """Return the verdict of every gate."""
         return judge(comparison, self.gates)
 
 
@@ -44,7 +44,7 @@ def write_judgement(directory: Path, judgement: Judgement) -> str:
 
 
 def read_judgement(directory: Path) -> Judgement:
-    """Return what a run was judged on.
+    """Return the evidence and gate policy of a run.
 
     Raises:
         ArtefactError: EVIDENCE_UNREADABLE.

@@ -1,4 +1,4 @@
-"""What is known of a model file, stored next to it."""
+"""The manifest of a model file, stored next to it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,7 +9,7 @@ GOLDEN_NAME = "golden.npz"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """Where a model comes from: enough to make it again."""
+    """The lineage of a model: everything needed to reproduce it."""
 
     run_id: str
     data_fingerprint: str
@@ -27,17 +27,17 @@ class InputContract:
     window_source: str
     """`history` (the symbol's last samples) or `candles`."""
     interval: int
-    """Microseconds from one candle to the next; 0 where the windows are of samples."""
+    """Microseconds from one candle to the next; 0 if the windows consist of samples."""
     low_C: tuple[float, ...]
     high_C: tuple[float, ...]
-    """Least and greatest value of each feature at the decisions it was trained on."""
+    """Minimum and maximum of each feature at the training decisions."""
     varies_C: tuple[bool, ...]
-    """False for a feature that did not vary in training: the served file ignores it."""
+    """False for a feature that was constant in training: the served file ignores it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The record of one artefact; written once as manifest.json, never changed."""
+    """The record of one artefact; manifest.json is written once and never changed."""
 
     version: str
     sha256: str
@@ -52,9 +52,9 @@ class Manifest:
     lineage: Lineage
     notes: Mapping[str, object] = field(default_factory=dict)
     golden_sha256: str = ""
-    """Of the golden rows; empty where none were kept."""
+    """Of the golden rows; empty if there are none."""
     inputs: InputContract | None = None
-    """None for a model that was registered without."""
+    """None for a model that was registered without an input contract."""
 
     def as_dict(self) -> dict[str, object]:
         """Return plain values for JSON."""
@@ -71,5 +71,5 @@ class Artefact:
 
     @property
     def golden_path(self) -> Path | None:
-        """Where raw windows and their answers lie (clm.artefacts.golden); None where none were kept."""
+        """File of raw windows and their answers (clm.artefacts.golden), or None."""
         return self.directory / GOLDEN_NAME if self.manifest.golden_sha256 else None

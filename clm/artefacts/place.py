@@ -1,4 +1,4 @@
-"""Where a value stands in a record, the error that names that place, and what a form is."""
+"""The place of a value in a record, the error that names it, and the interface of a form."""
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ Json = Any
 
 
 class RecordError(ValueError):
-    """What was read is not the record that was expected; the message names the path of the field."""
+    """The data read is not a valid record of the expected type; the message names the path of the field."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(f"{path}: {why}" if path else why)
@@ -18,7 +18,7 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a value stands in its record, and the arrays of the record by path."""
+    """The path of a value in its record, and the record's arrays by path."""
 
     path: str = ""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -28,18 +28,18 @@ class Place:
         return Place(path=f"{self.path}/{quote(str(name), safe='')}", arrays=self.arrays)
 
     def wrong(self, value: object, wanted: str) -> RecordError:
-        """Return the error for a value that is not what was declared."""
+        """Return the error for a value that does not match its declaration."""
         return RecordError(self.path or "the record", f"{shown(value)} is not {wanted}")
 
 
 class Form(Protocol):
-    """Both directions of one type."""
+    """Encoder and decoder of one type."""
 
     def encode(self, value: Any, place: Place) -> Json:
         """Return the JSON value.
 
         Raises:
-            TypeError: the value does not have the declared type, which is a bug of the caller.
+            TypeError: the value does not have the declared type, a bug in the caller.
         """
         ...
 
@@ -53,7 +53,7 @@ class Form(Protocol):
 
 
 def demand(value: Any, fits: bool, place: Place, wanted: str) -> Any:
-    """Return the value; raise TypeError if it does not fit its declared type."""
+    """Return the value, or raise TypeError if it does not match its declared type."""
     if not fits:
         raise TypeError(f"{place.path or 'the record'}: {shown(value)} is not {wanted}")
     return value

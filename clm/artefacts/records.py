@@ -4,9 +4,9 @@
     encode_record, decode_record   one npz file that contains the JSON
     encode_line, decode_line       one line of JSON, without arrays
 
-The declared types of the fields decide the form (clm/artefacts/forms.py). What comes back equals what was
-written, bit for bit. Everything else is refused with a RecordError: a missing or unknown field, another
-type, a duplicate key, a NaN literal, an array of another dtype, and a file above the size limit.
+The declared field types determine the form (clm/artefacts/forms.py). A record read back equals the one
+written, bit for bit. Anything else raises a RecordError: a missing or unknown field, a wrong type,
+a duplicate key, a NaN literal, an array of the wrong dtype, or a file above the size limit.
 """
 
 import io
@@ -44,7 +44,7 @@ _JSON_NAME = "record.json"
 
 
 def write_record(path: Path, record: object) -> None:
-    """Write a record durably: the arrays first, then the JSON, so a JSON file means a whole record.
+    """Write a record durably: arrays first, then JSON, so that a JSON file implies a complete record.
 
     Raises:
         TypeError: a value does not have its declared type.
@@ -63,7 +63,7 @@ def read_record(kind: type[R], path: Path, *, max_bytes: int = MAX_BYTES) -> R:
     """Return the record of a JSON file and the npz file next to it, each of at most `max_bytes`.
 
     Raises:
-        RecordError: a file is missing, too large or torn, or its content is not such a record.
+        RecordError: a file is missing, too large or corrupt, or is not a record of this type.
     """
     with _opened(path, max_bytes) as file:
         text = file.read()
@@ -90,7 +90,7 @@ def decode_record(kind: type[R], data: bytes) -> R:
     """Return the record that `encode_record` wrote.
 
     Raises:
-        RecordError: the bytes are torn, or are not such a record.
+        RecordError: the bytes are corrupt, or are not a record of this type.
     """
     arrays = _arrays(io.BytesIO(data), MAX_BYTES)
     try:
@@ -118,7 +118,7 @@ def decode_line(kind: type[R], line: bytes) -> R:
     """Return the record that `encode_line` wrote.
 
     Raises:
-        RecordError: the line is not such a record.
+        RecordError: the line is not a record of this type.
     """
     return _decoded(kind, line, {})
 
@@ -127,7 +127,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of an npz file by name; pickled objects are refused.
 
     Raises:
-        FileNotFoundError, RecordError: it cannot be read, or is torn.
+        FileNotFoundError, RecordError: the file cannot be read, or is corrupt.
     """
     with path.open("rb") as file:
         return _arrays(file, MAX_BYTES)
@@ -147,13 +147,13 @@ def _opened(path: Path, max_bytes: int) -> Iterator[BinaryIO]:
 
 def _archive(arrays: Mapping[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # arrays by name, no keyword of savez among them
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # arrays by name; none is a keyword of savez
     return buffer.getvalue()
 
 
 def _arrays(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
     try:
-        # numpy leaves a file that is no archive open; it is the caller's, who closes it.
+        # numpy does not close a file that is not an archive: the caller owns the file and closes it.
         with zipfile.ZipFile(file) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > max_bytes:
@@ -161,7 +161,7 @@ def _arrays(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
         file.seek(0)
         with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    # zipfile, which numpy reads with, answers a torn archive with any of these.
+    # numpy reads with zipfile, which raises any of these for a corrupt archive.
     except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as exc:
         raise exc if isinstance(exc, RecordError) else RecordError("", f"no whole archive: {exc}") from exc
 

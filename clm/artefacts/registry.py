@@ -1,4 +1,4 @@
-"""Every trained model in a directory of its own, outside the engine's models directory."""
+"""The registry: each trained model in its own directory, outside the engine's models directory."""
 
 import dataclasses
 import hashlib
@@ -30,12 +30,12 @@ _SEAL = "seal"
 
 
 def names_in(models_dir: Path) -> Callable[[str], bool]:
-    """Return a question whether a file of the engine's models directory carries a version's name."""
+    """Return a predicate: does a file in the engine's models directory have this version's name?"""
     return lambda version: next(models_dir.glob(f"{version}*"), None) is not None
 
 
 class DirectoryRegistry:
-    """Keeps artefacts as `<root>/<version>/{model.pth, golden.npz, manifest.json}`, each whole or absent."""
+    """Stores artefacts as `<root>/<version>/{model.pth, golden.npz, manifest.json}`, complete or absent."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class DirectoryRegistry:
         self._taken = taken
 
     def new_version(self, now: datetime) -> str:
-        """Return the name of the first second from `now` on that is free."""
+        """Return the first unused version name, counting seconds from `now`."""
         for ahead in range(_SECONDS_AHEAD):
             version = self._line.version(now + timedelta(seconds=ahead))
             if not self._directory(version).exists() and not self._taken(version):
@@ -59,10 +59,10 @@ class DirectoryRegistry:
         )
 
     def register(self, weights_path: Path, manifest: Manifest, golden: bytes = b"") -> Artefact:
-        """Copy the file, its manifest and its golden rows durably into a directory that appears all at once.
+        """Copy the model, manifest and golden rows durably into a directory that appears atomically.
 
         Raises:
-            ArtefactError: ARTEFACT_TORN where the file is not what the manifest says, ARTEFACT_EXISTS,
+            ArtefactError: ARTEFACT_TORN if the file does not match the manifest, ARTEFACT_EXISTS,
                 DISK_FULL, READ_ONLY_FS, PERMISSION.
         """
         directory = self._directory(manifest.version)
@@ -88,7 +88,7 @@ class DirectoryRegistry:
         return self._artefact(directory, manifest)
 
     def get(self, version: str) -> Artefact:
-        """Return a registered artefact whose file is, byte for byte, what its manifest says.
+        """Return a registered artefact after verifying size and hash of its model file.
 
         Raises:
             ArtefactError: ARTEFACT_MISSING, ARTEFACT_TORN.
@@ -101,7 +101,7 @@ class DirectoryRegistry:
         return self._artefact(directory, manifest)
 
     def manifest(self, version: str) -> Manifest:
-        """Return what is known of a registered model, without reading its file.
+        """Return the manifest of a registered model without reading the model file.
 
         Raises:
             ArtefactError: ARTEFACT_MISSING, ARTEFACT_TORN.
@@ -109,18 +109,18 @@ class DirectoryRegistry:
         return self._manifest(self._directory(version))
 
     def list(self) -> tuple[Artefact, ...]:
-        """Return what is registered, oldest version first, without reading the model files."""
+        """Return all registered artefacts, oldest version first, without reading the model files."""
         directories = [self._directory(version) for version in self.versions()]
         return tuple(self._artefact(d, self._manifest(d)) for d in directories)
 
     def versions(self) -> tuple[str, ...]:
-        """Return the names of what is registered, oldest first; nothing of it is read."""
+        """Return the registered version names, oldest first, without reading any file."""
         if not self._root.is_dir():
             return ()
         return tuple(sorted(p.name for p in self._root.iterdir() if self._line.is_version(p.name)))
 
     def remove(self, version: str) -> None:
-        """Forget a model; the caller knows that it is not needed.
+        """Remove a model; the caller has checked that it is no longer needed.
 
         Raises:
             ArtefactError: ARTEFACT_MISSING, PERMISSION, IO_ERROR.
@@ -128,7 +128,7 @@ class DirectoryRegistry:
         remove_directory(self._directory(version))
 
     def sweep(self) -> tuple[str, ...]:
-        """Remove what a killed registration left; the caller holds the lock of the state directory."""
+        """Remove leftovers of killed registrations; the caller holds the lock of the state directory."""
         return sweep_temporaries(self._root) if self._root.is_dir() else ()
 
     def _directory(self, version: str) -> Path:
@@ -162,10 +162,10 @@ class DirectoryRegistry:
 
 
 def check_whole(path: Path, *, sha256: str, size_bytes: int) -> None:
-    """Return when the file has exactly this size and hash.
+    """Verify that the file has exactly this size and hash.
 
     Raises:
-        ArtefactError: ARTEFACT_MISSING, ARTEFACT_TORN; the text names both sizes or both hashes.
+        ArtefactError: ARTEFACT_MISSING, ARTEFACT_TORN; the message names both sizes or both hashes.
     """
     if not path.is_file():
         raise ArtefactError(
@@ -196,16 +196,16 @@ def _check(path: Path, manifest: Manifest) -> None:
 def _encode(manifest: Manifest) -> bytes:
     plain = {f.name: getattr(manifest, f.name) for f in dataclasses.fields(manifest)}
     options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_SERIALIZE_NUMPY
-    # Read back once, so that the seal is of the values that a reader gets.
+    # A round trip through JSON, so that the seal covers the values a reader gets.
     plain = orjson.loads(orjson.dumps(plain, option=options))
     return orjson.dumps({**plain, _SEAL: _seal(plain)}, option=options) + b"\n"
 
 
 def _decode(data: bytes) -> Manifest:
-    """Return the manifest; a bit that flipped in it, like one in the model, makes it unreadable.
+    """Return the manifest; its seal detects any flipped bit.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError: it is none, or not what was written.
+        ValueError, TypeError, KeyError, AttributeError: not a manifest, or changed after it was written.
     """
     plain = orjson.loads(data)
     seal = plain.pop(_SEAL, None)

@@ -1,1 +1,1 @@
-"""The store: the only place that knows columns, locks and what SQLite says when something is wrong."""
+"""The store: the only package that knows columns, locks and SQLite's errors."""

@@ -1,4 +1,4 @@
-"""Samples into a store that has none."""
+"""Insert samples into a store that has none."""
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
@@ -17,7 +17,7 @@ _CHUNK = 5000
 
 
 def fill_empty(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
-    """Insert samples, each with all 24 columns, in one transaction and return how many.
+    """Insert samples, each with all 24 columns, in one transaction and return their number.
 
     Raises:
         DataError: STORE_NOT_EMPTY; SCHEMA; the store cannot be written.
@@ -25,11 +25,11 @@ def fill_empty(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
     """
     names = ", ".join(SAMPLE_COLUMNS)
     marks = ", ".join("?" * len(SAMPLE_COLUMNS))
-    statement = f"INSERT INTO {SAMPLES} ({names}) VALUES ({marks})"  # noqa: S608  # names of our own list
+    statement = f"INSERT INTO {SAMPLES} ({names}) VALUES ({marks})"  # noqa: S608  # column names from our own list
     inserted = 0
     with Store(path, SystemClock()).writing() as connection:
         check_samples(path, connection)
-        # Asked within the transaction: nothing can be written between the question and the rows.
+        # Checked inside the transaction, so that no row can be written between the check and the inserts.
         if connection.execute(text(f"SELECT 1 FROM {SAMPLES} LIMIT 1")).first():  # noqa: S608  # a constant
             raise DataError(
                 "STORE_NOT_EMPTY",

@@ -1,4 +1,4 @@
-"""One block of sample columns in one file, as they lie in memory."""
+"""One block of sample columns in one file, in its memory layout."""
 
 import zlib
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockFile:
-    """What the manifest knows of a file; by it a torn or exchanged one is found."""
+    """The manifest's entry for a file, which detects a corrupt or replaced file."""
 
     name: str
     rows: int
@@ -27,27 +27,27 @@ class BlockFile:
     inode: int
     modified_ns: int
     boot_id: str
-    """A file that this boot of the machine wrote and that is unchanged since is not read through again."""
+    """Boot that wrote the file; within the same boot, an untouched file skips the checksum."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what of_json reads."""
+        """Return the JSON object that `of_json` reads."""
         return asdict(self)
 
     @classmethod
     def of_json(cls, shown: dict[str, Any]) -> "BlockFile":
-        """Return what as_json wrote.
+        """Return the entry that `as_json` wrote.
 
         Raises:
-            TypeError: it is something else.
+            TypeError: the object is not such an entry.
         """
         return cls(**{**shown, "features": tuple(shown["features"]), "symbols": tuple(shown["symbols"])})
 
 
 def write_block(directory: Path, block: Block) -> BlockFile:
-    """Write a block of usable samples to a new file, one column after the other.
+    """Write a block of usable samples to a new file, column by column.
 
     Raises:
-        OSError: the disk does not take it.
+        OSError: the file cannot be written.
     """
     path = directory / f"{token_hex(8)}.block"
     crc32 = 0
@@ -75,7 +75,7 @@ def read_block(directory: Path, file: BlockFile) -> Block:
     """Return a block whose columns are mapped into memory, read-only.
 
     Raises:
-        OSError, ValueError: the file is not what was written.
+        OSError, ValueError: the file cannot be read, or has changed since it was written.
     """
     path = directory / file.name
     status = path.stat()

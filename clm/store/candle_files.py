@@ -23,9 +23,9 @@ from clm.ports import Clock
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 MAX_FILE_BYTES = 1_000_000_000
-"""Unpacked; about twelve million candles."""
+"""Uncompressed; about twelve million candles."""
 _ENOUGH_TO_TELL = 10
-"""Candles of a symbol in a file from which on their most common step is taken for their interval."""
+"""Minimum candles of a symbol in a file for which their most common step counts as their interval."""
 _PAIR = re.compile(r"[A-Za-z0-9]+")
 
 
@@ -37,10 +37,10 @@ class CandleDirectory:
         self._clock = clock or SystemClock()
 
     def read(self) -> Candles:
-        """Return all candles of the directory, checked.
+        """Return all candles of the directory, validated.
 
         Raises:
-            DataError: as the head of this module lists.
+            DataError: any code listed in the module docstring.
         """
         parts: dict[str, list[CandleColumns]] = {}
         intervals: dict[int, str] = {}
@@ -66,7 +66,7 @@ class CandleDirectory:
 
 
 def candle_files(directory: Path) -> tuple[Path, ...]:
-    """Return the files of a directory that by their names are candles, sorted.
+    """Return the files of a directory whose names are those of candle files, sorted.
 
     Raises:
         DataError: CANDLES_MISSING.
@@ -146,9 +146,9 @@ def _read_parquet(path: Path) -> RawCandles | tuple[str, ...]:
 
 def _column(arrow: Any, name: str, column: Any) -> Sequence[object]:
     if name in PRICES and (arrow.types.is_floating(column.type) or arrow.types.is_integer(column.type)):
-        # A missing number becomes NaN, which the checks refuse.
+        # A missing number becomes NaN, which validation rejects.
         numbers: Any = column.cast(arrow.float64()).combine_chunks().to_numpy(zero_copy_only=False)
-        return numbers  # type: ignore[no-any-return]  # an array, which is as good as a sequence here
+        return numbers  # type: ignore[no-any-return]  # an array serves as a sequence here
     if arrow.types.is_timestamp(column.type):
         column = column.cast(arrow.timestamp("us", column.type.tz), safe=False)
     values: Sequence[object] = column.to_pylist()

@@ -1,4 +1,4 @@
-"""How the shared file is opened: by URI, never created, its journal mode untouched."""
+"""Open the shared store by URI: never create the file, never change its journal mode."""
 
 import sqlite3
 from pathlib import Path
@@ -12,14 +12,14 @@ from clm.store.failures import check_file
 from clm.store.tables import SECRETS
 
 BUSY_TIMEOUT_S = 5.0
-"""How long SQLite itself waits for a lock; the trading engine waits 10 s."""
+"""SQLite's own lock timeout in seconds; the trading engine uses 10 s."""
 
 
 def open_store(path: Path, *, read_only: bool, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
-    """Return an engine on an existing store; each connection is a new one and is closed after use.
+    """Return the database of an existing store; each use opens a new connection and closes it afterwards.
 
-    Writers begin with BEGIN IMMEDIATE: a deferred transaction that turns into a writer fails at once
-    where another wrote meanwhile, whatever the timeout. Connections refuse the table of secrets.
+    Writers start with BEGIN IMMEDIATE: upgrading a deferred transaction fails at once, whatever the
+    timeout, if another writer committed in between. Connections deny access to the table of secrets.
 
     Raises:
         DataError: STORE_MISSING, STORE_EMPTY, STORE_NOT_A_FILE, STORE_CORRUPT, STORE_READ_ONLY.
@@ -28,9 +28,9 @@ def open_store(path: Path, *, read_only: bool, busy_timeout_s: float = BUSY_TIME
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
 
     def connect() -> sqlite3.Connection:
-        # On each connection: SQLite takes a file that was emptied meanwhile for a new database.
+        # Checked for each connection: SQLite treats a file truncated to zero bytes as a new database.
         check_file(path)
-        # isolation_level=None: the module begins nothing by itself.
+        # isolation_level=None: sqlite3 starts no transactions on its own.
         return sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, isolation_level=None)
 
     engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
@@ -49,10 +49,10 @@ def open_store(path: Path, *, read_only: bool, busy_timeout_s: float = BUSY_TIME
 
 
 def _durable_synchronous(driver_connection: sqlite3.Connection) -> str:
-    """Return the level at which a row outlives a power loss right after COMMIT."""
+    """Return the lowest level at which a committed row survives a power loss."""
     (mode,) = driver_connection.execute("PRAGMA journal_mode").fetchone()
-    # With a rollback journal FULL does not sync the directory after the journal is deleted: the
-    # journal can come back and undo the commit. WAL has no such file, FULL is enough.
+    # With a rollback journal, FULL does not sync the directory after the journal is deleted: the
+    # journal can reappear and undo the commit. WAL has no such file, so FULL is enough.
     return "FULL" if mode == "wal" else "EXTRA"
 
 
@@ -61,7 +61,7 @@ def _authorize(
 ) -> int:
     if SECRETS in ((arg1 or "").lower(), (arg2 or "").lower()):
         return sqlite3.SQLITE_DENY
-    # ATTACH of a file is how VACUUM INTO copies a whole store, secrets included.
+    # VACUUM INTO uses ATTACH to copy a whole store, secrets included.
     if action == sqlite3.SQLITE_ATTACH and arg1 != ":memory:":
         return sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK

@@ -1,4 +1,4 @@
-"""What a store must have for us to work with it; what it may lack is said, not refused."""
+"""The schema a store must have. Missing optional parts are reported, not refused."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +16,19 @@ from clm.store.transactions import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFacts:
-    """What was found in a store that fulfils the contract."""
+    """The facts found in a store that fulfils the contract."""
 
     path: Path
     journal_mode: str
     tables: tuple[str, ...]
     schema_version: str | None
-    """Of our tables; None where they have not been made."""
+    """Revision of our tables; None if they do not exist."""
     notes: tuple[str, ...]
-    """Each one sentence about something that is not as it could be, and is done without."""
+    """One sentence for each optional part that is missing."""
 
 
 def check_contract(path: Path) -> StoreFacts:
-    """Return the facts of a store that has what a cycle reads; more columns than we need are fine.
+    """Return the facts of a store that has what a cycle reads; additional columns are allowed.
 
     Raises:
         DataError: STORE_MISSING, STORE_EMPTY, STORE_NOT_A_FILE, STORE_CORRUPT, STORE_READ_ONLY, and

@@ -1,4 +1,4 @@
-"""What an operator suspended; seen by it at its next look."""
+"""Controls: what an operator has suspended. The daemon sees a change the next time it reads them."""
 
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from clm.store.transactions import BUSY_LIMIT_S, Store
 
 
 def read_controls(connection: Connection) -> Controls:
-    """Return what is in force; nothing where our table has not been made."""
+    """Return the controls in force; none if our table does not exist."""
     if not has_table(connection, controls.name):
         return {}
     return {
@@ -25,21 +25,21 @@ def read_controls(connection: Connection) -> Controls:
 
 
 def set_control(connection: Connection, control: Control, *, value: str, reason: str, now: datetime) -> None:
-    """Put a control in force in the transaction of the caller; one that is in force gets the new words."""
+    """Put a control in force in the caller's transaction; an existing one gets the new reason."""
     words = {"value": value, "reason": reason, "since": iso(now)}
     row = insert(controls).values(name=control.value, **words)
     connection.execute(row.on_conflict_do_update(index_elements=[controls.c.name], set_=words))
 
 
 class SqliteControls:
-    """The controls as the verbs of the command line set them."""
+    """Sets and lifts controls for the command line."""
 
     def __init__(self, path: Path, clock: Clock, *, busy_limit_s: float = BUSY_LIMIT_S) -> None:
         self._store = Store(path, clock, busy_limit_s=busy_limit_s)
         self._clock = clock
 
     def read(self) -> Controls:
-        """Return what is in force now."""
+        """Return the controls in force."""
         with self._store.reading() as connection:
             return read_controls(connection)
 
@@ -49,7 +49,7 @@ class SqliteControls:
             set_control(connection, control, value=value, reason=reason, now=self._clock.now())
 
     def clear(self, *which: Control) -> Controls:
-        """Take controls back and return those that were in force."""
+        """Lift controls and return those that were in force."""
         names = [control.value for control in which]
         with self._store.writing() as connection:
             before = read_controls(connection)

@@ -1,4 +1,4 @@
-"""A store made from nothing: for development, demonstrations and tests."""
+"""Create a new store for development, demonstrations and tests."""
 
 import os
 import sqlite3
@@ -15,7 +15,7 @@ from clm.store.transactions import Store
 
 
 def create_store(path: Path) -> None:
-    """Make an empty store of the existing shape; it is there whole, durably, or not at all.
+    """Create an empty store with the existing schema, durably and atomically.
 
     Raises:
         DataError: STORE_EXISTS; STORE_NO_DIRECTORY; DISK_FULL, STORE_IO, STORE_READ_ONLY.
@@ -26,7 +26,7 @@ def create_store(path: Path) -> None:
         raise DataError("STORE_NO_DIRECTORY", f"{path.parent} is not a directory; make it first")
     unfinished = path.with_name(f".{path.name}.clm-{os.getpid()}.tmp")
     try:
-        # Ours alone, never through a link that somebody left there; 0 bytes are a new database to SQLite.
+        # Exclusive, and never through an existing link. SQLite treats 0 bytes as a new database.
         os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640))
     except OSError as exc:
         raise DataError("STORE_READ_ONLY", f"{path} cannot be made: {exc.strerror}") from exc
@@ -43,10 +43,10 @@ def create_store(path: Path) -> None:
 
 
 def insert_samples(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
-    """Insert samples in one transaction and return how many; a row may name any of the 24 columns.
+    """Insert samples in one transaction and return their number; a row may name any of the 24 columns.
 
     Raises:
-        DataError: the store cannot be written, or a row names an unknown column or lacks a demanded one.
+        DataError: the store cannot be written, or a row has an unknown column or lacks a required one.
         StoreBusy: STORE_BUSY.
     """
     inserted = 0
@@ -57,7 +57,7 @@ def insert_samples(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
             names = ", ".join(row)
             marks = ", ".join("?" * len(row))
             connection.exec_driver_sql(
-                f"INSERT INTO {SAMPLES} ({names}) VALUES ({marks})",  # noqa: S608  # names of our own list
+                f"INSERT INTO {SAMPLES} ({names}) VALUES ({marks})",  # noqa: S608  # column names from our own list
                 tuple(row.values()),
             )
             inserted += 1
@@ -65,7 +65,7 @@ def insert_samples(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
 
 
 def _give_name(unfinished: Path, path: Path) -> None:
-    # A link, not a rename: a file that was made meanwhile is kept.
+    # A link, not a rename: a file created in the meantime is not overwritten.
     try:
         os.link(unfinished, path)
     except FileExistsError as exc:

@@ -1,6 +1,6 @@
-"""The shape of the existing system's eleven tables, for a store made from nothing.
+"""The schema of the existing system's eleven tables, for a new store.
 
-The seven tables that we neither read nor write hold what such tables plausibly hold.
+The columns of the seven tables that we neither read nor write are plausible guesses.
 """
 
 SAMPLE_COLUMNS = {
@@ -104,7 +104,7 @@ INDEXES = {
 
 
 def ddl() -> list[str]:
-    """Return the statements that make the tables and indexes."""
+    """Return the statements that create the tables and indexes."""
     tables = [f"CREATE TABLE {table} ({_columns(forms)})" for table, forms in EXISTING.items()]
     indexes = [f"CREATE INDEX {name} ON {table} ({column})" for name, (table, column) in INDEXES.items()]
     return tables + indexes

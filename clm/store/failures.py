@@ -1,4 +1,4 @@
-"""What SQLite says when something is wrong, in the words of an operator.
+"""Translate SQLite's errors into ours, with messages for an operator.
 
 DataError  STORE_MISSING STORE_EMPTY STORE_NOT_A_FILE STORE_CORRUPT STORE_READ_ONLY STORE_FORBIDDEN
            STORE_IO STORE_CONSTRAINT STORE_ERROR SCHEMA DISK_FULL
@@ -21,10 +21,10 @@ _NAME_IT = "was the path mistyped? set CLM_STORE or pass --store"
 
 
 def check_file(path: Path) -> None:
-    """Refuse what SQLite would take for a new, empty database; nothing is created, nothing is opened.
+    """Refuse a file that SQLite would treat as a new database, without creating or opening it.
 
-    Opening the file here would be a fault: a process that closes any descriptor of a file loses all its
-    locks on it, those of SQLite in other threads included. SQLite itself refuses a wrong header.
+    Opening the file here would be a bug: a process that closes any descriptor of a file loses all its
+    locks on it, including those of SQLite in other threads. SQLite itself refuses a wrong header.
 
     Raises:
         DataError: STORE_MISSING, STORE_EMPTY, STORE_NOT_A_FILE, STORE_CORRUPT, STORE_READ_ONLY.
@@ -48,7 +48,7 @@ def check_file(path: Path) -> None:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Let no exception of the driver out of the block but as one of ours, the cause attached."""
+    """Convert the driver's exceptions in the block into ours, with the cause attached."""
     try:
         yield
     except DBAPIError as exc:
@@ -60,13 +60,13 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def error_name(error: DBAPIError | sqlite3.Error) -> str:
-    """Return SQLite's name for what happened, empty where it has none."""
+    """Return SQLite's name for the error, or "" if it has none."""
     origin = error.orig if isinstance(error, DBAPIError) else error
     return getattr(origin, "sqlite_errorname", "") or ""
 
 
 def translate(error: sqlite3.Error, path: Path) -> ClmError:
-    """Return the error of ours that says what `error` means for the store at `path`."""
+    """Return our error for `error` in the store at `path`."""
     name = error_name(error)
     family = "_".join(name.split("_")[:2])
     if family in ("SQLITE_BUSY", "SQLITE_LOCKED"):

@@ -1,4 +1,4 @@
-"""Trades that were held for less than no time: a question to the store that no training needs."""
+"""Trades with a negative hold duration: a query that only the preflight check uses."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from clm.store.transactions import BUSY_LIMIT_S, Store
 
 _IDS_KEPT = 100
 _HOLD = "hold_duration_seconds"
-# Constants all of them; SQLite enforces no types, so text in that column is not counted.
+# All parts are constants. SQLite enforces no types, so text in that column is not counted.
 _OF_NUMBERS = f"FROM {SAMPLES} WHERE typeof({_HOLD}) IN ('integer', 'real')"
 _COUNTS = text(f"SELECT count(*), count(*) FILTER (WHERE {_HOLD} < 0) {_OF_NUMBERS}")
 _NEGATIVE = text(f"SELECT id {_OF_NUMBERS} AND {_HOLD} < 0 ORDER BY id LIMIT {_IDS_KEPT}")
@@ -21,16 +21,16 @@ _NEGATIVE = text(f"SELECT id {_OF_NUMBERS} AND {_HOLD} < 0 ORDER BY id LIMIT {_I
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holds:
-    """What `hold_duration_seconds` says."""
+    """A summary of the column `hold_duration_seconds`."""
 
     known: int
     negative: int
     sample_ids: tuple[int, ...]
-    """Of the first negative ones, ascending."""
+    """Ids of the first negative samples, ascending."""
 
 
 def read_holds(path: Path, clock: Clock | None = None, *, busy_limit_s: float = BUSY_LIMIT_S) -> Holds:
-    """Count the samples with a hold, and those with one below zero; a store without the column has none.
+    """Count samples with a hold duration and those below zero; both are 0 if the column is missing.
 
     Raises:
         DataError: the store cannot be read.

@@ -7,10 +7,10 @@ import orjson
 
 
 def to_text(value: object) -> str:
-    """Return strict JSON; NaN and the infinities become null: unknown, never a number.
+    """Return strict JSON; NaN and infinities become null, which means unknown.
 
     Raises:
-        TypeError: a value has no meaning in JSON.
+        TypeError: a value has no JSON form.
     """
     return orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 

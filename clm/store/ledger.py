@@ -1,4 +1,4 @@
-"""Rows of clm_ledger: appended in the transaction that they describe, read as a whole."""
+"""Rows of clm_ledger: appended in the transaction that they describe, always read in full."""
 
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -17,7 +17,7 @@ from clm.store.tables import ledger, runs
 
 
 def append(connection: Connection, entry: LedgerEntry, now: datetime) -> LedgerRow:
-    """Append a row and return it; what has its row already keeps that one."""
+    """Append a row and return it; if the subject already has a row, return that one."""
     known = select(ledger).where(ledger.c.kind == entry.kind.value, ledger.c.subject == entry.subject)
     if found := connection.execute(known).first():
         return _row(found)
@@ -28,7 +28,7 @@ def append(connection: Connection, entry: LedgerEntry, now: datetime) -> LedgerR
 
 
 def chained(entry: LedgerEntry, now: datetime, *, seq: int, previous: str) -> LedgerRow:
-    """Return the row that says `entry` behind the one whose hash is `previous`."""
+    """Return the row for `entry` that follows the row with hash `previous`."""
     row = LedgerRow(
         seq=seq,
         kind=entry.kind.value,
@@ -47,7 +47,7 @@ def chained(entry: LedgerEntry, now: datetime, *, seq: int, previous: str) -> Le
 
 
 def row_of(connection: Connection, kind: LedgerKind, subject: str) -> LedgerRow | None:
-    """Return the row of a subject, None where there is none."""
+    """Return the row of a subject, or None."""
     if not has_table(connection, ledger.name):
         return None
     known = select(ledger).where(ledger.c.kind == kind.value, ledger.c.subject == subject)
@@ -56,14 +56,14 @@ def row_of(connection: Connection, kind: LedgerKind, subject: str) -> LedgerRow 
 
 
 def all_rows(connection: Connection) -> list[LedgerRow]:
-    """Return the whole ledger in its order; empty where our tables have not been made."""
+    """Return the whole ledger in order; empty if our tables do not exist."""
     if not has_table(connection, ledger.name):
         return []
     return [_row(row) for row in connection.execute(select(ledger).order_by(ledger.c.seq))]
 
 
 def closed_runs(connection: Connection) -> list[str]:
-    """Return the ids of all runs that have ended, the oldest first."""
+    """Return the ids of all runs that have ended, oldest first."""
     if not has_table(connection, runs.name):
         return []
     ended = select(runs.c.run_id).where(runs.c.status != RunStatus.RUNNING.value).order_by(runs.c.started_at)

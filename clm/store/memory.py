@@ -1,4 +1,4 @@
-"""How much memory this process may still take, and how much a reading will."""
+"""Memory available to this process, and memory needed to read samples."""
 
 from pathlib import Path
 
@@ -7,19 +7,19 @@ _CGROUP = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 _COLUMN_BYTES = 51
-"""Of a row in addition to its features."""
+"""Bytes per row in addition to its features."""
 _TWICE = 2.0
-"""Columns are held twice, in part, while they are put in order and merged."""
+"""Columns are partly held twice while they are sorted and merged."""
 _WORKING_BYTES = 100 << 20
 
 
 def bytes_to_read(rows: int, features: int) -> int:
-    """Return about how much memory reading so many samples takes at its peak."""
+    """Return the approximate peak memory in bytes for reading this many samples."""
     return int(rows * (_COLUMN_BYTES + 8 * features) * _TWICE) + _WORKING_BYTES
 
 
 def available_bytes() -> int | None:
-    """Return what may still be taken, by the machine and by the control group; None where nothing says."""
+    """Return the bytes that the machine and the control group leave available; None if unknown."""
     limits = [limit for limit in (_of_the_machine(), _of_the_group()) if limit is not None]
     return min(limits, default=None)
 
@@ -39,7 +39,7 @@ def _of_the_group() -> int | None:
         directory = _CGROUPS / group.lstrip("/")
         limit = (directory / "memory.max").read_text().strip()
         current = int((directory / "memory.current").read_text())
-        # Pages of files count as used and are given up when memory is wanted.
+        # The page cache counts as used, but the kernel reclaims it on demand.
         kept = (directory / "memory.stat").read_text().split("inactive_file ")[1].split()[0]
     except (OSError, ValueError, IndexError):
         return None

@@ -1,4 +1,4 @@
-"""Our tables brought to the form that this program knows; alembic is loaded only where there is work."""
+"""Migrate our tables to this program's revision; alembic is loaded only if a migration is due."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from clm.store.tables import VERSION_TABLE
 from clm.store.transactions import BUSY_LIMIT_S, Store
 
 REVISIONS = ("0001", "0002", "0003", "0004")
-"""All that this program knows, oldest first; a test compares them with the files in migrations/versions."""
+"""Revisions known to this program, oldest first; a test compares them with migrations/versions."""
 
 
 def has_schema(path: Path) -> bool:
-    """Return whether our tables are there, in whatever form; nothing is written.
+    """Return whether our tables exist, at any revision; nothing is written.
 
     Raises:
         DataError: the store cannot be read.
@@ -27,7 +27,7 @@ def has_schema(path: Path) -> bool:
 
 
 def is_current(path: Path, *, clock: Clock | None = None, busy_limit_s: float = BUSY_LIMIT_S) -> bool:
-    """Return whether our tables have the newest form; nothing is written, alembic is not loaded.
+    """Return whether our tables are at the newest revision; nothing is written, alembic is not loaded.
 
     Raises:
         ConfigError: SCHEMA_NEWER, a newer program has used the store.
@@ -39,7 +39,7 @@ def is_current(path: Path, *, clock: Clock | None = None, busy_limit_s: float = 
 
 
 def migrate(path: Path, *, clock: Clock | None = None, busy_limit_s: float = BUSY_LIMIT_S) -> None:
-    """Bring our tables to the newest form in one transaction; one query where they are in it.
+    """Migrate our tables to the newest revision in one transaction; only one query if they are current.
 
     Raises:
         ConfigError: SCHEMA_NEWER, a newer program has used the store; nothing is written.
@@ -52,7 +52,7 @@ def migrate(path: Path, *, clock: Clock | None = None, busy_limit_s: float = BUS
 
 
 def upgrade(path: Path, *, clock: Clock | None = None, busy_limit_s: float = BUSY_LIMIT_S) -> None:
-    """Do the work of `migrate` under the write lock: another process may have done it while we waited.
+    """Migrate under the write lock: another process may have done it while this one waited.
 
     Raises:
         As `migrate`.

@@ -1,4 +1,4 @@
-"""A migration in a process of its own: alembic and its 12 MB end with it, the daemon never loads them.
+"""A migration in a child process, so that the daemon never loads alembic and its 12 MB.
 
 The migration is one transaction. A child that is killed leaves the store as it was, and the next start
 runs the migration again. A child whose parent dies finishes its transaction; the next start finds the
@@ -19,7 +19,7 @@ from clm.store.migrate import is_current, upgrade
 from clm.store.transactions import BUSY_LIMIT_S
 
 WORK_S = 15.0
-"""Time for the start of the process and for the statements, on top of the wait for the write lock."""
+"""Seconds for process start and statements, in addition to the wait for the write lock."""
 _ERRORS: Mapping[str, type[ClmError]] = {kind.__name__: kind for kind in (ConfigError, DataError, StoreBusy)}
 """The errors of `upgrade`, which the child reports and the parent raises again."""
 
@@ -27,10 +27,10 @@ _ERRORS: Mapping[str, type[ClmError]] = {kind.__name__: kind for kind in (Config
 def migrate_in_child(
     path: Path, *, environment: Mapping[str, str], busy_limit_s: float = BUSY_LIMIT_S
 ) -> None:
-    """Bring our tables to the newest form; start a process only if a migration is due.
+    """Migrate our tables to the newest revision; start a child process only if a migration is due.
 
     Waits at most `busy_limit_s` seconds to read the revision, then `busy_limit_s + WORK_S` for the child.
-    The child inherits `environment` and nothing else: the caller leaves secrets out.
+    The child inherits only `environment`: the caller must leave secrets out.
 
     Raises:
         ConfigError: SCHEMA_NEWER, a newer program has used the store; nothing is written.
@@ -52,7 +52,7 @@ def _ask(path: Path, environment: Mapping[str, str], busy_limit_s: float) -> Non
             capture_output=True,
             timeout=limit_s,
             check=False,
-            # Ctrl-C in a terminal is for the parent, which ends in order after the migration.
+            # Ctrl-C in a terminal must reach only the parent, which shuts down cleanly after the migration.
             start_new_session=True,
         )
     except subprocess.TimeoutExpired as exc:
@@ -90,7 +90,7 @@ def _unexplained(path: Path, code: int, stderr: bytes) -> ClmError:
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
-    """Migrate the store named first, wait for its lock as many seconds as named second, and report."""
+    """Migrate the store in the first argument; wait for its lock up to the second argument in seconds."""
     path, busy_limit_s = Path(arguments[0]), float(arguments[1])
     try:
         upgrade(path, busy_limit_s=busy_limit_s)

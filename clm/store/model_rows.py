@@ -21,7 +21,7 @@ from clm.store.tables import models
 
 
 def model_is_known(connection: Connection, version: str) -> bool:
-    """Return whether the version has a row."""
+    """Return whether the version is recorded."""
     return connection.execute(select(models.c.version).where(models.c.version == version)).first() is not None
 
 
@@ -34,7 +34,7 @@ def add_model(
     validation_accuracy: float | None,
     now: datetime,
 ) -> None:
-    """Insert a trained model, not active."""
+    """Insert a trained model as inactive."""
     manifest = artefact.manifest
     connection.execute(
         insert(models).values(
@@ -57,11 +57,11 @@ def add_model(
 def activate_model(
     connection: Connection, *, version: str, path: str, sha256: str, run_id: str, now: datetime
 ) -> None:
-    """Make a model the one active one, at `path`.
+    """Make a model, at `path`, the only active one.
 
-    One that was never recorded gets a row here: the engine runs on it, and the record has to say so.
+    A model without a row gets one: the engine runs it, and the store must record that.
     """
-    # First the old, then the new: at no statement are two active.
+    # Deactivate the old one first, so that two are never active.
     connection.execute(
         update(models)
         .where(models.c.is_active == 1, models.c.version != version)
@@ -76,7 +76,7 @@ def activate_model(
         .returning(models)
     ).one()
     neighbour_id = row.neighbour_id
-    # A neighbour that demands what nobody recorded gets nothing rather than an invented value.
+    # If a neighbour requires values that were never recorded, write no row instead of inventing them.
     if neighbour_id is None and row.training_samples is not None:
         neighbour_id = _mirror(connection, row)
     mirror_activation(connection, neighbour_id, path, now)
@@ -85,7 +85,7 @@ def activate_model(
 def adopt_model(
     connection: Connection, *, version: str, path: str, sha256: str, run_id: str, now: datetime
 ) -> None:
-    """Make a model of unknown origin the one active one in our own table alone."""
+    """Make a model of unknown origin the only active one, in our own table only."""
     connection.execute(
         update(models).where(models.c.is_active == 1).values(is_active=0, replaced_at=iso(now))
     )
@@ -98,9 +98,9 @@ def adopt_model(
 
 
 def wrongly_active(connection: Connection, version: str) -> list[str]:
-    """Return a sentence for each table in which not this model alone is active.
+    """Return a sentence for each table in which this is not the only active model.
 
-    The neighbours' table is asked where it has a row of this model; of a stranger it may know more than we.
+    The neighbours' table is checked only if it mirrors our row: it may know an unknown model better.
     """
     mine = connection.execute(select(models).where(models.c.version == version)).first()
     active = set(connection.execute(select(models.c.version).where(models.c.is_active == 1)).scalars())
@@ -117,7 +117,7 @@ def wrongly_active(connection: Connection, version: str) -> list[str]:
 
 
 def _mirror(connection: Connection, row: Row[Any]) -> int | None:
-    """Insert the model into ai_model_versions and keep the id it got there."""
+    """Insert the model into ai_model_versions and record its id there."""
     neighbour_id = mirror_new_named(
         connection,
         ai_model_versions,

@@ -1,8 +1,8 @@
-"""The mirror: tables of the existing system that show others what ours hold.
+"""The mirror: copies of our facts in tables of the existing system, for its other programs.
 
-The truth is in our clm_* tables. `training_tasks`, `model_training_runs` and `ai_model_versions` are
-filled in the same transaction where they have the columns for it, and are left alone where they do
-not: the existing stores hold some of them as a bare `id`, and we never alter a neighbour's table.
+Our clm_* tables are authoritative. `training_tasks`, `model_training_runs` and `ai_model_versions` are
+filled in the same transaction if they have the required columns. Otherwise they are left unchanged:
+in existing stores some have only an `id`, and we never alter a neighbour's table.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ ai_model_versions = table(
     column("notes"),
 )
 NEIGHBOURS = (training_tasks, model_training_runs, ai_model_versions)
-"""With the columns that we write; a table may have more, if they can stay empty."""
+"""The mirrored tables and the columns we write; a table may have more if they are optional."""
 
 
 def neighbour_text(moment: datetime) -> str:
@@ -62,7 +62,7 @@ def neighbour_text(moment: datetime) -> str:
 
 
 def obstacle(connection: Connection, neighbour: TableClause) -> str:
-    """Return why the table cannot be filled, empty where it can."""
+    """Return why the table cannot be filled, or "" if it can."""
     rows = connection.execute(_TABLE_INFO, {"name": neighbour.name}).all()
     if not rows:
         return "it does not exist"
@@ -77,12 +77,12 @@ def obstacle(connection: Connection, neighbour: TableClause) -> str:
     return f"it demands {', '.join(demanded)}, which we do not know" if demanded else ""
 
 
-# The quoted name keeps "notnull" a column: bare, it is an operator.
+# "notnull" is quoted because it is an operator in SQL.
 _TABLE_INFO = text('SELECT name, "notnull", dflt_value, pk FROM pragma_table_info(:name)')
 
 
 def neighbour_notes(connection: Connection) -> tuple[str, ...]:
-    """Return a sentence for each neighbour's table that will be left alone."""
+    """Return a sentence for each neighbour's table that cannot be filled."""
     return tuple(
         f"{neighbour.name} is not filled: {why}; the same facts are in our clm_* tables"
         for neighbour in NEIGHBOURS
@@ -91,7 +91,7 @@ def neighbour_notes(connection: Connection) -> tuple[str, ...]:
 
 
 def mirror_new(connection: Connection, neighbour: TableClause, values: Values) -> int | None:
-    """Insert a row and return its id, None where the table cannot be filled."""
+    """Insert a row and return its id, or None if the table cannot be filled."""
     if obstacle(connection, neighbour):
         return None
     result = connection.execute(insert(neighbour).values(dict(values)).returning(neighbour.c.id))
@@ -101,7 +101,7 @@ def mirror_new(connection: Connection, neighbour: TableClause, values: Values) -
 def mirror_new_named(
     connection: Connection, neighbour: TableClause, name_column: str, values: Values
 ) -> int | None:
-    """Insert a row whose name has to be unique; a taken name gets a suffix, nothing is overwritten."""
+    """Insert a row with a unique name: a name in use gets a suffix, and no row is overwritten."""
     if obstacle(connection, neighbour):
         return None
     name = str(values[name_column])
@@ -116,14 +116,14 @@ def mirror_new_named(
 def mirror_change(
     connection: Connection, neighbour: TableClause, neighbour_id: int | None, values: Values
 ) -> None:
-    """Change the row with this id, where there is one."""
+    """Update the row with this id, if it exists."""
     if neighbour_id is None or obstacle(connection, neighbour):
         return
     connection.execute(update(neighbour).where(neighbour.c.id == neighbour_id).values(dict(values)))
 
 
 def mirror_activation(connection: Connection, neighbour_id: int | None, path: str, now: datetime) -> None:
-    """Make this row of ai_model_versions the one active row; without one, nothing there is active."""
+    """Make this row of ai_model_versions the only active one; with None, no row is active."""
     if obstacle(connection, ai_model_versions):
         return
     c = ai_model_versions.c

@@ -1,4 +1,4 @@
-"""Events as rows: written with the state they describe, published when the bus can be reached."""
+"""The outbox: events are stored with the state they describe and published once the bus is reachable."""
 
 import uuid
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from clm.store.tables import outbox
 from clm.store.transactions import BUSY_LIMIT_S, Store
 
 SURE_SAVES = 2
-"""A save holds what was there when it began; the first to end after our XADD may have begun before it."""
+"""Completed saves that prove an event is on disk: the first may have started before our XADD."""
 APPENDED_AFTER_S = 2.0
-"""The append-only file is synced every second by default."""
+"""Seconds until an event is in the append-only file, which is synced every second by default."""
 _CHUNK = 500
-"""Numbers in one IN list; SQLite has a limit, and old ones a low one."""
+"""Numbers per IN list; SQLite has a limit, which is low in old versions."""
 
 
 def insert_events(
     connection: Connection, events: Sequence[Event], *, trace_id: str, correlation_id: str, now: datetime
 ) -> None:
-    """Insert the events in the transaction of the caller; each gets an id of its own and the next seq."""
+    """Insert the events in the caller's transaction; each gets a unique id and the next seq."""
     if not events:
         return
     connection.execute(
@@ -55,14 +55,14 @@ class SqliteOutbox:
         self._clock = clock
 
     def append(self, events: Sequence[Event], trace_id: str) -> None:
-        """Insert events that describe no state in the store."""
+        """Insert events that are not tied to state in the store."""
         with self._store.writing() as connection:
             insert_events(
                 connection, events, trace_id=trace_id, correlation_id=trace_id, now=self._clock.now()
             )
 
     def unpublished(self, limit: int) -> list[OutboxRow]:
-        """Return the oldest waiting events by seq; none where our tables have not been made."""
+        """Return the oldest unpublished events by seq; none if our tables do not exist."""
         waiting = select(outbox).where(outbox.c.published_at.is_(None)).order_by(outbox.c.seq).limit(limit)
         with self._store.reading() as connection:
             if not has_table(connection, outbox.name):
@@ -82,7 +82,7 @@ class SqliteOutbox:
         ]
 
     def mark_published(self, seqs: Sequence[int], server: str) -> None:
-        """Note that these events reached this life of the server; one noted before keeps its first time."""
+        """Record that these events reached this server instance; an earlier record is kept."""
         if not seqs:
             return
         rest = iter(seqs)
@@ -95,17 +95,17 @@ class SqliteOutbox:
                 )
 
     def forget(self, before: datetime, *, keep: int) -> int:
-        """Remove what was published before that moment, but for the newest `keep`, and return how many."""
+        """Delete events published before `before`, except the newest `keep`, and return their number."""
         with self._store.writing() as connection:
             newest = connection.execute(select(func.max(outbox.c.seq))).scalar() or 0
-            old = outbox.c.published_at < iso(before)  # what waits has none, and is never old
+            old = outbox.c.published_at < iso(before)  # NULL if unpublished, so never matched
             return connection.execute(delete(outbox).where(old, outbox.c.seq <= newest - keep)).rowcount
 
     def settle(self, state: BusState) -> int:
-        """Note what the server surely kept, put back what it may have lost; return how many those are.
+        """Mark events that the server has persisted; requeue those it may have lost and return their number.
 
-        What is put back is unpublished again: it goes out with its old event_id. The write lock is taken
-        only where there is something to note.
+        A requeued event is published again with the same event_id. The write lock is taken only if
+        something changes.
         """
         unsure = and_(outbox.c.published_at.is_not(None), outbox.c.is_kept == 0)
         lost = and_(unsure, true() if state.flushed else outbox.c.server != state.server)
@@ -132,7 +132,7 @@ class SqliteOutbox:
         return again
 
     def waiting_count(self) -> int:
-        """Return how many events wait."""
+        """Return the number of unpublished events."""
         with self._store.reading() as connection:
             if not has_table(connection, outbox.name):
                 return 0

@@ -1,4 +1,4 @@
-"""Reads and writes of clm_promotions within a transaction of the caller."""
+"""Rows of clm_promotions, read and written in the caller's transaction."""
 
 from datetime import datetime
 from pathlib import Path
@@ -16,15 +16,15 @@ _REACHED = (
     PromotionState.ROLLED_BACK.value,
     PromotionState.ROLLBACK_FAILED.value,
 )
-"""Endings in which the engine was asked to take the model; the others prove nothing about it."""
+"""Final states in which the engine was asked to load the model; others say nothing about the model."""
 _OURS = promotions.c.kind.in_(
     [PromotionKind.CYCLE.value, PromotionKind.PROMOTE.value, PromotionKind.ROLLBACK.value]
 )
-"""Rows of promotions, which brought a file to its place."""
+"""Promotions that put a model file in place, unlike adoptions."""
 
 
 def record_of(row: Row[Any]) -> PromotionRow:
-    """Return the row as the core knows it."""
+    """Return the row as a PromotionRow."""
     return PromotionRow(
         promotion_id=row.id,
         kind=PromotionKind(row.kind),
@@ -82,7 +82,7 @@ def update_promotion(
     reason: str,
     attempts: int | None,
 ) -> Row[Any]:
-    """Write the next state of a promotion; an empty reason and attempts of None leave what is recorded."""
+    """Store the next state of a promotion; an empty reason or attempts of None leaves the stored value."""
     changes: dict[str, object] = {
         "state": state.value,
         "is_open": 1 if state.is_open else None,
@@ -96,8 +96,8 @@ def update_promotion(
 
 
 def known_sha256(connection: Connection, path: Path) -> str | None:
-    """Return the recorded hash of a file that we put at this path, None for a stranger's."""
-    # A promotion given up before its switch took its file away: whatever lies there now is a stranger.
+    """Return the recorded hash of a file that we put at this path, or None for any other file."""
+    # A promotion aborted before its switch removed its file: a file at that path now is not ours.
     newest = (
         select(promotions.c.candidate_sha256)
         .where(
@@ -124,7 +124,7 @@ def newest_of_lineage(connection: Connection, lineage_sha256: str) -> PromotionR
 
 
 def endings(connection: Connection, limit: int) -> list[PromotionState]:
-    """Return how the latest promotions that reached the engine ended, newest first."""
+    """Return the final states of the latest promotions that reached the engine, newest first."""
     latest = (
         select(promotions.c.state)
         .where(promotions.c.state.in_(_REACHED), _OURS)
@@ -135,9 +135,9 @@ def endings(connection: Connection, limit: int) -> list[PromotionState]:
 
 
 def reigns(connection: Connection) -> list[Reign]:
-    """Return who was champion when, newest first.
+    """Return all champions and when each served, newest first.
 
-    The last one is the model that the first promotion found, since an unknown time.
+    The last one is the model that the first promotion found; its start is unknown.
     """
     committed = (
         select(promotions)

@@ -1,4 +1,4 @@
-"""The durable record of promotions: intent before act, state and events in one transaction."""
+"""The promotion log: intent is stored before acting, and each state in one transaction with its events."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -49,7 +49,7 @@ class SqlitePromotionLog:
         self._clock = clock
 
     def open_promotion(self) -> PromotionRow | None:
-        """Return the promotion that is not at its end; None also where our tables have not been made."""
+        """Return the open promotion; None if there is no open promotion or our tables do not exist."""
         with self._store.reading() as connection:
             if not has_table(connection, promotions.name):
                 return None
@@ -59,14 +59,14 @@ class SqlitePromotionLog:
     def begin(
         self, start: PromotionStart, events: Callable[[int], Sequence[Event]] = lambda _id: ()
     ) -> PromotionRow:
-        """Insert a PREPARED row with the events that its id makes.
+        """Insert a PREPARED row and the events built from its id.
 
         Raises:
-            PromotionBusy: PROMOTION_BUSY when one is open already.
+            PromotionBusy: PROMOTION_BUSY if another promotion is open.
         """
         now = self._clock.now()
         with self._store.writing() as connection:
-            # The write lock keeps others out between this look and the insert; the unique index backs it up.
+            # The write lock makes this check and the insert atomic; the unique index is a second safeguard.
             other = connection.execute(select(promotions).where(promotions.c.is_open == 1)).first()
             if other:
                 raise PromotionBusy(
@@ -87,13 +87,13 @@ class SqlitePromotionLog:
         events: Sequence[Event] = (),
         hold: str = "",
     ) -> PromotionRow:
-        """Store the next state with its events; COMMITTED also makes the model the one active one.
+        """Store the next state with its events; COMMITTED also makes the model the only active one.
 
-        An empty reason and attempts of None leave what is recorded; `hold` is why nothing is promoted
-        automatically from this transaction on.
+        An empty reason or attempts of None leaves the stored value. A non-empty `hold` suspends
+        automatic promotion in the same transaction, with this reason.
 
         Raises:
-            PromotionError: PROMOTION_CLOSED, it is at its end already; PROMOTION_UNKNOWN.
+            PromotionError: PROMOTION_CLOSED, it has already ended; PROMOTION_UNKNOWN.
         """
         now = self._clock.now()
         with self._store.writing() as connection:
@@ -111,10 +111,10 @@ class SqlitePromotionLog:
         return record_of(row)
 
     def give_back(self, before: PromotionRow) -> None:
-        """Set `attempts` and `store_count` of an open promotion back to those of `before`.
+        """Reset `attempts` and `store_count` of an open promotion to those of `before`.
 
-        For a recovery that ended with an exception, and not with its process. Its other writes stay, because
-        they say what was done.
+        For a recovery that failed with an exception while its process survived. Its other writes remain,
+        because they record what was done.
         """
         with self._store.writing() as connection:
             connection.execute(
@@ -134,9 +134,9 @@ class SqlitePromotionLog:
         events: Sequence[Event],
         kind: PromotionKind = PromotionKind.ADOPT,
     ) -> None:
-        """Note that the engine's file names this model, by no promotion, in one transaction with its alert.
+        """Record, with its alert, a model that the engine's file names although it was not promoted.
 
-        Nothing is reported to the neighbours of an unknown model: they may know it under a row of their own.
+        An unknown model is not mirrored to the neighbours: they may have their own row for it.
         """
         now, version = self._clock.now(), path.stem
         activate = activate_model if known else adopt_model
@@ -160,32 +160,32 @@ class SqlitePromotionLog:
             insert_events(connection, events, trace_id="adopted", correlation_id="adopted", now=now)
 
     def known_sha256(self, path: Path) -> str | None:
-        """Return the recorded hash of a promoted file at this path, None for a stranger."""
+        """Return the recorded hash of a promoted file at this path, or None for any other file."""
         with self._store.reading() as connection:
             return known_sha256(connection, path) if has_table(connection, promotions.name) else None
 
     def ended_like(self, lineage_sha256: str) -> PromotionRow | None:
-        """Return the newest promotion of this lineage that reached the engine, whatever its end."""
+        """Return the newest promotion of this lineage that reached the engine, in any final state."""
         with self._store.reading() as connection:
             return newest_of_lineage(connection, lineage_sha256)
 
     def endings(self, limit: int) -> list[PromotionState]:
-        """Return how the latest promotions that reached the engine ended, newest first."""
+        """Return the final states of the latest promotions that reached the engine, newest first."""
         with self._store.reading() as connection:
             return endings(connection, limit)
 
     def reigns(self) -> list[Reign]:
-        """Return who was champion when, newest first; none where our tables have not been made."""
+        """Return all champions and when each served, newest first; none if our tables do not exist."""
         with self._store.reading() as connection:
             return reigns(connection) if has_table(connection, promotions.name) else []
 
     def wrongly_active(self, version: str) -> list[str]:
-        """Return a sentence for each table in which another model than this champion is active."""
+        """Return a sentence for each table in which this champion is not the only active model."""
         with self._store.reading() as connection:
             return wrongly_active(connection, version)
 
     def set_active(self, version: str) -> None:
-        """Make the tables of models say that this recorded model is the active one."""
+        """Mark this recorded model as the active one in the model tables."""
         now = self._clock.now()
         with self._store.writing() as connection:
             reign = next(r for r in reigns(connection) if r.version == version)
@@ -200,7 +200,7 @@ class SqlitePromotionLog:
             )
 
     def controls(self) -> Controls:
-        """Return what is in force now."""
+        """Return the controls in force."""
         with self._store.reading() as connection:
             return read_controls(connection)
 
@@ -233,7 +233,7 @@ class SqlitePromotionLog:
 
 
 def _ended(row: Row[Any]) -> LedgerEntry:
-    """Return what the ledger keeps of a promotion; only a new champion starts the count of attempts again."""
+    """Return the ledger entry of a promotion; only a new champion resets the count of attempts."""
     outcome = row.state
     if row.state == PromotionState.COMMITTED:
         outcome = _COMMITTED[PromotionKind(row.kind)]
@@ -259,7 +259,7 @@ _COMMITTED = {
 
 
 def _with_head(event: Event, row: LedgerRow) -> Event:
-    """Let the news of a promotion carry the ledger's head: rows that are taken away later are missed."""
+    """Add the ledger's head to a promotion event, so that rows removed later are detected."""
     if not isinstance(event, ModelPromoted):
         return event
     head = {"ledger_seq": row.seq, "ledger_sha256": row.sha256}

@@ -1,4 +1,4 @@
-"""What a crash left running, put in order at the next start."""
+"""Recovery at start: tasks and runs that a crash left running."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -21,9 +21,9 @@ PROMOTED = "the promotion was committed; the daemon was killed before it could s
 
 
 def recover(connection: Connection, now: datetime) -> list[str]:
-    """Put running tasks back, close running runs, and return the ids of those that are interrupted.
+    """Requeue running tasks, close running runs, and return the ids of interrupted runs.
 
-    A run whose promotion was committed is completed, not interrupted: it brought a model about.
+    A run whose promotion was committed is completed, not interrupted: its model is in use.
     """
     interrupted: list[str] = []
     for run in connection.execute(_left_running()).all():
@@ -82,7 +82,7 @@ def _end(run: Row[Any], now: datetime, status: RunStatus, reason: str) -> RunEnd
         version=run.version,
         reason=reason,
         proof_path=Path(run.proof_path) if run.proof_path else None,
-        # It may have come as far as the test rows: a crash must not make a look at them free of charge.
+        # The run may have used the test rows: a crash must not yield an uncounted attempt.
         judged=True,
     )
 

@@ -1,4 +1,4 @@
-"""Rows of clm_runs within a transaction of the caller, and their mirror in model_training_runs."""
+"""Rows of clm_runs and their mirror in model_training_runs, in the caller's transaction."""
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.engine import Connection
@@ -14,7 +14,7 @@ from clm.store.tables import runs
 
 
 def open_run(connection: Connection, start: RunStart) -> None:
-    """Insert a running run; its id must be new."""
+    """Insert a run with status running; its id must be new."""
     task, began = start.task, neighbour_text(start.started_at)
     mirrored = {"version": start.run_id, "status": "running", "started_at": began}
     connection.execute(
@@ -34,7 +34,7 @@ def open_run(connection: Connection, start: RunStart) -> None:
 
 
 def close_run(connection: Connection, end: RunEnd) -> bool:
-    """Write how a run ended, and its row in the ledger; return False if there is no such run."""
+    """Store the end of a run and its ledger row; return False if the run does not exist."""
     row = connection.execute(
         update(runs)
         .where(runs.c.run_id == end.run_id)
@@ -70,9 +70,9 @@ def _ledger_entry(end: RunEnd) -> LedgerEntry:
 
 
 def _mirrored(end: RunEnd) -> dict[str, object]:
-    """Return the columns of the neighbours' table; they know running, completed and failed only."""
+    """Return the columns of the neighbours' table, which knows only running, completed and failed."""
     status = end.status if end.status in (RunStatus.RUNNING, RunStatus.COMPLETED) else RunStatus.FAILED
-    # Facts that are not there stay as they are, NULL: unknown is not zero.
+    # Missing facts stay NULL: unknown is not zero.
     known = {name: end.facts[name] for name in _FACT_COLUMNS if end.facts.get(name) is not None}
     return {
         "status": status.value,
@@ -87,7 +87,7 @@ _FACT_COLUMNS = ("dataset_path", "symbol_count", "sample_count", "feature_count"
 
 
 def correlation_of(connection: Connection, run_id: str) -> str:
-    """Return what ties the events of a run to what asked for it; the run's id where nothing is known."""
+    """Return the id that links a run's events to its trigger; the run's own id if none is recorded."""
     query = select(runs.c.correlation_id).where(runs.c.run_id == run_id)
     return connection.execute(query).scalar() or run_id
 

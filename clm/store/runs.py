@@ -1,4 +1,4 @@
-"""The journal of runs and models; each write commits the row, its mirror and its events together."""
+"""The journal of runs and models: each write commits the row, its mirror and its events together."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -34,10 +34,10 @@ class SqliteJournal:
         self._clock = clock
 
     def start_run(self, start: RunStart, events: Sequence[Event]) -> None:
-        """Insert a running run.
+        """Insert a run with status running.
 
         Raises:
-            DataError: RUN_EXISTS; the existing run is left as it is.
+            DataError: RUN_EXISTS; the existing run is unchanged.
         """
         with self._store.writing() as connection:
             if connection.execute(select(runs.c.run_id).where(runs.c.run_id == start.run_id)).first():
@@ -50,10 +50,10 @@ class SqliteJournal:
     def record_model(
         self, artefact: Artefact, *, training_samples: int, seconds: float, validation_accuracy: float | None
     ) -> None:
-        """Insert the candidate, not active.
+        """Insert the candidate as inactive.
 
         Raises:
-            DataError: MODEL_EXISTS; the model there is left as it is.
+            DataError: MODEL_EXISTS; the existing model is unchanged.
         """
         version = artefact.manifest.version
         with self._store.writing() as connection:
@@ -71,7 +71,7 @@ class SqliteJournal:
             )
 
     def finish_run(self, end: RunEnd, events: Sequence[Event]) -> None:
-        """Close the run and append its row to the ledger; the neighbours' tables are filled as well.
+        """Close the run, append its row to the ledger and update the neighbours' tables.
 
         Raises:
             DataError: RUN_UNKNOWN.
@@ -84,22 +84,22 @@ class SqliteJournal:
             self._tell(connection, end.run_id, events)
 
     def record(self, entry: LedgerEntry) -> None:
-        """Append a row to the ledger; what has its row already keeps that one."""
+        """Append a row to the ledger, unless the subject already has one."""
         with self._store.writing() as connection:
             append(connection, entry, self._clock.now())
 
     def standing(self) -> LedgerStanding:
-        """Return what the ledger says to the next attempt; nothing where our tables have not been made."""
+        """Return the ledger's standing for the next attempt; an empty one if our tables do not exist."""
         rows, found = self._examined(())
         return standing_of(rows, found[0].message if found else None)
 
     def ledger_row(self, kind: LedgerKind, subject: str) -> LedgerRow | None:
-        """Return the row of a subject, None where there is none."""
+        """Return the row of a subject, or None."""
         with self._store.reading() as connection:
             return row_of(connection, kind, subject)
 
     def ledger_breaks(self, heads: Sequence[Head]) -> list[Break]:
-        """Return the breaks of the ledger that no operator accepted; `heads` are what others saw of it."""
+        """Return the ledger's breaks that no operator has accepted; `heads` are heads published earlier."""
         return self._examined(heads)[1]
 
     def _examined(self, heads: Sequence[Head]) -> tuple[list[LedgerRow], list[Break]]:
@@ -110,7 +110,7 @@ class SqliteJournal:
         return rows, not_accepted(rows, found)
 
     def run(self, run_id: str) -> RunRow | None:
-        """Return a run, None where it is not known."""
+        """Return a run, or None if it is unknown."""
         with self._store.reading() as connection:
             if not has_table(connection, runs.name):
                 return None
@@ -118,7 +118,7 @@ class SqliteJournal:
         return _record(row) if row else None
 
     def recent_runs(self, limit: int) -> list[RunRow]:
-        """Return the latest runs, newest first; none where our tables have not been made."""
+        """Return the latest runs, newest first; none if our tables do not exist."""
         newest_first = (runs.c.started_at.desc(), runs.c.run_id.desc())
         with self._store.reading() as connection:
             if not has_table(connection, runs.name):
@@ -127,7 +127,7 @@ class SqliteJournal:
         return [_record(row) for row in rows]
 
     def waiting_model(self) -> WaitingModel | None:
-        """Return the model of the newest run that decided to promote, where it waits for a thaw."""
+        """Return the model of the newest run that decided to promote, if it waits for a thaw."""
         newest_first = (runs.c.started_at.desc(), runs.c.run_id.desc())
         with self._store.reading() as connection:
             if not has_table(connection, runs.name):
@@ -139,7 +139,7 @@ class SqliteJournal:
         return _waiting(row) if row else None
 
     def end_waiting(self, run_id: str, reason: str, events: Sequence[Event] = ()) -> None:
-        """Note that the model of this run no longer waits for a thaw, and why, with its events."""
+        """Record that the model of this run no longer waits for a thaw, the reason and the events."""
         with self._store.writing() as connection:
             row = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
             if row is None:
@@ -160,7 +160,7 @@ class SqliteJournal:
 
 
 def _runs(connection: Connection) -> Select[Any]:
-    """Return the query of runs with their numbers in the ledger, which a store of an older program lacks."""
+    """Return the query for runs and their ledger rows; a store of an older version has no ledger."""
     if not has_table(connection, ledger.name):
         return select(runs, null().label("ledger_row"))
     theirs = ledger.c.kind.in_((LedgerKind.RUN.value, LedgerKind.IMPORTED.value))

@@ -1,9 +1,9 @@
-"""Settled samples stored as columns next to the runs, so that a growing store costs only its new rows.
+"""A cache of settled samples, stored as columns, so that a cycle reads only the new rows of a growing store.
 
-In one directory `manifest` says what is known and names the others, each a block of columns
-(`clm.store.block_files`): large ones that stay as they are and are mapped into memory, and small ones with
-what came since. Nothing here is worth a sync: whatever does not fit the manifest, or is of another
-store, another version or too old, is not used, and the store is read again.
+The file `manifest` describes the cache and lists its other files, each a block of columns
+(`clm.store.block_files`): large blocks that never change and are memory-mapped, and small blocks of newer
+rows. Nothing is synced. Files that do not match the manifest, belong to another store or version, or are
+too old are ignored, and the store is read again.
 """
 
 import os
@@ -30,13 +30,13 @@ _FORMAT = 1
 _MANIFEST = "manifest"
 _BLOCKS = "*.block"
 _LAYOUTS = 4
-"""Layouts that are kept; rows of rarer ones stay pending."""
+"""Maximum layouts in the cache; rows with rarer layouts stay pending."""
 _PENDING_AT_MOST = 200_000
-"""A store of which more rows have to be looked at each time is no case for a cache."""
+"""A store with more pending rows than this is not cached."""
 _LARGE_FROM_SHARE = 1 / 16
-"""Rows that came since, as a share of a large block, from which they are written into it."""
+"""Newer rows are merged into the large block above this share of its rows."""
 _FREE_BYTES = 500 << 20
-"""Free space that is left to others."""
+"""Free space in bytes that the cache leaves to others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,18 +46,18 @@ class _Kept:
 
 
 class SampleCache:
-    """What is known of one store, in a directory of its own."""
+    """The cache of one store, in its own directory."""
 
     def __init__(self, directory: Path, *, max_age_h: float = 24.0, from_rows: int = 50_000) -> None:
         self.from_rows = from_rows
-        """Rows below which a store is simply read."""
+        """Minimum rows; a smaller store is not cached."""
         self._directory = directory
         self._max_age_h = max_age_h
         self._kept: list[_Kept] = []
         self._built_at = 0
 
     def load(self, store: Path, now: datetime) -> Known:
-        """Return what is known of this store; nothing where the cache is missing, torn, foreign or old."""
+        """Return the cached rows; nothing if the cache is missing, corrupt, outdated or of another store."""
         self._kept, self._built_at = [], to_micros(now)
         try:
             manifest = _unsealed((self._directory / _MANIFEST).read_bytes())
@@ -81,7 +81,7 @@ class SampleCache:
         return known
 
     def save(self, store: Path, known: Known) -> None:
-        """Keep what is known; a disk that does not take it is no reason to stop."""
+        """Save the cache; a failed write is logged and otherwise ignored."""
         if known.rows == 0 or len(known.pending) > _PENDING_AT_MOST:
             return
         try:
@@ -109,7 +109,7 @@ class SampleCache:
                 path.unlink(missing_ok=True)
 
     def _write_blocks(self, known: Known) -> tuple[list[BlockFile], list[np.ndarray[Any, Any]]]:
-        """Return files that hold what is settled, and the ids of rows that no file holds."""
+        """Return the files of the settled rows, and the ids of settled rows that are not stored."""
         by_layout: dict[tuple[str, ...], list[Block]] = {}
         for block in known.settled:
             by_layout.setdefault(block.names, []).append(block)
@@ -126,7 +126,7 @@ class SampleCache:
         return files, dropped
 
     def _file_of(self, block: Block) -> BlockFile:
-        """Return the file that holds just this block, written where there is none."""
+        """Return the file that holds exactly this block; write it if it does not exist."""
         for kept in self._kept:
             if kept.block is block:
                 return kept.file
@@ -146,10 +146,10 @@ def _sealed(manifest: dict[str, Any]) -> bytes:
 
 
 def _unsealed(text: bytes) -> dict[str, Any]:
-    """Return what was sealed.
+    """Return the manifest after verifying its checksum.
 
     Raises:
-        ValueError: it was not, or has changed since.
+        ValueError: the text has no valid checksum.
     """
     crc32, _, shown = text.partition(b" ")
     if int(crc32) != zlib.crc32(shown):
@@ -159,7 +159,7 @@ def _unsealed(text: bytes) -> dict[str, Any]:
 
 
 def _about(store: Path) -> dict[str, Any]:
-    """Return what a cache has to say of itself to be used for this store by this version."""
+    """Return the identity a cache must have to be valid for this store and program version."""
     status = store.stat()
     return {
         "format": _FORMAT,
@@ -171,6 +171,6 @@ def _about(store: Path) -> dict[str, Any]:
 
 
 def free_bytes(directory: Path) -> int:
-    """Return what this process may still write there."""
+    """Return the free bytes available to this process."""
     disk = os.statvfs(directory)
     return disk.f_bavail * disk.f_frsize

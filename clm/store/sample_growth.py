@@ -1,7 +1,7 @@
-"""What is known of a growing sample table, and what has to be read to know it all again.
+"""Incremental reading of a growing sample table: only new and pending rows are read.
 
-Of a row that is settled nothing is read again: it had its label and usable features when it was read, and
-lies some way behind the newest row. All others are pending: labels come late, broken rows are repaired.
+A settled row is not read again: it had a label and usable features, and it was well before the newest row.
+All other rows are pending, because labels arrive late and bad rows get repaired.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from clm.store.sample_reader import BEFORE_ALL, SampleReader
 from clm.store.sample_rows import Window
 
 _NEWEST_PENDING = 512
-"""The newest rows stay pending whatever they say: what is corrected is mostly new."""
+"""The newest rows always stay pending, because corrections mostly affect new rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +24,18 @@ class Known:
 
     settled: tuple[Block, ...] = ()
     pending: Ints
-    """Ids of all other rows."""
+    """Ids of all rows that are not settled."""
     last_id: float = BEFORE_ALL
     rows: int = 0
-    """All rows in the window, those before its exact bound included."""
+    """Number of rows in the window, including those before its exact bound."""
 
     @classmethod
     def nothing(cls) -> "Known":
-        """Return what is known of a table that was never read."""
+        """Return the state of a table that was never read."""
         return cls(pending=np.empty(0, dtype=np.int64))
 
     def grown(self, fresh: SampleColumns, last_id: float, rows: int, *, pending_too: bool) -> "Known":
-        """Return this with rows that came since, and with those that were pending if they were read too."""
+        """Return the state after reading new rows and, if `pending_too`, the pending rows."""
         pending = [np.array([reject.sample_id for reject in fresh.rejects], dtype=np.int64)]
         if not pending_too:
             pending.append(self.pending)
@@ -55,10 +55,10 @@ class Known:
 def catch_up(
     reader: SampleReader, known: Known, window: Window, *, probes: int = 0
 ) -> tuple[SampleColumns, Known] | None:
-    """Return all rows of the window and what is known then, from one snapshot.
+    """Return all rows of the window and the new state, from one snapshot.
 
-    None where what is known is not what the store holds any more: a row was removed, or one of the `probes`
-    settled rows that are looked at again says something else.
+    Return None if `known` no longer matches the store: a row was removed, or one of the `probes` settled
+    rows that are checked again has changed.
     """
     probed = _some_of(known.settled, probes)
     probe_ids = [block.sample_id_R for block in probed]
@@ -78,7 +78,7 @@ def catch_up(
 
 
 def _some_of(blocks: Sequence[Block], probes: int) -> list[Block]:
-    """Return some rows by chance, about `probes` in all."""
+    """Return a random sample of about `probes` rows."""
     chance = np.random.default_rng()
     total = sum(map(len, blocks))
     some = []
@@ -90,7 +90,7 @@ def _some_of(blocks: Sequence[Block], probes: int) -> list[Block]:
 
 
 def _parted(columns: SampleColumns, probe_ids: Sequence[Ints]) -> tuple[SampleColumns, list[Block]]:
-    """Return the columns without the probed rows, and these."""
+    """Split the columns into all other rows and the probed rows."""
     if not probe_ids:
         return columns, []
     ids = np.concatenate(probe_ids)
@@ -105,12 +105,12 @@ def _parted(columns: SampleColumns, probe_ids: Sequence[Ints]) -> tuple[SampleCo
 
 
 def _alike(expected: Sequence[Block], found: Sequence[Block]) -> bool:
-    """Whether two sets of blocks hold the same rows."""
+    """Return whether two sets of blocks hold the same rows."""
     return _by_layout(expected) == _by_layout(found)
 
 
 def _by_layout(blocks: Sequence[Block]) -> dict[tuple[Layout, bool], list[object]]:
-    """Return values that can be compared: NaN as its bytes, symbols as text."""
+    """Return comparable values by layout: arrays as bytes, so that NaN equals NaN, and symbols as text."""
     layouts = {(block.names, block.whole) for block in blocks if len(block)}
     compared: dict[tuple[Layout, bool], list[object]] = {}
     for names, whole in layouts:

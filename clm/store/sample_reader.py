@@ -1,5 +1,5 @@
-# ruff: noqa: S608  # what is put into statements here are names of ours; values are bound
-"""One connection that reads samples and holds up no writer: by short copies, or in short pieces."""
+# ruff: noqa: S608  # statements contain only our own names; values are bound
+"""A connection that reads samples in short copies or pieces, so that writers never wait long."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,22 +16,22 @@ from clm.store.transactions import Store
 
 _CHUNKS_A_PIECE = 8
 _PIECE_S = 0.05
-"""A piece ends after so many chunks or so much time: a writer of a rollback-journal store waits for it."""
+"""Limits of one piece, in chunks and in seconds: in a rollback-journal store a writer waits for it."""
 _LIVE = f"main.{SAMPLES}"
 _COPY = "snapshot.copied"
 _COLUMNS = ", ".join(RAW_COLUMNS)
 
 BEFORE_ALL = float("-inf")
-"""Less than every id."""
+"""Smaller than every id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PiecesRead:
-    """How far a reading in pieces came."""
+    """The progress of a read in pieces."""
 
     last_id: float
     undisturbed: bool
-    """Whether no other process committed from the first piece to the last: then they are one snapshot."""
+    """True if no other process committed between the first and last piece: they form one snapshot."""
 
 
 class SampleReader:
@@ -44,17 +44,17 @@ class SampleReader:
         self._pooled = store.reader.raw_connection()
         driver: Driver = self._pooled.driver_connection
         self._driver = driver
-        # One row with text that is not UTF-8 must not end the whole read.
+        # A row with text that is not UTF-8 must not abort the whole read.
         self._driver.text_factory = bytes
         self._driver.execute("ATTACH ':memory:' AS snapshot")
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the connection."""
         self._pooled.close()
 
     @contextmanager
     def snapshot(self) -> Iterator["SampleReader"]:
-        """Give one state of the store; a shared lock is held from the beginning to the end of the block."""
+        """Open a snapshot of the store; a shared lock is held for the whole block."""
         self._store.patiently(self._begin)
         try:
             yield self
@@ -63,29 +63,29 @@ class SampleReader:
                 self._driver.execute("COMMIT")
 
     def count(self, window: Window) -> int:
-        """Return the rows in the window."""
+        """Return the number of rows in the window."""
         where = f"WHERE {window.where.removeprefix('AND')}" if window.where else ""
         return int(self._driver.execute(f"SELECT count(*) FROM {_LIVE} {where}", window.bounds).fetchone()[0])
 
     def last_id(self) -> float:
-        """Return the largest id, less than every id without rows."""
+        """Return the largest id, or BEFORE_ALL if there are no rows."""
         (last,) = self._driver.execute(f"SELECT max(id) FROM {_LIVE}").fetchone()
         return BEFORE_ALL if last is None else int(last)
 
     def copy(self, where: str, values: Sequence[object]) -> int:
-        """Copy rows of the live table into memory, within SQLite, and return how many."""
+        """Copy rows of the live table into memory, inside SQLite, and return their number."""
         self._driver.execute(f"DROP TABLE IF EXISTS {_COPY}")
         self._driver.execute(f"CREATE TABLE {_COPY} AS SELECT {_COLUMNS} FROM {_LIVE} {where}", values)
         return int(self._driver.execute(f"SELECT count(*) FROM {_COPY}").fetchone()[0])
 
     def copy_ids(self, ids: Sequence[int], *, and_after: float, window: Window) -> int:
-        """Copy the rows with these ids, and of the window all with larger ones than `and_after`."""
+        """Copy the rows with these ids, and all rows of the window with ids above `and_after`."""
         listed = "id IN (SELECT value FROM json_each(?))"
         values = (orjson.dumps(list(ids)).decode(), and_after, *window.bounds)
         return self.copy(f"WHERE {listed} OR (id > ? {window.where})", values)
 
     def read_copy(self, window: Window, gathering: Gathering) -> None:
-        """Put what was copied into `gathering`; needs no lock any more."""
+        """Add the copied rows to `gathering`; needs no lock."""
         if not self._joinable:
             read_each(self._driver, _COPY, "", (), window, gathering)
             return
@@ -95,12 +95,12 @@ class SampleReader:
             read_range(self._driver, _COPY, "rowid", first, last, Window(since=window.since), gathering)
 
     def before(self, ids: Sequence[object], bound: str) -> set[int]:
-        """Return those of these rows whose time is text before `bound`."""
+        """Return the ids of those rows whose time is text before `bound`."""
         query = f"SELECT id FROM {_LIVE} WHERE id IN (SELECT value FROM json_each(?)) AND NOT {IN_WINDOW}"
         return {found for (found,) in self._driver.execute(query, (orjson.dumps(ids).decode(), bound))}
 
     def read_pieces(self, after_id: float, window: Window, gathering: Gathering) -> PiecesRead:
-        """Put all rows with larger ids into `gathering`, letting writers in between the pieces."""
+        """Add all rows with ids above `after_id` to `gathering`; writers can proceed between pieces."""
         versions = set()
         more = True
         while more:
@@ -110,21 +110,21 @@ class SampleReader:
         return PiecesRead(last_id=after_id, undisturbed=len(versions) == 1)
 
     def read_all(self, window: Window, gathering: Gathering) -> float:
-        """Put all rows into `gathering` under the lock that the caller holds; return the last id."""
+        """Add all rows to `gathering` under the caller's lock and return the last id."""
         after_id, more = BEFORE_ALL, True
         while more:
             after_id, more = self._read_piece(after_id, window, gathering)
         return after_id
 
     def _read_piece(self, after_id: float, window: Window, gathering: Gathering) -> tuple[float, bool]:
-        """Read some chunks; return the last id looked at, and whether there can be more."""
+        """Read some chunks; return the last id read and whether more rows may follow."""
         query = f"SELECT min(id), (SELECT max(id) FROM {_LIVE}) FROM {_LIVE} WHERE id > ?"
         deadline = monotonic() + _PIECE_S
         for _ in range(_CHUNKS_A_PIECE):
             first, last = self._driver.execute(query, (after_id,)).fetchone()
             if first is None:
                 return after_id, False
-            # Where ids have gaps, a range of them holds few rows; it grows until it holds enough.
+            # A range of ids with gaps holds few rows: widen the range until it holds enough.
             end = min(first + self._stride - 1, last)
             before = len(gathering) + gathering.passed_over
             read_range(self._driver, _LIVE, "id", first, end, window, gathering)
@@ -141,7 +141,7 @@ class SampleReader:
     def _begin(self) -> None:
         self._driver.execute("BEGIN")
         try:
-            # BEGIN alone takes no lock; with the first read a block cannot be refused half-way.
+            # BEGIN alone takes no lock; this read takes it, so that later reads cannot fail.
             self._driver.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
         except BaseException:
             self._driver.execute("ROLLBACK")

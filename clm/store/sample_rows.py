@@ -1,5 +1,5 @@
-# what is put into statements here are names of ours; values are bound
-"""Rows of the sample table out of SQLite: many as a few joined texts, doubtful ones each by itself."""
+# statements contain only our own names; values are bound
+"""Read rows of the sample table: many rows as a few joined texts, doubtful rows one by one."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -16,34 +16,34 @@ from clm.data.rows import RAW_COLUMNS, read_rows
 from clm.store.tables import SAMPLES
 
 CHUNK_ROWS = 2048
-"""Rows joined at once: enough to make the cost of a statement small, few enough to stay in the cache."""
+"""Rows per join: enough to amortise a statement, few enough to stay in the cache."""
 _EACH_BY_ITSELF = 64
-"""A chunk that is in doubt is halved down to this many rows."""
+"""A doubtful chunk is halved until it has this many rows."""
 _LONGEST_RESULT_BYTES = 8 << 20
 _ANY_LENGTH = 1_000_000_000
-"""What SQLite is built with."""
+"""SQLite's compiled-in default."""
 _LIMIT_LENGTH = sqlite3.SQLITE_LIMIT_LENGTH
 
-Driver = Any  # the sqlite3.Connection below SQLAlchemy, which knows more than its own interface
+Driver = Any  # the sqlite3.Connection below SQLAlchemy, which offers more than SQLAlchemy's interface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What the declarations of a sample table promise."""
+    """The guarantees that a sample table's declarations give."""
 
     has_id_key: bool
-    """`id` is the table's key: integers, and rows lie in its order."""
+    """`id` is the integer primary key, and rows are stored in its order."""
     texts_are_texts: bool
-    """Numbers become text where names and features are kept, and text is UTF-8."""
+    """Columns of names and features have text affinity, and text is UTF-8."""
 
     @property
     def joinable(self) -> bool:
-        """Whether rows may be joined in SQL without losing what a value was."""
+        """Whether rows can be joined in SQL without changing a value."""
         return self.has_id_key and self.texts_are_texts
 
 
 def shape_of(connection: Connection) -> Shape:
-    """Return what the store declares."""
+    """Return the shape that the store's schema declares."""
     query = text("SELECT name, upper(type), pk FROM pragma_table_info(:name)")
     declared = {name: (form, key) for name, form, key in connection.execute(query, {"name": SAMPLES})}
     encoding = connection.exec_driver_sql("PRAGMA encoding").scalar_one()
@@ -56,17 +56,17 @@ def shape_of(connection: Connection) -> Shape:
     )
 
 
-# Numbers sort before all text in SQLite. A time that is no text cannot be placed in the window: its row
-# is handed on, to be counted as bad. So is a row without a time.
+# Numbers sort before all text in SQLite. A time that is not text cannot be compared with the window. Such
+# a row, and a row without a time, is passed on and counted as bad.
 IN_WINDOW = "(timestamp >= ? OR timestamp < '' OR timestamp IS NULL)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Which rows are asked for: by time, and of them the earlier ones passed over once their time is read."""
+    """The rows to read: SQL filters coarsely by time, and rows before `since` are dropped after parsing."""
 
     where: str = ""
-    """A condition that begins with AND, or nothing."""
+    """An SQL condition that starts with AND, or ""."""
     bounds: tuple[object, ...] = ()
     since: int | None = None
 
@@ -74,7 +74,7 @@ class Window:
 def read_range(
     driver: Driver, table: str, key: str, first: int, last: int, window: Window, gathering: Gathering
 ) -> None:
-    """Put the rows whose key lies in first..last into `gathering`."""
+    """Add the rows with keys first..last to `gathering`."""
     range_ = (first, last, *window.bounds)
     joined = _joined(driver, table, key, range_, window)
     if joined and (not joined.count or read_joined_rows(joined, gathering, since=window.since)):
@@ -90,14 +90,14 @@ def read_range(
 def read_each(
     driver: Driver, table: str, where: str, values: tuple[object, ...], window: Window, gathering: Gathering
 ) -> None:
-    """Put rows into `gathering` one by one."""
+    """Add rows to `gathering` one by one."""
     read_rows(driver.execute(f"{_EACH} FROM {table} {where}", values), gathering, since=window.since)
 
 
 def _joined(
     driver: Driver, table: str, key: str, range_: tuple[object, ...], window: Window
 ) -> JoinedRows | None:
-    """Return rows as joined texts, None where they are too long for that."""
+    """Return rows as joined texts, or None if the result would be too long."""
     where = f"FROM {table} NOT INDEXED WHERE {key} BETWEEN ? AND ? {window.where}"
     try:
         driver.setlimit(_LIMIT_LENGTH, _LONGEST_RESULT_BYTES)
@@ -128,19 +128,19 @@ def _joined(
 
 
 def _code(column: str, values: tuple[str, ...], unit: float) -> str:
-    """Return SQL for the place of a text among `values`, counted from 1; other text is 0, a BLOB odd."""
+    """Return SQL for the 1-based position of a text in `values`; other text is 0, a BLOB is ODD."""
     cases = " ".join(f"WHEN '{value}' THEN {place * unit}" for place, value in enumerate(values, 1))
     other = f"CASE typeof({column}) WHEN 'blob' THEN {ODD} ELSE 0.0 END"
     return f"CASE {column} COLLATE BINARY {cases} ELSE {other} END"
 
 
 def _last_text(column: str) -> str:
-    """Return SQL for the last text in the order of bytes; NULL where there are BLOBs, which hide text."""
+    """Return SQL for the last text in byte order; NULL if there are BLOBs, which hide text."""
     last = f"max({column} COLLATE BINARY)"
     return f"CASE WHEN {last} < x'' THEN {last} END"
 
 
-# A NULL has to show: left out of a text, another row that holds two values would make up for it.
+# A NULL must be visible: if it were left out, another row with two values could hide it.
 _TEXTS = f"""
 SELECT count(*), group_concat(id), group_concat(ifnull(symbol, '')), group_concat(ifnull(timestamp, '')),
   group_concat(ifnull(exit_time, '')), group_concat(ifnull(features, '')),
@@ -156,7 +156,7 @@ SELECT id + 0.0, ifnull(entry_price, 9e999), ifnull(exit_price, 9e999), ifnull(r
 
 
 def _cut(column: str) -> str:
-    """Return SQL for a text that is cut where it is longer than anybody reads on."""
+    """Return SQL that truncates a text above the limit to one byte over it."""
     whole = f"length(CAST({column} AS BLOB)) <= {MAX_TEXT_BYTES} OR typeof({column}) NOT IN ('text', 'blob')"
     return f"CASE WHEN {whole} THEN {column} ELSE substr(CAST({column} AS BLOB), 1, {MAX_TEXT_BYTES + 1}) END"
 

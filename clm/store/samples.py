@@ -1,4 +1,4 @@
-"""Samples of the store as columns: strictly read, as of one moment, without holding up who writes them."""
+"""Read samples as columns: strictly validated, consistent, and without blocking writers for long."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -24,15 +24,15 @@ from clm.store.tables import SAMPLES
 from clm.store.transactions import BUSY_LIMIT_S, Store
 
 _COPIED_ROWS = 200_000
-"""Up to so many rows are copied within SQLite under one lock, which 100,000 rows hold for about 0.1 s."""
+"""Maximum rows copied inside SQLite under one lock; 100,000 rows hold it for about 0.1 s."""
 _COPIED_BYTES = 256 << 20
 _SCAN_FROM_SHARE = 1 / 8
-"""Share of the rows from which reading the whole table is faster than jumping through the index."""
+"""Share of the rows above which a full table scan is faster than the index."""
 _NEWEST_LOOKED_AT = 1000
 _ZONES = timedelta(days=2)
-"""The text of a time is local time; by less than this it differs from UTC."""
+"""Times are stored as local time, which differs from UTC by less than this."""
 _PROBES = 128
-"""Settled rows, drawn by chance, that are held against the store at each use of the cache."""
+"""Random settled rows that are compared with the store at each use of the cache."""
 
 _NEWEST = text(f"SELECT CAST(timestamp AS BLOB) FROM {SAMPLES} ORDER BY timestamp DESC LIMIT :limit")  # noqa: S608  # a constant
 _ANY_EARLIER = text(
@@ -60,15 +60,15 @@ class SqliteSampleSource:
         self._available = available
 
     def read(self, since: datetime | None, max_rows: int) -> SampleColumns:
-        """Return the rows decided at or after `since`; those whose time cannot be read are handed on.
+        """Return the rows decided at or after `since`, and all rows whose time cannot be parsed.
 
-        Up to 200,000 rows are one snapshot, copied into memory within SQLite: a writer of the live store is
-        held up for that copy (0.1 s for 100,000 rows). More rows are read in pieces of 16,000, between
-        which writers go ahead. Where one did, the rows that can have changed are read again at the end in
-        one snapshot: all that came, all that had no label yet. A sample that had one and was rewritten in
-        those seconds is given as it was before or after; where rows were removed, all are read once more.
+        Up to 200,000 rows are one snapshot, copied into memory inside SQLite. The copy blocks writers
+        (0.1 s for 100,000 rows). More rows are read in pieces of 16,000, and writers proceed in between.
+        If a writer did, rows that can have changed are read again in one final snapshot: new rows and
+        rows without a label. A labelled sample rewritten in that time is returned in its old or its new
+        form. If rows were removed, all rows are read again.
 
-        With a cache, rows that were settled at the last reading are not read again (see SampleCache).
+        With a cache, rows that were settled at the last read are not read again (see SampleCache).
 
         Raises:
             DataError: STORE_MISSING, STORE_EMPTY, STORE_CORRUPT, SCHEMA, DATA_TOO_BIG.
@@ -96,7 +96,7 @@ class SqliteSampleSource:
             return _read_in_pieces(reader, window, wanted)
 
     def newest(self) -> datetime | None:
-        """Return when the newest sample was decided, None for an empty table; the future does not count.
+        """Return the latest decision time up to now, or None for an empty table.
 
         Raises:
             DataError: as read, and DATA_BAD if none of the newest rows has a readable time up to now.
@@ -121,7 +121,7 @@ class SqliteSampleSource:
         where = f"WHERE {IN_WINDOW}" if window.where else ""
         with reader.snapshot():
             rows = reader.copy(f"{'NOT INDEXED' if scan else ''} {where}", window.bounds)
-        # Rows may have come between the count and the copy.
+        # Rows may have been added between the count and the copy.
         if rows > max_rows:
             raise self._too_many(rows, max_rows)
         gathering = Gathering(rows)
@@ -131,7 +131,7 @@ class SqliteSampleSource:
     def _read_cached(
         self, cache: SampleCache, reader: SampleReader, max_rows: int, features: int
     ) -> SampleColumns | None:
-        """Return all rows, whatever the window; None where that is no use."""
+        """Return all rows, regardless of the window, or None if the cache does not help."""
         known = cache.load(self._store.path, self._clock.now())
         with reader.snapshot():
             behind = reader.last_id() - known.last_id
@@ -189,7 +189,7 @@ def _read_in_pieces(reader: SampleReader, window: Window, wanted: int) -> Sample
 def _read_under_one_lock(
     reader: SampleReader, window: Window, expected: int
 ) -> tuple[SampleColumns, float, int]:
-    """Return all rows, the last id and how many rows there are; writers wait meanwhile (2 s a million)."""
+    """Return all rows, the last id and the number of rows; writers wait (2 s per million rows)."""
     gathering = Gathering(expected)
     with reader.snapshot():
         last_id = reader.read_all(window, gathering)
@@ -208,7 +208,7 @@ def _window(connection: Connection, since: datetime | None) -> Window:
 
 
 def _cut(columns: SampleColumns, since: datetime | None, reader: SampleReader) -> SampleColumns:
-    """Return what a reading with this window gives, of what one without gave."""
+    """Return the rows that a read with `since` would have returned."""
     if since is None:
         return columns
     earliest = to_micros(since)

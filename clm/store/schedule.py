@@ -1,4 +1,4 @@
-"""When the schedule fired last and is due next, so that a time spent down is caught up once."""
+"""The schedule's last and next times, so that runs missed during downtime are caught up once."""
 
 from datetime import datetime
 from pathlib import Path
@@ -14,25 +14,25 @@ from clm.store.transactions import BUSY_LIMIT_S, Store
 
 
 class SqliteScheduleState:
-    """Two times a schedule, aware UTC."""
+    """Stores two times per schedule, as aware UTC datetimes."""
 
     def __init__(self, path: Path, clock: Clock, *, busy_limit_s: float = BUSY_LIMIT_S) -> None:
         self._store = Store(path, clock, busy_limit_s=busy_limit_s)
 
     def last_fired(self, name: str) -> datetime | None:
-        """Return when it fired last, None for never."""
+        """Return when it last fired, or None if never."""
         return self._read(name, "last_fired")
 
     def next_due(self, name: str) -> datetime | None:
-        """Return when it was due next, None where that was never said."""
+        """Return when it is next due, or None if not recorded."""
         return self._read(name, "next_due")
 
     def save_last_fired(self, name: str, moment: datetime) -> None:
-        """Note that it fired."""
+        """Record when it fired."""
         self._write(name, "last_fired", moment)
 
     def save_next_due(self, name: str, moment: datetime) -> None:
-        """Note when it is due next."""
+        """Record when it is next due."""
         self._write(name, "next_due", moment)
 
     def _read(self, name: str, column: str) -> datetime | None:

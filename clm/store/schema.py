@@ -1,4 +1,4 @@
-"""What is in the store, asked with plain queries; alembic is not imported for it."""
+"""Tables and revision of the store, read with plain queries, without importing alembic."""
 
 from sqlalchemy import select, text
 from sqlalchemy.engine import Connection
@@ -21,7 +21,7 @@ def has_table(connection: Connection, name: str) -> bool:
 
 
 def schema_version(connection: Connection) -> str | None:
-    """Return the revision our tables are at, None where they have not been made."""
+    """Return the revision of our tables, or None if they do not exist."""
     if not has_table(connection, VERSION_TABLE):
         return None
     version = connection.execute(select(text("version_num")).select_from(text(VERSION_TABLE))).scalar()

@@ -1,4 +1,4 @@
-"""Since when a model serves, as the promotions say."""
+"""When a model began to serve, according to the promotions."""
 
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from clm.store.transactions import BUSY_LIMIT_S, Store
 def serving_since(
     path: Path, version: str, clock: Clock, *, busy_limit_s: float = BUSY_LIMIT_S
 ) -> datetime | None:
-    """Return when the newest completed promotion ended; None where it was of another version."""
+    """Return when the newest committed promotion ended, or None if it was of another version."""
     newest = (
         select(promotions.c.version, promotions.c.updated_at)
         .where(promotions.c.state == PromotionState.COMMITTED.value)

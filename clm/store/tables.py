@@ -1,8 +1,8 @@
-"""Tables of the store: ours in full, those of the neighbours as far as we touch them.
+"""Tables of the store: all of ours, and the parts of the neighbours' tables that we use.
 
-Times of our tables are RFC 3339 text in UTC to the microsecond (`clm.clock.iso`): they sort as text,
-and an operator reads them with nothing but `sqlite3`. Times in the neighbours' tables are naive UTC
-text, as the neighbours write them.
+Times in our tables are RFC 3339 text in UTC to the microsecond (`clm.clock.iso`): they sort as text,
+and an operator can read them with `sqlite3` alone. Times in the neighbours' tables are naive UTC text,
+as the neighbours write them.
 """
 
 from sqlalchemy import (
@@ -24,7 +24,7 @@ from clm.data.reading import RAW_COLUMNS
 
 SAMPLES = "ai_training_samples"
 SECRETS = "settings"
-"""The neighbours' table of API keys: never read, the connection refuses it."""
+"""The neighbours' table of API keys: never read, and the connection denies access."""
 VERSION_TABLE = "clm_alembic_version"
 
 samples = table(SAMPLES, *(column(name) for name in RAW_COLUMNS))
@@ -51,7 +51,7 @@ tasks = Table(
     Column("neighbour_id", Integer),
     sqlite_autoincrement=True,
 )
-"""`triggers` counts the requests that became this one task; `neighbour_id` is its row in training_tasks."""
+"""`triggers` counts the requests merged into this task; `neighbour_id` is its row in training_tasks."""
 
 Index(
     "ux_clm_tasks_one_pending",
@@ -89,7 +89,7 @@ outbox = Table(
     Column("is_kept", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
-"""`is_kept`: the server that took it has it on disk; else a restart of that server brings it back to us."""
+"""`is_kept`: the server has the event on disk; otherwise a restart of the server requeues it."""
 
 Index(
     "ix_clm_outbox_waiting",
@@ -140,7 +140,7 @@ models = Table(
     Column("replaced_at", String),
     Column("neighbour_id", Integer),
 )
-"""What only a training knows is NULL for a model that was promoted and never recorded as trained."""
+"""Training facts are NULL for a model that was promoted without a recorded training."""
 
 Index(
     "ux_clm_models_one_active",
@@ -173,7 +173,7 @@ promotions = Table(
     Column("store_count", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
-"""`is_open` is 1 while something is still to be done, else NULL; it says what `state` says, for the index."""
+"""`is_open` is 1 until the promotion ends, then NULL; it is derived from `state` for the unique index."""
 
 Index(
     "ux_clm_promotions_one_open",
@@ -192,7 +192,7 @@ controls = Table(
     Column("reason", Text, nullable=False),
     Column("since", String, nullable=False),
 )
-"""A row while a control is in force, see ports.Control."""
+"""A row exists while a control is in force (see ports.Control)."""
 
 schedule = Table(
     "clm_schedule",
@@ -218,6 +218,6 @@ ledger = Table(
     Column("previous_sha256", String, nullable=False),
     Column("sha256", String, nullable=False),
 )
-"""Every attempt; triggers refuse UPDATE, DELETE and a row that is not the next (`clm.domain.ledger`)."""
+"""Every attempt; triggers reject UPDATE, DELETE and out-of-order rows (`clm.domain.ledger`)."""
 
 Index("ux_clm_ledger_subject", ledger.c.kind, ledger.c.subject, unique=True)

@@ -1,4 +1,4 @@
-"""Rows of the queue within a transaction of the caller, and their mirror in training_tasks."""
+"""Rows of the queue and their mirror in training_tasks, in the caller's transaction."""
 
 from datetime import datetime
 from typing import Any
@@ -16,11 +16,10 @@ PENDING, RUNNING, COMPLETED, FAILED, COALESCED = "pending", "running", "complete
 
 
 def add_or_join(connection: Connection, trigger: Trigger, now: datetime, *, count: int = 1) -> int:
-    """Return the pending task that stands for the trigger, a new one where there is none.
+    """Return the pending task for the trigger's dedupe key; create it if it does not exist.
 
-    `count` triggers of the same key are counted; what the first of them says is kept, but for a person's,
-    whose words take its place.
-    A running task does not stand for it: the trigger may ask for rows that its run no longer sees.
+    The task's count of triggers grows by `count`. The first trigger's reason and source are kept, but a
+    manual trigger replaces them. A running task is not joined: its run may not see the newest rows.
     """
     if (waiting := _pending(connection, trigger.dedupe_key)) is not None:
         _join(connection, waiting, trigger, now, count)
@@ -59,7 +58,7 @@ def _join(connection: Connection, task_id: int, trigger: Trigger, now: datetime,
 def set_status(
     connection: Connection, task_id: int, now: datetime, *, status: str, outcome: str, started: bool = False
 ) -> None:
-    """Change a task and its mirror; a status that is an end gets its time."""
+    """Set the status of a task and its mirror; a final status also sets the end time."""
     ended = status not in (PENDING, RUNNING)
     result = connection.execute(
         update(tasks)
@@ -78,7 +77,7 @@ def set_status(
         training_tasks,
         result.scalar_one(),
         {
-            # To the neighbours a coalesced task is one that is done.
+            # The neighbours see a coalesced task as completed.
             "status": COMPLETED if status == COALESCED else status,
             "completed_at": neighbour_text(now) if ended else None,
         },
@@ -86,9 +85,9 @@ def set_status(
 
 
 def put_back(connection: Connection, task_id: int, now: datetime, reason: str) -> None:
-    """Make a running task pending again; one that came meanwhile for the same model is coalesced into it.
+    """Make a running task pending again and coalesce a newer pending task with the same key into it.
 
-    The older one stays, as its count of attempts must not be lost.
+    The older task is kept, because its count of attempts must not be lost.
     """
     key = connection.execute(select(tasks.c.dedupe_key).where(tasks.c.id == task_id)).scalar_one()
     if (newer := _pending(connection, key)) is not None:
@@ -102,7 +101,7 @@ def put_back(connection: Connection, task_id: int, now: datetime, reason: str) -
 
 
 def as_task(row: Row[Any]) -> Task:
-    """Return the task of a row of clm_tasks."""
+    """Return a row of clm_tasks as a Task."""
     return Task(
         task_id=row.id,
         trigger=Trigger(

@@ -1,4 +1,4 @@
-"""The queue of requests for a cycle: in the store durably before they are acknowledged."""
+"""The queue of requests for a cycle: each is stored durably before it is acknowledged."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -29,7 +29,7 @@ from clm.store.transactions import BUSY_LIMIT_S, Store
 
 ACCEPTED, DEAD = "accepted", "dead"
 _CHUNK = 500
-"""Values in one IN list; SQLite has a limit, and old ones a low one."""
+"""Values per IN list; SQLite has a limit, which is low in old versions."""
 
 
 class SqliteTaskQueue:
@@ -44,17 +44,16 @@ class SqliteTaskQueue:
             return add_or_join(connection, trigger, now)
 
     def accept(self, deliveries: Sequence[tuple[Delivery, Trigger]], now: datetime) -> list[int]:
-        """Insert inbox rows and tasks of a batch in one transaction; a delivery seen before adds nothing.
+        """Insert inbox rows and tasks of a batch in one transaction; known deliveries are ignored.
 
-        Returns the tasks that stand for the deliveries, in their order; a delivery that was noted as dead
-        before has none and is left out.
+        Returns the task of each delivery, in order. A delivery recorded as dead has no task and is omitted.
         """
         if not deliveries:
             return []
         with self._store.writing() as connection:
             known = _known(connection, [delivery for delivery, _ in deliveries])
             fresh = {delivery: trigger for delivery, trigger in deliveries if delivery not in known}
-            # Whole batches, not single rows: a storm of triggers is answered in seconds.
+            # Batches instead of single rows, so that a burst of triggers takes only seconds.
             for of_one_task in _by_key(fresh).values():
                 first, *later = (fresh[delivery] for delivery in of_one_task)
                 task_id = add_or_join(connection, first, now, count=len(of_one_task))
@@ -66,13 +65,13 @@ class SqliteTaskQueue:
         return [task_id for task_id in accepted if task_id is not None]
 
     def bury(self, delivery: Delivery, reason: str, now: datetime) -> None:
-        """Note a delivery that can never be a task as dead; one seen before stays what it is."""
+        """Record a delivery that can never become a task as dead; a known delivery is unchanged."""
         with self._store.writing() as connection:
             _note(connection, [delivery], now, state=DEAD, reason=reason)
 
     def claim(self, now: datetime, *, only_a_persons: bool = False) -> Task | None:
-        """Take the oldest pending task, or a person's alone, and mark it running, attempts + 1."""
-        # The write lock of a store that others write is not taken only to find nothing.
+        """Claim the oldest pending task, or only a manual one: mark it running and add 1 to its attempts."""
+        # Do not take the write lock of a shared store if there is no task.
         if not self.pending_count():
             return None
         if only_a_persons:
@@ -97,9 +96,9 @@ class SqliteTaskQueue:
             set_status(connection, task_id, now, status=COMPLETED, outcome=outcome)
 
     def release(self, task_id: int, now: datetime, reason: str, *, counted: bool = True) -> None:
-        """Put a running task back to pending; one that came meanwhile for the same model joins it.
+        """Requeue a running task; a newer pending task with the same key is coalesced into it.
 
-        Not `counted`, the attempt is given back: an orderly stop or a busy store is not the task's fault.
+        If not `counted`, the attempt does not count: a clean stop or a busy store is not the task's fault.
 
         Raises:
             DataError: TASK_NOT_RUNNING.
@@ -112,7 +111,7 @@ class SqliteTaskQueue:
                 connection.execute(given_back)
 
     def fail(self, task_id: int, now: datetime, reason: str) -> None:
-        """Close a running task that will not be tried again.
+        """Close a running task that will not be retried.
 
         Raises:
             DataError: TASK_NOT_RUNNING.
@@ -122,12 +121,12 @@ class SqliteTaskQueue:
             set_status(connection, task_id, now, status=FAILED, outcome=reason)
 
     def recover(self, now: datetime) -> list[str]:
-        """At start: running tasks back to pending, running runs to interrupted; return those run ids."""
+        """At start, requeue running tasks and close running runs; return the ids of interrupted runs."""
         with self._store.writing() as connection:
             return recover(connection, now)
 
     def pending_count(self) -> int:
-        """Return how many tasks wait; 0 where our tables have not been made."""
+        """Return the number of pending tasks; 0 if our tables do not exist."""
         with self._store.reading() as connection:
             if not has_table(connection, tasks.name):
                 return 0
@@ -151,7 +150,7 @@ def _oldest(connection: Connection, *, only_a_persons: bool) -> int | None:
 
 
 def _known(connection: Connection, deliveries: Sequence[Delivery]) -> dict[Delivery, int | None]:
-    """Return those of the deliveries that are in the inbox, with their tasks."""
+    """Return the deliveries that are already in the inbox, with their tasks."""
     ids: dict[str, list[str]] = {}
     for delivery in deliveries:
         ids.setdefault(delivery.stream, []).append(delivery.entry_id)
@@ -167,7 +166,7 @@ def _known(connection: Connection, deliveries: Sequence[Delivery]) -> dict[Deliv
 
 
 def _by_key(fresh: Mapping[Delivery, Trigger]) -> dict[str, list[Delivery]]:
-    """Return the deliveries of each future task, in the order in which they came."""
+    """Return the deliveries by dedupe key, in order of arrival."""
     groups: dict[str, list[Delivery]] = {}
     for delivery, trigger in fresh.items():
         groups.setdefault(trigger.dedupe_key, []).append(delivery)
@@ -183,7 +182,7 @@ def _note(
     task_id: int | None = None,
     reason: str = "",
 ) -> None:
-    """Insert inbox rows; a delivery that has one keeps it."""
+    """Insert inbox rows; an existing row is kept."""
     connection.execute(
         insert(inbox).on_conflict_do_nothing(),
         [

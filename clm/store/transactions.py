@@ -1,4 +1,4 @@
-"""Reading and writing one store: short transactions, patience with other writers, no retry on a sick one."""
+"""Transactions on one store: short, retried while another process holds the lock, never after a failure."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -19,13 +19,13 @@ from clm.store.failures import error_name, translated
 T = TypeVar("T")
 
 BUSY_LIMIT_S = 60.0
-"""How long an adapter waits for a lock before it says StoreBusy."""
+"""Seconds an adapter waits for a lock before it raises StoreBusy."""
 _FIRST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 2.0
 
 
 class Store:
-    """One store file; every adapter reads and writes through a value of its own."""
+    """One store file; each adapter has its own Store."""
 
     def __init__(self, path: Path, clock: Clock, *, busy_limit_s: float = BUSY_LIMIT_S) -> None:
         self.path = path
@@ -34,7 +34,7 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Give one snapshot; the shared lock is held from the beginning to the end of the block.
+        """Open a snapshot; the shared lock is held for the whole block.
 
         Raises:
             DataError: the store cannot be read.
@@ -49,10 +49,10 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a transaction that already has the write lock; it commits where the block ends in order.
+        """Open a transaction that holds the write lock; it commits when the block ends without an exception.
 
-        A failed statement or commit undoes all of it and closes the connection: after a failed fsync
-        the same descriptor must not be asked again.
+        A failed statement or commit rolls the transaction back and closes the connection: after a failed
+        fsync the same descriptor must not be used again.
 
         Raises:
             DataError: the store cannot be written, DISK_FULL and STORE_IO included.
@@ -67,7 +67,7 @@ class Store:
                 connection.close()
 
     def patiently(self, attempt: Callable[[], T]) -> T:
-        """Return what `attempt` returns; while it meets a lock, try again with growing pauses."""
+        """Return the result of `attempt`; while the store is locked, retry with growing pauses."""
         deadline = self._clock.monotonic() + self._busy_limit_s
         wait_s = _FIRST_WAIT_S
         while True:
@@ -87,7 +87,7 @@ class Store:
 
     @cached_property
     def reader(self) -> Engine:
-        """The engine that cannot write."""
+        """The read-only database."""
         return open_store(self.path, read_only=True, busy_timeout_s=self._busy_timeout_s)
 
     @cached_property
@@ -104,7 +104,7 @@ class Store:
         except (DBAPIError, sqlite3.Error) as exc:
             if error_name(exc) != "SQLITE_READONLY_ROLLBACK":
                 raise
-        # A writer died in the middle: SQLite wants somebody with write access to roll its journal back.
+        # A writer crashed mid-transaction: only a connection with write access can roll its journal back.
         _begun(self._writer).close()
         return _begun(self.reader)
 
@@ -113,7 +113,7 @@ class Store:
 
     @staticmethod
     def _commit(connection: Connection) -> None:
-        # A COMMIT that meets a reader's lock stays open and may be repeated; SQLAlchemy's own cannot.
+        # A COMMIT blocked by a reader's lock can be repeated; SQLAlchemy's own commit cannot.
         connection.exec_driver_sql("COMMIT")
 
 
@@ -121,7 +121,7 @@ def _begun(engine: Engine) -> Connection:
     connection = engine.connect()
     try:
         connection.begin()
-        # BEGIN alone takes no lock in a reader; with the first read a block cannot be refused half-way.
+        # BEGIN alone takes no lock in a reader; this read takes it, so that later reads cannot fail.
         connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1")
     except BaseException:
         connection.close()

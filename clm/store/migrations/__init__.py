@@ -1,1 +1,1 @@
-"""Steps in which our tables came to be; each file is frozen once it was released."""
+"""Migrations of our tables; a file is frozen once it has been released."""

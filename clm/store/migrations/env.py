@@ -1,6 +1,6 @@
-"""Run by alembic for a migration, on the connection and in the transaction that `migrate` has opened.
+"""Run by alembic for a migration, in the connection and transaction that `migrate` opened.
 
-Logging is left as it is: the caller has set it up.
+Logging is unchanged: the caller has set it up.
 """
 
 from alembic import context
