@@ -1,1 +1,1 @@
-"""What runs in child processes only: `python -m clm.training NAME DIRECTORY [PARENT_PID]`."""
+"""Code that runs in child processes only: `python -m clm.training NAME DIRECTORY [PARENT_PID]`."""

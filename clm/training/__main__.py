@@ -1,8 +1,8 @@
-"""The entry of every child: `python -m clm.training NAME DIRECTORY [PARENT_PID]`.
+"""The entry point of every child: `python -m clm.training NAME DIRECTORY [PARENT_PID]`.
 
-It reads the question NAME of the directory, has its handler answer it, and writes the answer. The exit code
-says how it ended (ChildExit); the last line of standard error says why. Without a parent, a person started it
-to repeat a question from its files.
+It reads the question NAME from the directory, calls its handler, and writes the answer. The exit code states
+how the child ended (ChildExit); the last line of standard error states why. Without PARENT_PID, a person
+started it to repeat a question from its files.
 """
 
 import sys
@@ -27,15 +27,16 @@ HANDLERS: Mapping[str, str] = {
     "tune": "clm.training.study",
     "score": "clm.training.score",
 }
-"""For each question the module whose function `answer` answers it; a child imports its own alone."""
+"""The module of each question's handler, a function `answer`; a child imports only the one it needs."""
 
 TRAINING = frozenset({"train", "members", "measure", "tune"})
-"""Those that train: their allocator keeps what a step frees. A prediction is timed as the engine makes it."""
+"""Questions that train: their allocator keeps the memory that a step frees. The load check must not, because
+it times predictions as the engine makes them."""
 _POLL_S = 0.02
 
 
 def main(arguments: Sequence[str]) -> ChildExit:
-    """Answer the question and return how that ended."""
+    """Answer the question and return the exit code."""
     name, directory = arguments[0], Path(arguments[1])
     parent_pid = int(arguments[2]) if len(arguments) > 2 else None
     try:
@@ -54,10 +55,10 @@ def main(arguments: Sequence[str]) -> ChildExit:
 
 def _answer(name: str, directory: Path, *, waits: bool) -> None:
     if name not in HANDLERS:
-        raise TrainingError("JOB_UNREADABLE", f"there is no question {name!r}: {', '.join(HANDLERS)}")
+        raise TrainingError("JOB_UNREADABLE", f"there is no question {name!r}; known: {', '.join(HANDLERS)}")
     if name in TRAINING:
         keep_freed_memory()
-    # After the tie to the parent: torch takes seconds to load, in which the parent may die.
+    # Load after the process is tied to its parent: torch takes seconds, and the parent may die meanwhile.
     with loading():
         handler = import_module(HANDLERS[name])
     files = Files(directory=directory, name=name)
@@ -69,7 +70,7 @@ def _answer(name: str, directory: Path, *, waits: bool) -> None:
         raise TrainingError("JOB_UNREADABLE", f"{directory} holds no question {name!r}: {exc}") from exc
     inputs = read_inputs(get_type_hints(handler.answer)["inputs"], directory, name)
     uses_gpu = getattr(handler, "uses_gpu", lambda _inputs: False)
-    # A GPU's driver maps more than any limit for this machine's own memory.
+    # The GPU driver maps more memory than any sensible limit for main memory.
     limit(cpu_s=limits.cpu_s, memory_mb=0 if uses_gpu(inputs) else limits.memory_mb)
     work = Work(files=files, parented=waits)
     if (found := handler.answer(inputs, work)) is not None:

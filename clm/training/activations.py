@@ -1,4 +1,4 @@
-"""What happens inside a network: units that never answer, and layers that erase what stands still.
+"""Measure activations: units that are never active, and layers that erase constant inputs.
 
 Shapes: B windows, L context_length, C channels, U units.
 """
@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 WINDOWS = 256
-"""Windows that are looked at."""
+"""Number of windows that are measured."""
 
 
 def activation_figures(model: nn.Module, x_BLC: Tensor) -> Mapping[str, float]:
     """Return dead_share, static_share and static_kept of a network in evaluation mode.
 
-    dead_share: feed-forward units (`linear1`, before their ReLU) above zero for no window.
-    static_share: how much of the inputs' variance lies between windows and not within them.
-    static_kept: each window is given the mean of another one; how much of that change is left behind the
-    normalisation that erases most of it, against what arrives there. 1 where nothing normalises.
+    dead_share: share of feed-forward units (`linear1`, before the ReLU) that are positive for no window.
+    static_share: share of the inputs' variance that is between windows and not within them.
+    static_kept: share of a change of the window means that passes the normalisation which erases most of it.
+    To measure it, each window gets the mean of another window. It is 1 for a network without normalisation.
     """
     level_B1C = x_BLC.mean(dim=1, keepdim=True)
     exchanged_BLC = x_BLC - level_B1C + level_B1C.roll(1, dims=0)
@@ -37,18 +37,18 @@ def activation_figures(model: nn.Module, x_BLC: Tensor) -> Mapping[str, float]:
 
 @contextmanager
 def _seen(model: nn.Module) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """Give what goes into and comes out of the layers of interest, by name, of the last pass."""
+    """Yield the inputs and outputs of the measured layers in the last pass, by layer name."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
     handles = []
     for name, module in model.named_modules():
         if name.endswith("linear1") or "norm" in type(module).__name__.lower():
-            # The name is bound now: the hook runs after the loop.
+            # Bind the name now, because the hook runs after the loop.
             def hook(_module: nn.Module, given: tuple[Tensor, ...], out: Tensor, name: str = name) -> None:
                 seen[name] = (given[0], out)
 
             handles.append(module.register_forward_hook(hook))
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the fused path calls no layer by itself
+    torch.backends.mha.set_fastpath_enabled(False)  # the fused path does not call the layers
     try:
         model.eval()
         yield seen
@@ -74,7 +74,7 @@ def _static_share(x_BLC: Tensor) -> float:
 def _static_kept(
     plain: Mapping[str, tuple[Tensor, Tensor]], exchanged: Mapping[str, tuple[Tensor, Tensor]]
 ) -> float:
-    """Return the least ratio of the relative change behind a normalisation to that before it."""
+    """Return the smallest ratio of the relative change after a normalisation to the change before it."""
     kept = [1.0]
     for name, (given, out) in plain.items():
         if name.endswith("linear1"):
@@ -86,6 +86,6 @@ def _static_kept(
 
 
 def _change(first: Tensor, second: Tensor) -> float:
-    """Return how far two passes are apart, against the size of what varies in one."""
+    """Return the root mean square difference of two passes, relative to the deviation of the first."""
     size = float((first - first.mean()).square().mean().sqrt())
     return float((first - second).square().mean().sqrt()) / size if size > 0 else 0.0

@@ -1,9 +1,9 @@
 """Temperature scaling on the validation part, folded into the output layer.
 
-Smoothing and overfitting distort how sure a network is; one number fitted by log loss brings that back
-without changing the order of any two windows. The level is not fitted: the share of WIN moves from one
-stretch of time to the next by more than a training on many of them errs, and what class weights add to it is
-known.
+Label smoothing and overfitting distort a network's confidence. One number, fitted by log loss, corrects it
+and keeps the order of all windows. The intercept is not fitted: the share of WIN varies more between periods
+than a training over many periods errs. The shift that class weights cause is known and subtracted.
+
 Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", ICML 2017; targets of Platt, 1999.
 """
 
@@ -18,16 +18,16 @@ from clm.training.loss import ENOUGH_SPREAD
 from clm.training.predict import p_win
 
 MIN_LOGIT_STD = 1e-6
-"""Below it all windows have the same logit, and no slope can be told."""
+"""Below this deviation, all logits count as equal and no slope is fitted."""
 MAX_SLOPE = 20.0
 _STEPS = 50
 _TILTS = np.geomspace(0.01, 10.0, 60)
-"""Sizes of the logits that are tried where spread is paid for."""
+"""Logit scales that are tried if the loss contains the spread term."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """logit' = slope * logit + intercept; `remark` says where it could not be fitted."""
+    """logit' = slope * logit + intercept; `remark` is the reason if the slope could not be fitted."""
 
     slope: float
     intercept: float
@@ -42,45 +42,47 @@ def fit_calibration(
 ) -> Calibration:
     """Fit the slope, 1 / temperature, by log loss against Platt's targets, which keep it finite.
 
-    `prior` is what class weights add to every log odds, ln(weight of WIN / weight of LOSS); it is taken off.
-    Where the training paid for spread, the same term is part of what is minimised here: log loss alone would
-    at once take back what the term bought.
+    `prior` is the shift of the log odds by class weights, ln(weight of WIN / weight of LOSS); it is
+    subtracted. If the training used the spread term, it is part of this objective too: log loss alone would
+    undo its effect.
     """
     own_N = logit_N - prior
     n_win = int(np.sum(label_N == 1))
     n_loss = len(label_N) - n_win
     if not n_win or not n_loss:
-        return _left(prior, "validation holds one class only: not calibrated")
+        return _uncalibrated(prior, "the validation part contains only one class: not calibrated")
     if not float(own_N.std()) > MIN_LOGIT_STD:
-        return _left(prior, "all validation windows have the same logit: not calibrated")
+        return _uncalibrated(prior, "all validation windows have the same logit: not calibrated")
     target_N = np.where(label_N == 1, (n_win + 1) / (n_win + 2), 1 / (n_loss + 2))
-    # Fitted on logits of size 1: Newton's steps then do not depend on their size.
+    # Normalise the logits to size 1, so that Newton's steps do not depend on their scale.
     size = float(np.sqrt(np.mean(own_N**2)))
     unit_N = own_N / size
     if spread_weight:
         tilt = _dearest_spread(unit_N, target_N, spread_weight, MAX_SLOPE * size)
         return Calibration(
-            slope=tilt / size, intercept=-prior * tilt / size, remark="fitted to pay for spread"
+            slope=tilt / size, intercept=-prior * tilt / size, remark="fitted with the spread term"
         )
     slope = _tilt(unit_N, target_N) / size
     if not 0.0 < slope <= MAX_SLOPE:
-        return _left(prior, f"the fitted slope {slope:.3g} lies outside (0, {MAX_SLOPE:g}]: not calibrated")
+        return _uncalibrated(
+            prior, f"the fitted slope {slope:.3g} is outside (0, {MAX_SLOPE:g}]: not calibrated"
+        )
     return Calibration(slope=slope, intercept=-prior * slope)
 
 
-def _left(prior: float, remark: str) -> Calibration:
+def _uncalibrated(prior: float, remark: str) -> Calibration:
     return Calibration(slope=1.0, intercept=-prior, remark=remark)
 
 
 def fold_calibration(output_proj: nn.Linear, calibration: Calibration) -> None:
-    """Multiply slope and intercept into the output layer, in float64."""
+    """Fold slope and intercept into the output layer; computed in float64."""
     with torch.no_grad():
         output_proj.weight.copy_(output_proj.weight.double() * calibration.slope)
         output_proj.bias.copy_(output_proj.bias.double() * calibration.slope + calibration.intercept)
 
 
 def _dearest_spread(unit_N: Floats, target_N: Floats, spread_weight: float, most_tilt: float) -> float:
-    """Return the tilt of least log loss - weight * ln(std of P(WIN)), which is not convex, from a grid."""
+    """Return the tilt that minimises log loss - weight * ln(std of P(WIN)), not convex, by grid search."""
 
     def cost(tilt: float) -> float:
         spread = min(float(p_win(tilt * unit_N).std()), ENOUGH_SPREAD)
@@ -90,7 +92,7 @@ def _dearest_spread(unit_N: Floats, target_N: Floats, spread_weight: float, most
 
 
 def _tilt(unit_N: Floats, target_N: Floats) -> float:
-    """Minimise the log loss, which is convex, by Newton steps that are halved until they help."""
+    """Minimise the convex log loss by Newton's method; steps are halved until the loss decreases."""
     tilt, loss = 0.0, _loss(0.0 * unit_N, target_N)
     for _ in range(_STEPS):
         p_N = p_win(tilt * unit_N)

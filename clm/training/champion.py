@@ -1,4 +1,4 @@
-"""P(WIN) of the serving model on the candidate's test rows, or why there is none."""
+"""P(WIN) of the serving model on the candidate's test rows, or the reason for its absence."""
 
 import hashlib
 from dataclasses import dataclass
@@ -30,10 +30,10 @@ def score_champion(
     arrays: TrainingArrays,
     context_length: int,
 ) -> ChampionScores:
-    """Score the champion on the test rows from raw windows, as the engine would.
+    """Score the champion on the raw windows of the test rows, as an engine would.
 
-    It has its own architecture and its own channels, found by name among those of the candidate; a file that
-    does not load is no champion.
+    It has its own architecture. Its channels are found by name among the candidate's features. A champion
+    whose file does not load is reported as absent.
     """
     if champion is None:
         return ChampionScores(p_N=None, absent_because="the engine's environment file names no model")
@@ -41,7 +41,7 @@ def score_champion(
     if own is None:
         return _absent(
             champion,
-            f"was trained on {', '.join(champion.feature_names)}, now it is {', '.join(feature_names)}",
+            f"was trained on {', '.join(champion.feature_names)}, the data has {', '.join(feature_names)}",
         )
     try:
         data = champion.path.read_bytes()
@@ -49,7 +49,7 @@ def score_champion(
         return _absent(champion, f"cannot be read: {exc.strerror}")
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != champion.sha256:
-        return _absent(champion, f"has sha256 {sha256[:12]}…, recorded was {champion.sha256[:12]}…")
+        return _absent(champion, f"has sha256 {sha256[:12]}…, but {champion.sha256[:12]}… is recorded")
     try:
         chosen = architecture(champion.architecture).sized(own.features_RC.shape[1])
         model = chosen.build(0.0)
@@ -59,17 +59,17 @@ def score_champion(
     raw = raw_windows(own, n_channels=chosen.n_features, context_length=context_length)
     p_N = p_win(logits(model, raw, torch.from_numpy(own.name_N[own.test])))
     if not np.isfinite(p_N).all():
-        return _absent(champion, "answers with numbers that are not finite")
+        return _absent(champion, "predicts values that are not finite")
     return ChampionScores(p_N=p_N)
 
 
 def _own_channels(
     champion: ChampionRef, feature_names: tuple[str, ...], arrays: TrainingArrays
 ) -> TrainingArrays | None:
-    """Return the windows with the champion's channels, None where they cannot be had.
+    """Return the windows with the champion's channels, or None if the data does not have them.
 
-    An adopted file does not say what it reads: it gets all there is. Where all that it reads is held over the
-    window it knew these features as a history of samples, which are other windows.
+    The features of an adopted file are unknown, so it gets all channels. If every feature of the champion is
+    static over the window here, it was trained on a history of samples: these are different windows.
     """
     own = champion.feature_names
     if not own or own == feature_names:

@@ -1,7 +1,7 @@
-"""A training that was killed goes on where it stood: one file a network, written after each epoch.
+"""Checkpoints: a killed training resumes after the last completed epoch. Each network has one file.
 
-A file holds the sha256 of the rest, then a document of torch.save: where the fit stands, and the key of the
-training it belongs to. One that is torn, or of another training, is as good as none, and said.
+A file contains a sha256, then a torch.save document with the state of the fit and the key of the training.
+Corrupt checkpoints and checkpoints of other trainings are ignored and reported.
 """
 
 import hashlib
@@ -25,21 +25,21 @@ from clm.training.device import device_of
 SUFFIX = ".checkpoint"
 _DIGEST_BYTES = 32
 _CODE = ("training", "models", "questions", "data", "evaluation")
-"""Packages of which every line may decide the weights."""
+"""Packages in which any line may affect the weights."""
 
 
 class Checkpoint:
-    """Where one fit stands, on disk."""
+    """The state of one fit on disk."""
 
     def __init__(self, path: Path, key: str, on_resume: Callable[[int], None]) -> None:
         self._path = path
         self._key = key
         self._on_resume = on_resume
         self.remark = ""
-        """What an operator should know of it; empty for nothing."""
+        """What an operator should know about the checkpoint; may be empty."""
 
     def load(self) -> Mapping[str, object] | None:
-        """Return the document that was saved last under this key, None where there is none that is whole."""
+        """Return the last document saved under this key, or None if there is no intact one."""
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
@@ -49,7 +49,7 @@ class Checkpoint:
             return None
         digest, rest = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
         if hashlib.sha256(rest).digest() != digest:
-            self.remark = "a torn checkpoint was ignored"
+            self.remark = "a corrupt checkpoint was ignored"
             return None
         try:
             document = torch.load(io.BytesIO(rest), weights_only=True, map_location="cpu")
@@ -57,20 +57,20 @@ class Checkpoint:
                 found: Mapping[str, object] = document["fit"]
                 return found
             self.remark = "a checkpoint of another training was ignored"
-        # weights_only raises UnpicklingError, a torn zip RuntimeError, other content the rest.
+        # weights_only raises UnpicklingError, a truncated zip RuntimeError, and other content the rest.
         except (pickle.UnpicklingError, RuntimeError, ValueError, TypeError, KeyError, EOFError):
-            self.remark = "a file that is no checkpoint was ignored"
+            self.remark = "a file that is not a checkpoint was ignored"
         return None
 
     def resumed(self, epoch: int) -> None:
-        """Say that the fit goes on behind this epoch."""
+        """Report that the fit resumes after this epoch."""
         self.remark = f"resumed after epoch {epoch}"
         self._on_resume(epoch)
 
     def save(self, document: Mapping[str, object]) -> None:
-        """Write the document durably; where that fails the training goes on without, and says so.
+        """Write the document durably. If that fails, set `remark` and continue without a checkpoint.
 
-        A kill then costs all its epochs, which is less than a training that ends for want of 10 MB.
+        A kill then costs all epochs, but a full disk does not end the training.
         """
         buffer = io.BytesIO()
         torch.save({"key": self._key, "fit": document}, buffer)
@@ -80,11 +80,11 @@ class Checkpoint:
                 self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             replace_durably(self._path, hashlib.sha256(data).digest() + data, mode=0o600)
         except ArtefactError as error:
-            self.remark = f"an epoch was not kept: {error}"
+            self.remark = f"an epoch was not saved: {error}"
 
 
 class Checkpoints:
-    """The checkpoints of one job: one for each network that it fits."""
+    """The checkpoints of one job, one for each network that it fits."""
 
     def __init__(self, directory: Path, key: str, on_resume: Callable[[int], None]) -> None:
         self._directory = directory
@@ -93,17 +93,17 @@ class Checkpoints:
         self._given: dict[str, Checkpoint] = {}
 
     def of(self, name: str) -> Checkpoint:
-        """Return the checkpoint of the network of this name."""
+        """Return the checkpoint of the network with this name."""
         path = self._directory / f"{self._key[:16]}-{name}{SUFFIX}"
         return self._given.setdefault(name, Checkpoint(path, f"{self._key}-{name}", self._on_resume))
 
     @property
     def remarks(self) -> Mapping[str, str]:
-        """Return by network what an operator should know."""
+        """Return the remarks by network; networks without a remark are left out."""
         return {name: given.remark for name, given in self._given.items() if given.remark}
 
     def clear(self) -> None:
-        """Remove all of this job: it is done. What cannot be removed is left to the daemon's tidying."""
+        """Remove the files of this finished job. The daemon's cleanup removes those that remain."""
         for path in self._directory.glob(f"{self._key[:16]}-*{SUFFIX}"):
             try:
                 path.unlink()
@@ -114,16 +114,16 @@ class Checkpoints:
 def checkpoints_of(
     job: TrainingJob, arrays: TrainingArrays, on_resume: Callable[[int], None]
 ) -> Checkpoints | None:
-    """Return where this job may go on, None where nothing is to be kept.
+    """Return the checkpoints of this job, or None if it keeps none.
 
-    The key is a hash of all that decides the weights: with any other key another network would come out.
+    The key is a hash of everything that affects the weights, so a job never resumes from another one.
     """
     if job.checkpoints is None:
         return None
     spec = asdict(job.spec)
-    del spec["processes"]  # processes change no weight
+    del spec["processes"]  # the number of processes does not affect the weights
     device = device_of(job.spec.device)
-    described = {
+    identity = {
         "spec": spec,
         "data": arrays.fingerprint,
         "features": job.feature_names,
@@ -133,12 +133,12 @@ def checkpoints_of(
         "cpu": [torch.backends.cpu.get_cpu_capability(), precision.described(job.spec.precision, device)],
         "code": code_hash(),
     }
-    key = hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    key = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()
     return Checkpoints(job.checkpoints, key, on_resume)
 
 
 def code_hash() -> str:
-    """Return the sha256 of the sources that decide the weights; a version stands for many states of them."""
+    """Return the sha256 of the sources that affect the weights; they can change within one version."""
     root = Path(clm.__file__).parent
     digest = hashlib.sha256(clm.__version__.encode())
     for path in sorted(path for package in _CODE for path in (root / package).rglob("*.py")):

@@ -1,6 +1,7 @@
-"""torch's compiler, left out: an optimiser loads it only to say what not to compile, and nothing is compiled.
+"""Keep torch from loading its compiler. An optimiser loads it only to exclude functions from compilation.
 
-It is more than a second of the processor in every process that trains, and memory.
+Nothing is compiled here. Loading it takes memory and more than a second of CPU time in every process that
+trains.
 """
 
 import importlib
@@ -16,19 +17,19 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 class _Absent(ModuleType):
-    """Stands in for the compiler when it is configured, and gives way to it when it is used."""
+    """Placeholder for the compiler. Any attribute that it does not define loads the real module."""
 
     @staticmethod
     def graph_break(*_why: object) -> None:
-        """Say where a graph ends: there is none."""
+        """Do nothing: there is no graph."""
 
     @staticmethod
     def disable(function: _Function, *_how: object, **_more: object) -> _Function:
-        """Return the function as it is."""
+        """Return the function unchanged."""
         return function
 
     def __getattr__(self, name: str) -> object:
-        if name == "__file__":  # inspect asks every module for it: that is no question to a compiler
+        if name == "__file__":  # inspect reads it from every module and must not load the compiler
             raise AttributeError(name)
         if sys.modules.get(_NAME) is self:
             del sys.modules[_NAME]
@@ -37,6 +38,6 @@ class _Absent(ModuleType):
 
 
 def leave_compiler_out() -> None:
-    """Keep torch from loading its compiler, until something really asks for it."""
+    """Keep torch from loading its compiler until an attribute of it is needed."""
     if _NAME not in sys.modules:
         sys.modules[_NAME] = torch._dynamo = _Absent(_NAME)

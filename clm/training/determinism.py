@@ -1,4 +1,4 @@
-"""The same seed, data and machine give the same weights, bit for bit."""
+"""Make trainings reproducible: the same seed, data and machine give the same weights, bit for bit."""
 
 import torch
 
@@ -6,18 +6,18 @@ from clm.training.compiler import leave_compiler_out
 
 
 def make_deterministic(seed: int, threads: int) -> None:
-    """Seed torch, forbid its nondeterministic algorithms and fix its thread count (0: one thread).
+    """Seed torch, forbid nondeterministic algorithms and set the thread count (0: one thread).
 
-    The count belongs to it: with other threads sums are added up in another order. On a GPU the parent has to
-    set CUBLAS_WORKSPACE_CONFIG before; attention is computed by plain products there, since the backward
-    passes of the fused kernels add up in any order.
+    The thread count matters because it determines the order of sums. For a GPU, the parent must have set
+    CUBLAS_WORKSPACE_CONFIG. Attention uses plain matmuls there: the backward passes of the fused kernels add
+    in arbitrary order.
     """
     leave_compiler_out()
     torch.set_num_threads(max(1, threads))
     torch.manual_seed(seed)
-    # use_deterministic_algorithms(True) does the same and loads the compiler to configure it.
+    # use_deterministic_algorithms(True) does the same but also loads the compiler.
     torch.set_deterministic_debug_mode("error")
-    # Otherwise every new tensor is filled first, to show reads of unwritten memory: 1 to 2 % of a training.
+    # By default torch fills every new tensor to reveal reads of uninitialised memory. That costs 1 to 2 %.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)

@@ -1,4 +1,4 @@
-"""One network, or several of different seeds taught to one: the engine holds a single file of one shape.
+"""Fit one network, or distil several with different seeds into one. The engine loads a single network.
 
 Hinton, Vinyals & Dean, "Distilling the knowledge in a neural network", 2015.
 """
@@ -24,12 +24,12 @@ from clm.training.windows import Part
 def fit_candidate(
     material: Material, spec: TrainingSpec, on_epoch: Callable[[EpochReport], None], directory: Path
 ) -> tuple[nn.Module, Fit]:
-    """Return a network and its fit; of an ensemble, the one that learnt the average of all.
+    """Return a network and its fit. For an ensemble, return the student that learned the members' average.
 
-    The average is of calibrated probabilities, taken on training windows alone: the pupil's validation labels
-    stay what they are, and choose its epoch as for any other network. `directory` holds the question from
-    which windows and parts were made; the processes that train other members read it. Each network has a
-    checkpoint of its own.
+    The average is over calibrated probabilities of training windows only. The student's validation labels are
+    the real ones, and they select its epoch as for any other network. `directory` contains the question with
+    the windows and parts; the processes that train other members read it. Each network has its own
+    checkpoint.
 
     Raises:
         TrainingError: NAN_LOSS.
@@ -55,8 +55,8 @@ def fit_candidate(
     total_N = np.sum([p_by_part["train"] for p_by_part in answers], axis=0)
     taught_N = torch.from_numpy((total_N / spec.ensemble).astype(np.float32))
     taught = Part(row_N=train.row_N, label_N=taught_N.to(train.row_N.device))
-    # What the teachers say is on the scale of the base rate and soft already.
+    # The teachers' probabilities match the base rate and are soft already.
     plain = replace(spec, class_weights=False, label_smoothing=0.0)
     torch.manual_seed(spec.seed)
-    pupil = begin(material.architecture, windows, train, plain)
-    return pupil, fit(pupil, windows, taught, validation, plain, on_epoch, kept("pupil"))
+    student = begin(material.architecture, windows, train, plain)
+    return student, fit(student, windows, taught, validation, plain, on_epoch, kept("pupil"))

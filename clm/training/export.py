@@ -1,4 +1,4 @@
-"""The served file: written, hashed, and held against the network that was trained."""
+"""Write and hash the served file, and compare it with the trained network."""
 
 import hashlib
 import io
@@ -17,11 +17,11 @@ from clm.models.served_file import load_served
 __all__ = ["load_served", "require_agreement", "save_served", "weights_hash"]
 
 TOLERANCE = 1e-5
-"""How far P(WIN) of the served file from raw windows may be from the trained network's from scaled ones."""
+"""Maximum difference in P(WIN): the served file on raw windows against the trained network on scaled ones."""
 
 
 def save_served(model: nn.Module, path: Path) -> bytes:
-    """Write `{"model_state_dict": ...}` durably and return the bytes of the file.
+    """Write `{"model_state_dict": ...}` durably and return the file's bytes.
 
     Raises:
         ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION, IO_ERROR.
@@ -35,7 +35,7 @@ def save_served(model: nn.Module, path: Path) -> bytes:
 
 
 def weights_hash(state: Mapping[str, Tensor]) -> str:
-    """Return the sha256 over names, shapes, types and bytes of all tensors, in the order of the names."""
+    """Return the sha256 over names, shapes, types and bytes of all tensors, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -45,17 +45,17 @@ def weights_hash(state: Mapping[str, Tensor]) -> str:
 
 
 def require_agreement(p_served_N: Floats, p_trained_N: Floats) -> float:
-    """Return the largest difference of the two ways to the same P(WIN).
+    """Return the largest difference between the served and the trained P(WIN).
 
     Raises:
-        TrainingError: EXPORT_MISMATCH, where it is beyond TOLERANCE or no number.
+        TrainingError: EXPORT_MISMATCH, the difference exceeds TOLERANCE or is NaN.
     """
     difference = float(np.abs(p_served_N - p_trained_N).max(initial=0.0))
     if difference <= TOLERANCE:
         return difference
     raise TrainingError(
         "EXPORT_MISMATCH",
-        f"the served file is {difference:.3g} off the trained network in P(WIN), more than {TOLERANCE:g}: "
-        "some feature is large beside its spread, so that float32 cannot hold the folded scaling; "
-        "centre that feature or leave it out with CLM_FEATURES",
+        f"P(WIN) of the served file differs from the trained network by {difference:.3g}, more than "
+        f"{TOLERANCE:g}: a feature is large compared with its spread, so float32 cannot represent the folded "
+        "scaling; centre that feature or remove it from CLM_FEATURES",
     )

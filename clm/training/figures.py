@@ -1,4 +1,4 @@
-"""The figures of the test rows by scikit-learn; the parent measures them again without it."""
+"""Metrics of the test rows, computed by scikit-learn. The parent computes them again without it."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from clm.questions.train import TrainingArrays
 
 
 def figures_of(arrays: TrainingArrays, result: TrainingResult) -> Mapping[str, Mapping[str, float]]:
-    """Return the figures of candidate, champion and logistic regression; NaN if the rows are too few."""
+    """Return the metrics of candidate, champion and logistic regression; NaN if a metric is undefined."""
     label_N = arrays.label_N[arrays.test]
     answers = {
         "candidate": result.p_candidate_N,
@@ -24,8 +24,8 @@ def figures_of(arrays: TrainingArrays, result: TrainingResult) -> Mapping[str, M
 
 
 def measure(label_N: Bytes8, p_N: Floats) -> Mapping[str, float]:
-    """Return AUROC, log loss in nats, Brier score, and what is counted at P(WIN) >= 0.5."""
-    said_N, both = p_N >= 0.5, len(np.unique(label_N)) == 2
+    """Return AUROC, log loss in nats, Brier score, and the classification metrics at P(WIN) >= 0.5."""
+    called_N, both = p_N >= 0.5, len(np.unique(label_N)) == 2
     counted = {"zero_division": math.nan}
     return {
         "auroc": float(metrics.roc_auc_score(label_N, p_N)) if both else math.nan,
@@ -33,8 +33,8 @@ def measure(label_N: Bytes8, p_N: Floats) -> Mapping[str, float]:
         "brier": float(np.mean((p_N - label_N) ** 2))
         if not both
         else float(metrics.brier_score_loss(label_N, p_N)),
-        "accuracy": float(metrics.accuracy_score(label_N, said_N)),
-        "precision": float(metrics.precision_score(label_N, said_N, **counted)),
-        "recall": float(metrics.recall_score(label_N, said_N, **counted)),
-        "f1": float(metrics.f1_score(label_N, said_N, **counted)),
+        "accuracy": float(metrics.accuracy_score(label_N, called_N)),
+        "precision": float(metrics.precision_score(label_N, called_N, **counted)),
+        "recall": float(metrics.recall_score(label_N, called_N, **counted)),
+        "f1": float(metrics.f1_score(label_N, called_N, **counted)),
     }

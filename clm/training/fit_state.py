@@ -1,4 +1,4 @@
-"""Where a fit stands: all that changes from epoch to epoch, and so all that a checkpoint has to hold."""
+"""The state of a fit: everything that changes from epoch to epoch and that a checkpoint must contain."""
 
 import copy
 import math
@@ -17,13 +17,13 @@ State = Mapping[str, Tensor]
 
 @dataclass(slots=True, kw_only=True)
 class Story:
-    """How it went so far: the best epoch, all reports, the average of the last weights.
+    """The epochs so far: the best one, all reports, and the average of the last weights.
 
-    Its tensors are its own and no network's.
+    Its tensors are copies and do not change with the network.
     """
 
     state: State
-    """Of the best epoch; before the first one, the network as it was drawn."""
+    """Weights of the best epoch; before the first epoch, the initial weights."""
     calibration: Calibration = IDENTITY
     best: float = math.inf
     best_epoch: int = 0
@@ -34,32 +34,32 @@ class Story:
 
     @property
     def last_epoch(self) -> int:
-        """Return the number of the last epoch that was judged; 0 before any."""
+        """Return the number of the last judged epoch; 0 if there is none."""
         return self.reports[-1].epoch if self.reports else 0
 
     def judge(self, epoch: int, log_loss: float, calibration: Calibration, state: State) -> bool:
-        """Keep these weights where they are the best so far, and return whether they are."""
+        """Keep these weights if they are the best so far, and return whether they are."""
         if better := log_loss < self.best:
-            # A deep copy: the tensors of state_dict() are the living weights and go on changing.
+            # Copy deeply: the tensors of state_dict() are the live weights, which later steps change.
             self.best, self.best_epoch, self.state = log_loss, epoch, copy.deepcopy(dict(state))
             self.calibration = calibration
         return better
 
     def average_in(self, state: State) -> None:
-        """Take the weights of one more epoch into the average.
+        """Add the weights of one more epoch to the average.
 
         Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018. No
-        network here has batch normalisation, so nothing has to be estimated again.
+        network here has batch normalisation, so no statistics need to be recomputed.
         """
         self.averaged += 1
         for name, tensor in state.items():
-            if name in self.average and tensor.is_floating_point():  # a mask has no mean
+            if name in self.average and tensor.is_floating_point():  # a boolean mask has no mean
                 self.average[name].lerp_(tensor, 1.0 / self.averaged)
             else:
                 self.average[name] = tensor.detach().clone()
 
     def as_document(self) -> dict[str, object]:
-        """Return everything as tensors, numbers and texts."""
+        """Return all fields as tensors, numbers and strings."""
         return {
             "state": dict(self.state),
             "calibration": asdict(self.calibration),
@@ -72,7 +72,7 @@ class Story:
 
 
 class Queue:
-    """The windows of epoch after epoch: each is seen once before any is seen again."""
+    """The windows of successive epochs: every window is used once before any is used again."""
 
     def __init__(self, n_windows: int, an_epoch: int, seed: int) -> None:
         self._n_windows = n_windows
@@ -81,7 +81,7 @@ class Queue:
         self._waiting = torch.empty(0, dtype=torch.int64)
 
     def next(self) -> Tensor:
-        """Return the windows of the next epoch, by number."""
+        """Return the indices of the windows of the next epoch."""
         if len(self._waiting) < self._an_epoch:
             again = torch.randperm(self._n_windows, generator=self._shuffle)
             self._waiting = torch.cat([self._waiting, again])
@@ -89,19 +89,19 @@ class Queue:
         return index_N
 
     def as_document(self) -> dict[str, Tensor]:
-        """Return the generator and what it drew but did not yet yield."""
-        # A copy: torch.save writes the whole storage of a slice.
+        """Return the state of the generator and the windows that are still queued."""
+        # Copy: torch.save would write the whole storage of a slice.
         return {"shuffle": self._shuffle.get_state(), "waiting": self._waiting.clone()}
 
     def restore(self, document: Mapping[str, Tensor]) -> None:
-        """Go on where `as_document` was asked."""
+        """Restore the state at the time of `as_document`."""
         self._shuffle.set_state(document["shuffle"])
         self._waiting = document["waiting"]
 
 
 @dataclass(slots=True, kw_only=True)
 class FitState:
-    """One fit between two epochs."""
+    """The complete state of one fit between two epochs."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -110,8 +110,10 @@ class FitState:
     device: torch.device
 
     def as_document(self) -> dict[str, object]:
-        """Return everything as tensors, numbers and texts, torch's own generators included: dropout draws
-        from them."""
+        """Return all fields as tensors, numbers and strings.
+
+        This includes torch's own generators, because dropout draws from them.
+        """
         document = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -124,7 +126,7 @@ class FitState:
         return document
 
     def restore(self, document: Mapping[str, Any]) -> None:
-        """Stand where `as_document` was asked, to the last bit."""
+        """Restore the state at the time of `as_document`, bit for bit."""
         self.model.load_state_dict(document["model"])
         self.optimizer.load_state_dict(document["optimizer"])
         self.queue.restore(document["queue"])
@@ -135,9 +137,9 @@ class FitState:
 
 
 def _story(document: Mapping[str, Any], device: torch.device) -> Story:
-    shown = dict(document)
+    fields = dict(document)
     for name in ("state", "average"):
-        shown[name] = {key: tensor.to(device) for key, tensor in shown[name].items()}
-    shown["calibration"] = Calibration(**shown["calibration"])
-    shown["reports"] = [EpochReport(**report) for report in shown["reports"]]
-    return Story(**shown)
+        fields[name] = {key: tensor.to(device) for key, tensor in fields[name].items()}
+    fields["calibration"] = Calibration(**fields["calibration"])
+    fields["reports"] = [EpochReport(**report) for report in fields["reports"]]
+    return Story(**fields)

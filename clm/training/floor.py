@@ -1,6 +1,6 @@
-"""Answers the question `floor`, without torch.
+"""Answer the question `floor`, without torch.
 
-Two plain models look at the last step of each window: logistic regression, and small boosted trees.
+Two plain models are fitted to the last step of each window: logistic regression and small boosted trees.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from clm.training.work import Work
 
 
 def answer(inputs: FloorInputs, _work: Work) -> Floor:
-    """Return what both models score out of sample."""
+    """Return the out-of-sample skill of both models."""
     return measure_floor(inputs.rows, MODELS, inputs.policy)
 
 

@@ -1,6 +1,6 @@
-"""Answers the question `load_check`.
+"""Answer the question `load_check`.
 
-It loads the file in every way in which it can be served, asks it for the golden rows, and times single
+The handler loads the file in each way that an engine could, predicts the golden rows, and times single
 predictions.
 """
 
@@ -25,14 +25,14 @@ from clm.training.work import Work
 
 WARM_UP = 20
 PREDICTIONS = 300
-"""Timed one by one; the third slowest is the 99th percentile."""
+"""Number of predictions timed one by one; the third slowest is the 99th percentile."""
 
 Predict = Callable[[Floats], Floats]
 _UNTIMED = np.full(1, np.nan)
 
 
 def answer(inputs: LoadCheckInputs, _work: Work) -> LoadCheck:
-    """Load the file in every way, and return what each answers or why it cannot.
+    """Load the file in every way and return each way's predictions or the reason for its failure.
 
     Raises:
         TrainingError: ARCHITECTURE_UNKNOWN.
@@ -42,15 +42,15 @@ def answer(inputs: LoadCheckInputs, _work: Work) -> LoadCheck:
     torch.set_num_threads(1)
     data, facts = job.weights_path.read_bytes(), KNOWN.get(job.architecture)
     window_GLC = _padded(golden, facts.fixed_channels if facts else None)
-    asked = [_asked(name, load, window_GLC) for name, load in _ways(job, data)]
-    loaded = [predict for _, predict in asked if predict]
+    attempts = [_load_and_predict(name, load, window_GLC) for name, load in _routes(job, data)]
+    loaded = [predict for _, predict in attempts if predict]
     cpu_ms, wall_ms = _time(loaded[0], window_GLC) if loaded else (_UNTIMED, _UNTIMED)
     return LoadCheck(
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
         weights_finite=_weights_are_finite(data),
         golden=golden,
-        routes=tuple(route for route, _ in asked),
+        routes=tuple(route for route, _ in attempts),
         predictions=len(cpu_ms),
         p50_ms=float(np.percentile(cpu_ms, 50)),
         p99_ms=float(np.percentile(cpu_ms, 99)),
@@ -58,8 +58,8 @@ def answer(inputs: LoadCheckInputs, _work: Work) -> LoadCheck:
     )
 
 
-def _ways(job: LoadCheckJob, data: bytes) -> Iterator[tuple[str, Callable[[], Predict]]]:
-    """Yield the ways to serve the file by name: the existing engine's, if it can load it, and ours."""
+def _routes(job: LoadCheckJob, data: bytes) -> Iterator[tuple[str, Callable[[], Predict]]]:
+    """Yield name and loader of each way to serve the file: the existing engine's, if possible, and ours."""
     facts = KNOWN.get(job.architecture)
     if facts and facts.loads_in_existing_engine:
         for name, load in ENGINE_ROUTES.items():
@@ -77,7 +77,9 @@ def _as_engine(load: Callable[[bytes], nn.Module], data: bytes) -> Predict:
     return predict
 
 
-def _asked(name: str, load: Callable[[], Predict], window_GLC: Floats) -> tuple[Route, Predict | None]:
+def _load_and_predict(
+    name: str, load: Callable[[], Predict], window_GLC: Floats
+) -> tuple[Route, Predict | None]:
     try:
         predict = load()
         return Route(name=name, p_G=predict(window_GLC)), predict
@@ -93,7 +95,7 @@ def _weights_are_finite(data: bytes) -> bool:
 
 
 def _padded(golden: GoldenRows, channels: int | None) -> Floats:
-    """Return the golden windows with every channel of the network; those without a feature are zero."""
+    """Return the golden windows with all channels of the network; channels without a feature are zero."""
     n, length, n_features = golden.window_GLC.shape
     window_GLC = np.zeros((n, length, max(channels or 0, n_features)), dtype=np.float32)
     window_GLC[:, :, :n_features] = golden.window_GLC
@@ -101,7 +103,7 @@ def _padded(golden: GoldenRows, channels: int | None) -> Floats:
 
 
 def _time(predict: Predict, window_GLC: Floats) -> tuple[Floats, Floats]:
-    """Return the processor and wall milliseconds of single predictions, without those of the warm-up."""
+    """Return CPU and wall times of single predictions in milliseconds, without the warm-up."""
     cpu_ms, wall_ms = [], []
     for number in range(WARM_UP + PREDICTIONS if len(window_GLC) else 0):
         one_1LC = window_GLC[number % len(window_GLC)][None]

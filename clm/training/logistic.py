@@ -1,4 +1,4 @@
-"""The challenger every candidate has to hold out against: logistic regression on the last step."""
+"""The baseline for every candidate: logistic regression on the last step of the window."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,23 +14,23 @@ from clm.questions.train import TrainingArrays
 
 
 def fit_logistic(scaled_NC: NDArray[Any], label_N: NDArray[Any]) -> LogisticRegression:
-    """Return the regression fitted on last steps of comparable scale; both labels have to occur."""
+    """Return a regression fitted to scaled last steps; both labels must occur."""
     return LogisticRegression(max_iter=1000).fit(scaled_NC, label_N)
 
 
 def score_logistic(arrays: TrainingArrays) -> Floats:
-    """Return P(WIN) of the test rows by a regression fitted on the training rows alone."""
+    """Return P(WIN) of the test rows from a regression fitted on the training rows only."""
     return _score(arrays, arrays.scaler, arrays.train, arrays.test)
 
 
 def score_folds(arrays: TrainingArrays) -> Sequence[Mapping[str, object]]:
-    """Return the AUROC of the regression on each fold, oldest first; NaN where it cannot be told.
+    """Return the AUROC of the regression on each fold, oldest first; NaN if it is undefined.
 
-    How much it varies from one time to another is how little one test part says.
+    The variation between folds shows how uncertain the figure of a single test part is.
     """
     figures = []
     for train, test in arrays.folds:
-        # A scaler of its own: that of the job knows what came after this fold.
+        # Fit a scaler per fold: the job's scaler has seen rows that are later than this fold.
         scaler = fit_scaler(arrays.last_steps(train), np.arange(len(train)))
         area = auroc(arrays.label_N[test], _score(arrays, scaler, train, test)) if len(train) else np.nan
         figures.append({"train": len(train), "test": len(test), "auroc": float(area)})

@@ -1,4 +1,4 @@
-"""Fit a network on the training part; the validation part calibrates it and chooses the epoch."""
+"""Fit a network on the training part; the validation part calibrates it and selects the epoch."""
 
 import copy
 import math
@@ -23,29 +23,29 @@ from clm.training.predict import logits, p_win
 from clm.training.windows import Part, Windows
 
 EPOCH_WINDOWS = 8192
-"""Windows of an epoch at most, so that a training takes minutes however large the store.
+"""Maximum number of windows per epoch, so that a training takes minutes regardless of the store's size.
 
-Windows overlap in all steps but one: those of a large store say little new each.
+Neighbouring windows share all steps but one, so each window of a large store adds little information.
 """
 VALIDATION_WINDOWS = 16_384
-"""Validation windows that choose the epoch and calibrate it, at most, evenly spread over the part.
+"""Maximum number of validation windows that select and calibrate the epoch, evenly spread over the part.
 
-All of them would make an epoch of a large store as long as the store: at a million samples nine tenths of it.
-Epochs are compared by their predictions on the same windows, and the temperature is one number.
+Without a cap, validation would dominate the epoch of a large store: nine tenths of it at a million samples.
+Epochs are compared on the same windows, and the temperature is a single number, so a sample is enough.
 """
 MAX_GRADIENT_NORM = 1.0
 WARM_UP_SHARE = 0.1
-"""Share of all steps in which the learning rate rises; then it falls along a cosine to 0."""
-STEPS_A_CHECK = 16
-"""Steps after which their losses are looked at; to look at each would have a graphics card wait each time."""
+"""Share of all steps in which the learning rate rises; then it decays to 0 along a cosine."""
+STEPS_PER_CHECK = 16
+"""Steps between two checks for a finite loss; a check after every step would stall a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """The best epoch's weights with their calibration, and the story of all epochs."""
+    """The weights of the best epoch, their calibration, and the reports of all epochs."""
 
     state: Mapping[str, Tensor]
-    """On the CPU, wherever it was trained."""
+    """On the CPU, whatever the training device."""
     calibration: Calibration
     best_epoch: int
     stopped_because: str
@@ -61,17 +61,17 @@ def fit(
     on_epoch: Callable[[EpochReport], None],
     checkpoint: Checkpoint | None = None,
 ) -> Fit:
-    """Train until the epochs or the patience are used up and return the epoch of least validation log loss.
+    """Train with early stopping and return the epoch with the lowest validation log loss.
 
-    A network that began as a regression is judged before its first step, too: as epoch 0, without a loss.
+    A network with a linear start is also judged before its first step, as epoch 0 without a training loss.
 
     The validation figures are those of the calibrated network, as it would be served: class weights and
-    smoothing move the raw log loss by more than what separates two epochs. The network is moved to where the
-    training windows are. With a checkpoint it goes on where an earlier fit stood, to the same bits; an epoch
-    that was reported is kept.
+    label smoothing shift the raw log loss by more than the difference between two epochs. The network is
+    moved to the device of the training windows. With a checkpoint, the fit resumes bit for bit. An epoch is
+    saved before it is reported.
 
     Raises:
-        TrainingError: NAN_LOSS, at the first loss that is not finite.
+        TrainingError: NAN_LOSS, a loss is not finite.
     """
     clock = SystemClock()
     standing = _at_the_start(model.to(train.row_N.device), train, spec)
@@ -88,7 +88,7 @@ def fit(
     )
 
     stopped_because = f"all {spec.epochs} epochs are done"
-    # Where there is no straight path it began anywhere, and a lucky start must not be kept.
+    # A random start must not be kept as epoch 0, even if its validation loss happens to be low.
     first = 0 if spec.start == "logistic" and isinstance(model, StartsLinear) else 1
     for epoch in range(story.last_epoch + 1 if story.reports else first, spec.epochs + 1):
         if epoch - 1 - story.best_epoch >= spec.patience:
@@ -134,17 +134,17 @@ def _at_the_start(model: nn.Module, train: Part, spec: TrainingSpec) -> FitState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Judge:
-    """What an epoch is judged by."""
+    """The data and settings that judge an epoch."""
 
     windows: Windows
     validation: Part
     spec: TrainingSpec
     prior: float
-    """What class weights add to the log odds."""
+    """Shift of the log odds by class weights."""
 
 
 def _judged(model: nn.Module, judge: _Judge, story: Story, epoch: int, train_loss: float) -> EpochReport:
-    """Calibrate the network as it is, keep it where it is the best so far, and report; seconds are open."""
+    """Calibrate the network, keep it if it is the best so far, and return a report with 0 seconds."""
     spec = judge.spec
     label_N = judge.validation.label_N.cpu().numpy().astype(np.int8)
     logit_N = logits(model, judge.windows, judge.validation.row_N)
@@ -165,7 +165,7 @@ def _judged(model: nn.Module, judge: _Judge, story: Story, epoch: int, train_los
 
 
 def _average_judged(model: nn.Module, judge: _Judge, story: Story, clock: SystemClock) -> EpochReport:
-    """Judge the average of the last epochs' weights as one more epoch, in which nothing was trained."""
+    """Judge the average of the last epochs' weights as an additional epoch without training."""
     started = clock.monotonic()
     model.load_state_dict(story.average)
     report = _judged(model, judge, story, story.last_epoch + 1, math.nan)
@@ -173,7 +173,7 @@ def _average_judged(model: nn.Module, judge: _Judge, story: Story, clock: System
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
-    """Return the share of the learning rate at a step: a linear rise, then half a cosine down."""
+    """Return the learning rate factor of a step: linear warm-up, then cosine decay."""
     rise = WARM_UP_SHARE * steps
     if step < rise:
         return (step + 1) / (rise + 1)
@@ -181,7 +181,7 @@ def learning_rate_factor(step: int, steps: int) -> float:
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Decay matrices only: pulling biases, norms or positions to zero regularises nothing."""
+    """Apply weight decay to matrices only; it does not regularise biases, norms or positions."""
     matrices = [parameter for parameter in model.parameters() if parameter.dim() == 2]
     others = [parameter for parameter in model.parameters() if parameter.dim() != 2]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -196,7 +196,7 @@ def _train_epoch(
     weights: tuple[float, float],
     epoch: int,
 ) -> float:
-    """Take one step a batch over the training windows named by `index_N` and return their mean loss."""
+    """Take one step per batch over the training windows `index_N` and return their mean loss."""
     model, optimizer = standing.model, standing.optimizer
     model.train()
     batches = torch.split(index_N, spec.batch_size)
@@ -218,7 +218,7 @@ def _train_epoch(
         for group in optimizer.param_groups:
             group["lr"] = spec.learning_rate * learning_rate_factor(min(before + step, held_at), steps)
         optimizer.step()
-        if step % STEPS_A_CHECK == STEPS_A_CHECK - 1:
+        if step % STEPS_PER_CHECK == STEPS_PER_CHECK - 1:
             _require_finite_steps(loss_S[: step + 1], epoch)
     _require_finite_steps(loss_S, epoch)
     size_S = torch.tensor([len(index_B) for index_B in batches], dtype=torch.float64)
@@ -226,7 +226,7 @@ def _train_epoch(
 
 
 def _require_finite_steps(loss_S: Tensor, epoch: int) -> None:
-    """Name the first step of which the loss is no number: what came after it learnt from that."""
+    """Raise for the first step whose loss is not finite; the steps after it are its consequences."""
     bad_S = torch.nonzero(~torch.isfinite(loss_S))
     if len(bad_S):
         first = int(bad_S[0])

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 ENOUGH_SPREAD = 0.2
-"""Standard deviation of P(WIN); gate 2 asks for a quarter of it."""
+"""Deviation of P(WIN) up to which the spread term rewards spread; gate 2 requires a quarter of it."""
 _LEAST_VARIANCE = 1e-6
-"""Keeps the gradient finite where all answers are the same."""
+"""Keeps the gradient finite if all predictions are equal."""
 
 
 def smoothed(label_B: Tensor, label_smoothing: float) -> Tensor:
@@ -18,7 +18,7 @@ def smoothed(label_B: Tensor, label_smoothing: float) -> Tensor:
 
 
 def class_weights(label_N: Tensor) -> tuple[float, float]:
-    """Return the weights of LOSS and WIN that make both weigh the same, 1 on average over the rows."""
+    """Return the weights of LOSS and WIN that give both classes the same total; the mean over rows is 1."""
     n_win = int(label_N.sum())
     n_loss = len(label_N) - n_win
     if not n_win or not n_loss:
@@ -27,15 +27,15 @@ def class_weights(label_N: Tensor) -> tuple[float, float]:
 
 
 def prior_shift(weights: tuple[float, float]) -> float:
-    """Return what these weights of LOSS and WIN add to the log odds that are learnt."""
+    """Return the shift of the learned log odds by these weights of LOSS and WIN."""
     return math.log(weights[1] / weights[0])
 
 
 def spread_term(logit_B: Tensor) -> Tensor:
-    """Return -ln of the standard deviation of P(WIN) in a batch: the narrower the answers, the dearer.
+    """Return -ln of the standard deviation of P(WIN) in a batch: a penalty for narrow predictions.
 
-    It pays for spread alone, right or wrong: what it buys is no skill, and the gates are to see that. Beyond
-    ENOUGH_SPREAD it pays no more, so that answers do not end at 0 and 1.
+    It rewards spread whether the predictions are right or wrong. It adds no skill, which the gates check.
+    Beyond ENOUGH_SPREAD there is no reward, so that predictions do not end at 0 and 1.
     """
     variance = torch.sigmoid(logit_B).var(correction=0).clamp(max=ENOUGH_SPREAD**2)
     return -0.5 * torch.log(variance + _LEAST_VARIANCE)

@@ -1,4 +1,4 @@
-"""MEASUREMENTS: what the probes of a rejected run need to know of its model and its data."""
+"""MEASUREMENTS: figures about the model and data of a rejected run, for the diagnosis probes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,17 +26,18 @@ from clm.training.loop import MAX_GRADIENT_NORM, VALIDATION_WINDOWS, fit
 from clm.training.predict import logits, p_win
 from clm.training.windows import Windows, part_of, raw_windows, scaled_windows, scaler_of
 
-BY_HEART = 64
-"""Rows that any network of this size can learn by heart."""
-BY_HEART_STEPS = 30
+MEMORISED_ROWS = 64
+"""Number of rows that any network of this size can memorise."""
+MEMORISING_STEPS = 30
 RERUN_WINDOWS = 1024
+"""Training windows of the short trainings that are compared."""
 RERUN_EPOCHS = 3
-"""Of the short trainings that are held against each other."""
+"""Epochs of these trainings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A trained job: what went in and how its epochs went; its directory holds the model."""
+    """A trained job with its inputs and epoch reports; its directory contains the model."""
 
     job: TrainingJob
     arrays: TrainingArrays
@@ -44,34 +45,34 @@ class Subject:
 
     @property
     def architecture(self) -> Architecture:
-        """Return what was trained."""
+        """Return the trained architecture."""
         return architecture(self.job.spec.architecture).sized(len(self.job.feature_names))
 
     @property
     def validation_N(self) -> Tensor:
-        """Return what the validation windows are gathered by."""
+        """Return the rows or numbers by which the validation windows are gathered."""
         return part_of(self.arrays, self.arrays.validation).row_N
 
     def served(self) -> tuple[nn.Module, Windows]:
-        """Return the network of the file as the engine has it, and the raw windows it is fed."""
+        """Return the network of the served file, and its raw input windows."""
         chosen, context_length = self.architecture, self.job.context_length
         model = chosen.build(0.0)
         load_served(model, (self.job.directory / WEIGHTS).read_bytes())
         return model, raw_windows(self.arrays, n_channels=chosen.n_features, context_length=context_length)
 
     def windows(self, scaling: str) -> Windows:
-        """Return the windows to train on."""
+        """Return the training windows with this scaling."""
         arrays = replace(self.arrays, scaler=scaler_of(self.arrays, scaling))
         n_channels, context_length = self.architecture.n_features, self.job.context_length
         return scaled_windows(arrays, n_channels=n_channels, context_length=context_length)
 
 
 class NotApplicable(Exception):
-    """There is nothing to measure in this run; the text says why."""
+    """Raised if a measurement does not apply to this run; the text is the reason."""
 
 
 def saved_file(subject: Subject) -> Mapping[str, float]:
-    """Return the validation log loss of the file on the disk, and the one that chose its epoch."""
+    """Return the validation log loss of the served file, and the one that selected its epoch."""
     model, windows = subject.served()
     arrays = subject.arrays
     chosen_on = part_of(arrays, arrays.validation).spread(VALIDATION_WINDOWS)
@@ -83,26 +84,26 @@ def saved_file(subject: Subject) -> Mapping[str, float]:
 
 
 def activations(subject: Subject) -> Mapping[str, float]:
-    """Return what happens inside the served network on validation windows."""
+    """Return the activation figures of the served network on validation windows."""
     model, windows = subject.served()
     row_N = subject.validation_N
     return activation_figures(model, windows.gather(row_N[torch.from_numpy(spread(len(row_N), WINDOWS))]))
 
 
 def overfit(subject: Subject) -> Mapping[str, float]:
-    """Return the loss after learning 64 rows by heart, at the job's rate and at one that works."""
-    asked = subject.job.spec
-    # Scaled, whatever was asked for: what the lack of it does has a measurement of its own.
-    scaling = "standard" if asked.scaling == "none" else asked.scaling
-    own, gradient_norm = _by_heart(subject, asked.learning_rate, scaling)
+    """Return the loss after memorising 64 rows, at the job's learning rate and at a reference rate."""
+    spec = subject.job.spec
+    # Always scale the inputs: the effect of missing scaling has its own measurement.
+    scaling = "standard" if spec.scaling == "none" else spec.scaling
+    own, gradient_norm = _memorise(subject, spec.learning_rate, scaling)
     reference = own
-    if asked.learning_rate != REFERENCE_LEARNING_RATE:
-        reference, _ = _by_heart(subject, REFERENCE_LEARNING_RATE, scaling)
+    if spec.learning_rate != REFERENCE_LEARNING_RATE:
+        reference, _ = _memorise(subject, REFERENCE_LEARNING_RATE, scaling)
     return {"own_loss": own, "own_gradient_norm": gradient_norm, "reference_loss": reference}
 
 
 def time(subject: Subject) -> Mapping[str, float]:
-    """Return what boosted trees score where time is respected, and where rows are shuffled before the cut."""
+    """Return the AUROC of boosted trees with a split in time, and with rows shuffled before the split."""
     arrays = subject.arrays
     known = np.concatenate([arrays.train, arrays.validation])
     shuffled = np.random.default_rng(subject.job.spec.seed).permutation(known)
@@ -114,7 +115,7 @@ def time(subject: Subject) -> Mapping[str, float]:
 
 
 def learning_curve(subject: Subject) -> Mapping[str, float]:
-    """Return the better plain model's validation AUROC after the newest quarter, half and all of the rows."""
+    """Return the better plain model's validation AUROC, trained on the newest quarter, half and all rows."""
     arrays = subject.arrays
     return {
         name: max(
@@ -126,11 +127,11 @@ def learning_curve(subject: Subject) -> Mapping[str, float]:
 
 
 def scaling(subject: Subject) -> Mapping[str, float]:
-    """Return what is learnt with the features as set and scaled: 64 rows by heart, and a short training."""
+    """Return the results of memorising 64 rows and of a short training, without and with feature scaling."""
     if subject.job.spec.scaling != "none":
         raise NotApplicable(f"features are scaled: CLM_TRAINING__SCALING={subject.job.spec.scaling}")
     own, scaled = (
-        {**_rerun(subject, name), "by_heart": _by_heart(subject, REFERENCE_LEARNING_RATE, name)[0]}
+        {**_rerun(subject, name), "by_heart": _memorise(subject, REFERENCE_LEARNING_RATE, name)[0]}
         for name in ("none", "standard")
     )
     scale_C = subject.arrays.scaler.scale_C
@@ -144,22 +145,22 @@ def scaling(subject: Subject) -> Mapping[str, float]:
 Measure = Callable[[Subject], Mapping[str, float]]
 
 MEASUREMENTS: tuple[Measure, ...] = (saved_file, activations, overfit, time, learning_curve, scaling)
-"""The cheap ones first: what a small budget reaches says most for its seconds."""
+"""In the order of their cost, so that a small budget yields as many as possible."""
 
 
 def measure_all(
     subject: Subject, budget_s: float, keep: Callable[[Mapping[str, Measurement]], None]
 ) -> Mapping[str, Measurement]:
-    """Measure until the budget is used up, and give `keep` all there is after each measurement.
+    """Measure until the budget is used up, and pass all results so far to `keep` after each measurement.
 
-    A measurement for which no time was left says so.
+    A measurement that does not fit into the budget reports this as its reason.
     """
     clock, measured = SystemClock(), {}
     began = clock.monotonic()
     for measure in MEASUREMENTS:
         spent = clock.monotonic() - began
         if spent >= budget_s:
-            why = f"the budget of {budget_s:g} s was used up before; raise CLM_DIAGNOSIS__BUDGET_S"
+            why = f"the budget of {budget_s:g} s was already used up; raise CLM_DIAGNOSIS__BUDGET_S"
             measured[measure.__name__] = Measurement(figures={}, cost_s=0.0, absent_because=why)
             continue
         make_deterministic(subject.job.spec.seed, subject.job.spec.threads)
@@ -173,7 +174,7 @@ def measure_all(
 
 
 def _tried(measure: Measure, subject: Subject) -> tuple[Mapping[str, float], str]:
-    """Return figures, or why there are none; one that cannot be made keeps no other from it."""
+    """Return the figures, or the reason for their absence, so that a failure does not stop the others."""
     try:
         return measure(subject), ""
     except NotApplicable as reason:
@@ -182,12 +183,12 @@ def _tried(measure: Measure, subject: Subject) -> tuple[Mapping[str, float], str
         return {}, " ".join(f"could not be measured: {error}".split())[:300]
 
 
-def _by_heart(subject: Subject, learning_rate: float, scaling: str) -> tuple[float, float]:
-    """Return loss and median gradient norm of a network that sees the same 64 rows again and again."""
-    arrays, half = subject.arrays, BY_HEART // 2
+def _memorise(subject: Subject, learning_rate: float, scaling: str) -> tuple[float, float]:
+    """Return the loss and median gradient norm of a network trained repeatedly on the same 64 rows."""
+    arrays, half = subject.arrays, MEMORISED_ROWS // 2
     won = arrays.label_N[arrays.train] == 1
     if min(won.sum(), (~won).sum()) < half:
-        raise NotApplicable(f"there are no {half} training rows of each class")
+        raise NotApplicable(f"there are fewer than {half} training rows of a class")
     rows = np.concatenate([_some(arrays.train[won], half), _some(arrays.train[~won], half)])
     torch.manual_seed(subject.job.spec.seed)
     model = subject.architecture.build(0.0)
@@ -195,9 +196,9 @@ def _by_heart(subject: Subject, learning_rate: float, scaling: str) -> tuple[flo
     x_BLC = subject.windows(scaling).gather(part.row_N)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     norms = []
-    for step in range(BY_HEART_STEPS + 1):
+    for step in range(MEMORISING_STEPS + 1):
         loss = binary_cross_entropy_with_logits(model(x_BLC), part.label_N)
-        if step == BY_HEART_STEPS or not torch.isfinite(loss):
+        if step == MEMORISING_STEPS or not torch.isfinite(loss):
             break
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -207,7 +208,7 @@ def _by_heart(subject: Subject, learning_rate: float, scaling: str) -> tuple[flo
 
 
 def _rerun(subject: Subject, scaling: str) -> Mapping[str, float]:
-    """Return validation figures of a short training."""
+    """Return the validation figures of a short training."""
     arrays, asked = subject.arrays, subject.job.spec
     spec = replace(asked, epochs=min(RERUN_EPOCHS, asked.epochs), ensemble=1)
     windows, validation = subject.windows(scaling), part_of(arrays, arrays.validation)
@@ -223,7 +224,7 @@ def _rerun(subject: Subject, scaling: str) -> Mapping[str, float]:
 
 
 def _plain(arrays: TrainingArrays, train: Ints, test: Ints, model: str) -> float:
-    """Return the AUROC that a plain model of the last step reaches; NaN where it cannot be told."""
+    """Return the AUROC of a plain model of the last step; NaN if it is undefined."""
     label_N = arrays.label_N[train]
     if len(np.unique(label_N)) < 2 or not len(test):
         return float("nan")

@@ -1,6 +1,6 @@
-"""Answers the question `members` next to the process that asked it: trains the members that are left.
+"""Answer the question `members`: train unclaimed members in parallel with the process that asked it.
 
-Started by hand, without a parent, it trains all of them, with as many processes as the question allows.
+If a person starts it without a parent, it trains all members, with as many processes as the question allows.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from clm.training.work import Work
 
 
 def answer(inputs: MembersJob, work: Work) -> None:
-    """Train members; each one's answer and progress are files of its own.
+    """Train members; each member has its own answer file and progress file.
 
     Raises:
         TrainingError: JOB_UNREADABLE, NAN_LOSS, ARCHITECTURE_UNKNOWN.

@@ -14,9 +14,9 @@ BATCH = 1024
 
 
 def logits(model: nn.Module, windows: Windows, row_N: Tensor) -> Floats:
-    """Return one logit a window in float64; the network is left in evaluation mode."""
+    """Return one logit per window in float64; the network is left in evaluation mode."""
     model.eval()
-    # Made before: small answers kept between the batches' large freed blocks would hold all of these.
+    # Allocate first: small results between the batches' large freed blocks would keep all those blocks alive.
     logit_N = np.empty(len(row_N))
     with torch.inference_mode():
         for start in range(0, len(row_N), BATCH):

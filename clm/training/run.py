@@ -1,4 +1,4 @@
-"""One training from arrays to a checked file and its predictions, top to bottom."""
+"""One training, from arrays to a checked file and its predictions. Read it top to bottom."""
 
 import hashlib
 from collections.abc import Callable
@@ -37,9 +37,9 @@ def train_job(
     on_epoch: Callable[[EpochReport], None],
     checkpoints: Checkpoints | None = None,
 ) -> TrainingResult:
-    """Train, calibrate, export, and predict the test rows with the file that was written.
+    """Train, calibrate, export, and predict the test rows with the exported file.
 
-    Trained wherever CLM_TRAINING__DEVICE says; checked and predicted on the CPU, as the engine serves it.
+    CLM_TRAINING__DEVICE selects the training device. Checks and predictions run on the CPU, as in the engine.
 
     Raises:
         TrainingError: ARCHITECTURE_UNKNOWN, DEVICE_ABSENT, JOB_UNREADABLE, NAN_LOSS, EXPORT_MISMATCH.
@@ -96,7 +96,7 @@ def train_job(
 
 
 def _written_and_read(model: nn.Module, chosen: Architecture, path: Path) -> tuple[nn.Module, str]:
-    """Write the network, and return it as it is read from the file's bytes, with their sha256."""
+    """Write the network, load it from the file's bytes, and return it with their sha256."""
     data = save_served(model, path)
     served = chosen.build(0.0)
     load_served(served, data)
@@ -104,13 +104,13 @@ def _written_and_read(model: nn.Module, chosen: Architecture, path: Path) -> tup
 
 
 def _require_fit(job: TrainingJob, arrays: TrainingArrays, chosen: Architecture) -> None:
-    """Refuse a job that the architecture cannot take; the parent's audits say it better, and before."""
+    """Raise for a job that does not fit the architecture. The parent's audits normally refuse it earlier."""
     n_features = arrays.features_RC.shape[1]
     if job.context_length != chosen.context_length or n_features > chosen.n_features:
         raise TrainingError(
             "JOB_UNREADABLE",
             f"architecture {chosen.name} takes windows of {chosen.context_length} steps and at most "
-            f"{chosen.n_features} features, the job has {job.context_length} and {n_features}",
+            f"{chosen.n_features} features, but the job has {job.context_length} and {n_features}",
         )
     if not len(arrays.train) or not len(arrays.validation) or not len(arrays.test):
         raise TrainingError("JOB_UNREADABLE", "a part of the split is empty; more samples are needed")
@@ -128,12 +128,12 @@ def _notes(
     job: TrainingJob, device: torch.device, fitted: Fit, difference: float, live: list[bool]
 ) -> dict[str, object]:
     kind = precision.type_of_products(job.spec.precision, device)
-    written_out = job.spec.architecture == "engine"  # the only one whose layers are (clm/models/layers.py)
+    hand_written = job.spec.architecture == "engine"  # the only one that uses clm/models/layers.py
     return {
         "device": _named(device),
         "threads": job.spec.threads,
         "precision": precision.described(job.spec.precision, device),
-        "linear_layers": "oneDNN" if written_out and onednn(kind, device.type) else "torch",
+        "linear_layers": "oneDNN" if hand_written and onednn(kind, device.type) else "torch",
         "torch": torch.__version__,
         "calibration": asdict(fitted.calibration),
         "export_difference": difference,

@@ -1,7 +1,7 @@
-"""Answers the question `score`.
+"""Answer the question `score`.
 
-Every file is read as data (`weights_only`), wrapped as `model_state_dict` or bare, and is asked for the test
-rows from raw windows, as the engine would ask it.
+Each file is read as data (`weights_only`), with or without the `model_state_dict` wrapper. It predicts the
+test rows from raw windows, as in the engine.
 """
 
 from clm.errors import TrainingError
@@ -13,15 +13,15 @@ from clm.training.work import Work
 
 
 def answer(inputs: ScoreInputs, _work: Work) -> Scores:
-    """Return what each model answers to the test rows."""
+    """Return each model's P(WIN) of the test rows."""
     return score(inputs)
 
 
 def score(inputs: ScoreInputs) -> Scores:
-    """Return what each model answers to the test rows.
+    """Return each model's P(WIN) of the test rows.
 
     Raises:
-        TrainingError: NOT_SCORED, a model cannot be scored, and why.
+        TrainingError: NOT_SCORED, a model cannot be scored; the message gives the reason.
     """
     job, arrays = inputs.job, inputs.arrays
     make_deterministic(job.spec.seed, job.spec.threads)

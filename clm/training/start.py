@@ -1,8 +1,8 @@
-"""Where a training begins: as logistic regression on the last step of each window, or anywhere.
+"""Initialise a network: as a logistic regression on the last step of each window, or randomly.
 
-Most of what a window says stands in its last step, and a straight line through it is a challenger that a
-network drawn at random needs thousands of windows to catch up with. One that begins there has only to learn
-what the line lacks, and where it learns nothing better the start itself is the epoch that is kept.
+Most of the information in a window is in its last step. A randomly initialised network needs thousands of
+windows to match a logistic regression on that step. A network that starts there only has to improve on it.
+If it finds no improvement, the start itself is the epoch that is kept.
 
 Shapes: N windows, C channels of the architecture.
 """
@@ -19,17 +19,17 @@ from clm.training.windows import Part, Windows
 
 CPU = torch.device("cpu")
 WINDOWS = 512
-"""Windows that match the network's scale to the regression's: two numbers are fitted."""
+"""Number of windows that match the network's scale and bias to the regression's."""
 
 
 def begin(architecture: Architecture, windows: Windows, train: Part, spec: TrainingSpec) -> nn.Module:
-    """Return a freshly drawn network; where the job asks for it, one that answers as the regression does."""
+    """Return a new network: random or, if the job requests it, with the regression's predictions."""
     model = architecture.build(spec.dropout)
     if spec.start == "logistic" and isinstance(model, StartsLinear) and 0 < train.label_N.mean() < 1:
-        # Here, for who begins elsewhere: scikit-learn takes a second of every process that trains.
+        # Import here: scikit-learn takes a second to load, and a random start does not need it.
         from clm.training.logistic import fit_logistic
 
-        # The network is drawn on the CPU, whatever trains it.
+        # The network is initialised on the CPU, whatever the training device.
         windows, train = windows.to(CPU), train.to(CPU)
         last_NC = windows.last_step(train.row_N)
         regression = fit_logistic(last_NC.numpy(), train.label_N.numpy() > 0.5)
@@ -44,7 +44,7 @@ def begin(architecture: Architecture, windows: Windows, train: Part, spec: Train
 
 
 def _match(model: StartsLinear, output: nn.Linear, windows: Windows, row_N: Tensor, logit_N: Tensor) -> None:
-    """Scale the output's weights on the straight path, and set its bias, so that these are the answers."""
+    """Scale the output weights of the linear path and set the bias to reproduce the logits `logit_N`."""
     model.eval()
     x_NLC, path = windows.gather(row_N), model.linear_units
     with torch.no_grad():
@@ -55,6 +55,6 @@ def _match(model: StartsLinear, output: nn.Linear, windows: Windows, row_N: Tens
         weight_U.copy_(drawn_U)
         linear_N = model(x_NLC) - without_N
         spread_N = linear_N - linear_N.mean()
-        # Nothing moves where the regression found nothing: then there is no line to follow.
+        # Least squares. The clamp makes the scale 0 if the regression has found nothing to follow.
         weight_U[path] *= (spread_N @ logit_N) / (spread_N @ spread_N).clamp(min=1e-12)
         output.bias.add_(logit_N.mean() - model(x_NLC).mean())

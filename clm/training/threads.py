@@ -1,4 +1,4 @@
-"""How many threads train fastest now: more of them wait for each other where neighbours hold the cores."""
+"""Measure which thread count trains fastest now: on busy cores, threads wait for each other."""
 
 import os
 import statistics
@@ -16,13 +16,13 @@ from clm.training.loop import fit
 from clm.training.windows import Part, Windows
 
 CLEAR_MARGIN = 1.2
-"""How many times faster all cores have to be: less is chance, and one thread leaves the engine its core."""
+"""Minimum speed-up for using all cores: less may be chance, and one thread leaves the engine its core."""
 _ROUNDS = 3
 _BATCHES = 4
 
 
 def with_threads(job: TrainingJob) -> tuple[TrainingJob, Mapping[str, str]]:
-    """Return the job with a count of threads where it names none, and what was measured, for the notes."""
+    """Return the job with a thread count, measured if the job has none, and the measurement for the notes."""
     if job.spec.threads:
         return job, {}
     if device_of(job.spec.device).type != "cpu":
@@ -34,7 +34,7 @@ def with_threads(job: TrainingJob) -> tuple[TrainingJob, Mapping[str, str]]:
 
 
 def measured_threads(spec: TrainingSpec, chosen: Architecture) -> tuple[int, str]:
-    """Return one thread or as many as there are cores, and the figures: wall time of a few steps, in turn."""
+    """Return 1 or the number of cores, and the measured wall times of a few steps with each."""
     cores = len(os.sched_getaffinity(0))
     if cores == 1:
         return 1, "there is one core"
@@ -51,7 +51,7 @@ def measured_threads(spec: TrainingSpec, chosen: Architecture) -> tuple[int, str
 
 
 def _burst(spec: TrainingSpec, chosen: Architecture, threads: int) -> float:
-    """Return the seconds of a few steps of the real loop on noise."""
+    """Return the wall time in seconds of a few training steps on noise."""
     torch.set_num_threads(threads)
     clock = SystemClock()
     n_windows = _BATCHES * spec.batch_size

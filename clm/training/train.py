@@ -1,4 +1,4 @@
-"""Answers the question `train`: trains, checks the file that is served, and measures its predictions."""
+"""Answer the question `train`: train, check the served file, and measure its predictions."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def uses_gpu(inputs: TrainInputs) -> bool:
 
 
 def answer(inputs: TrainInputs, work: Work) -> None:
-    """Train; the checkpoints are removed after the answer is on the disk.
+    """Train; the checkpoints are removed once the answer is on disk.
 
     Raises:
         TrainingError: ARCHITECTURE_UNKNOWN, DEVICE_ABSENT, JOB_UNREADABLE, NAN_LOSS, EXPORT_MISMATCH.

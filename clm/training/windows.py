@@ -1,6 +1,6 @@
-"""Windows gathered on the fly: N windows of L steps overlap in R rows, so only the rows are kept.
+"""Windows are gathered on the fly. N windows of L steps overlap in R rows, so only the rows are kept.
 
-Shapes: R rows, B batch, L context_length, C channels of the architecture.
+Shapes: R rows, N windows, B batch, L context_length, C channels of the architecture, K static channels.
 """
 
 from dataclasses import dataclass, replace
@@ -19,14 +19,14 @@ from clm.questions.train import TrainingArrays
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """Rows with every channel of the architecture; a window is named by its last row."""
+    """Rows with all channels of the architecture; a window is identified by its last row."""
 
     values_RC: Tensor
     """float32, contiguous; channels without a feature are zero."""
     context_length: int
 
     def gather(self, row_B: Tensor) -> Tensor:
-        """Return x_BLC, oldest step first; a window lies in one piece, so that it is copied in one."""
+        """Return x_BLC, oldest step first. Each window is contiguous, so it is copied in one piece."""
         length, n_channels = self.context_length, self.values_RC.shape[1]
         n_windows = max(len(self.values_RC) - length + 1, 0)
         all_NF = self.values_RC.as_strided((n_windows, length * n_channels), (n_channels, 1))
@@ -43,26 +43,28 @@ class Windows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldWindows(Windows):
-    """Windows in which K channels hold one value from step to step; a window is named by its number."""
+    """Windows in which K channels are static: one value for all steps. Windows are identified by number."""
 
     end_N: Tensor
+    """Last row of each window."""
     held_K: Tensor
+    """Indices of the static channels."""
     held_NK: Tensor
-    """float32."""
+    """Their values, float32."""
 
     def gather(self, row_B: Tensor) -> Tensor:
-        """Return x_BLC of the windows of these numbers, oldest step first."""
+        """Return x_BLC of the windows with these numbers, oldest step first."""
         x_BLC = Windows.gather(self, self.end_N[row_B])
         x_BLC[:, :, self.held_K] = self.held_NK[row_B][:, None, :]
         return x_BLC
 
     def to(self, device: torch.device) -> Self:
-        """Return the same windows on a device, with what they hold."""
+        """Return the same windows, with their static values, on a device."""
         held = {name: getattr(self, name).to(device) for name in ("values_RC", "end_N", "held_K", "held_NK")}
         return replace(self, **held)
 
     def last_step(self, row_B: Tensor) -> Tensor:
-        """Return the newest step of the windows of these numbers, x_BC."""
+        """Return the newest step of the windows with these numbers, x_BC."""
         x_BC = self.values_RC[self.end_N[row_B]]
         x_BC[:, self.held_K] = self.held_NK[row_B]
         return x_BC
@@ -89,13 +91,13 @@ class Part:
 
 
 def raw_windows(arrays: TrainingArrays, *, n_channels: int, context_length: int) -> Windows:
-    """Return the windows as the engine feeds them: float32, unscaled."""
+    """Return the windows as the engine passes them to the network: float32, unscaled."""
     return _windows(arrays, arrays.features_RC, arrays.held_NK, n_channels, context_length)
 
 
 def scaled_windows(arrays: TrainingArrays, *, n_channels: int, context_length: int) -> Windows:
-    """Return the windows to train on: the raw ones of float32, scaled; silent channels are zero."""
-    # Rounded first: the served file sees float32, so training sees no digit that serving would not.
+    """Return the training windows: the raw float32 windows, scaled; silent channels are zero."""
+    # Round to float32 first: the served file sees float32, and training must not see more digits.
     features_RC = arrays.features_RC.astype(np.float32).astype(np.float64)
     varies_C, scaler = varies_in_training(arrays), arrays.scaler
     scaled_RC = np.where(varies_C, scaler.apply(features_RC), 0.0)
@@ -106,7 +108,7 @@ def scaled_windows(arrays: TrainingArrays, *, n_channels: int, context_length: i
 
 
 def scaler_of(arrays: TrainingArrays, scaling: str) -> Scaler:
-    """Return the scaling a training asks for, fitted on the training part."""
+    """Return the scaler for a value of CLM_TRAINING__SCALING, fitted on the training part."""
     if scaling == "robust":
         return fit_robust(arrays.last_steps(arrays.train))
     return unscaled(arrays.features_RC.shape[1]) if scaling == "none" else arrays.scaler
@@ -121,14 +123,14 @@ def part_of(arrays: TrainingArrays, part: Ints) -> Part:
 
 
 def live_channels(arrays: TrainingArrays, n_channels: int) -> NDArray[np.bool_]:
-    """Return which channels of the architecture carry something to learn from."""
+    """Return which channels of the architecture vary over the training rows, shape (C,)."""
     live_C = np.zeros(n_channels, dtype=np.bool_)
     live_C[: arrays.features_RC.shape[1]] = varies_in_training(arrays)
     return live_C
 
 
 def varies_in_training(arrays: TrainingArrays) -> NDArray[np.bool_]:
-    """Return which features vary over the training rows; a weight on any other was never learnt."""
+    """Return which features vary over the training rows; weights on other features are never learned."""
     varies_C = varies(arrays.features_RC[np.unique(arrays.row_N[arrays.train])])
     varies_C[arrays.held_K] = varies(arrays.held_NK[arrays.train])
     return varies_C

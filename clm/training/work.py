@@ -1,4 +1,4 @@
-"""What a handler works with besides its inputs."""
+"""The context of a handler: its files, and how it reports."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from clm.questions.question import Files
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """The place of a question, and how a handler reports before it is done."""
+    """The files of a question, and methods to report progress and write the answer."""
 
     files: Files
     parented: bool = True
@@ -21,12 +21,12 @@ class Work:
         return self.files.directory
 
     def report(self, progress: object) -> None:
-        """Append a record to the progress; the parent reads it while this process works."""
+        """Append a record to the progress file; the parent reads it while this process runs."""
         with self.files.progress.open("ab") as lines:
             lines.write(encode_line(progress))
 
     def keep(self, answer: object) -> None:
-        """Write the answer as it is now; it survives this process being killed.
+        """Write the current answer durably, so that it survives if this process is killed.
 
         Raises:
             ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION, IO_ERROR.

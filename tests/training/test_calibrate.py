@@ -79,7 +79,7 @@ def test_a_slope_beyond_reason_is_not_applied() -> None:
     logit_N, label_N = draw(slope=1.0, intercept=0.0)
     fitted = fit_calibration(1e-3 * logit_N, label_N)
     assert fitted.slope == 1.0
-    assert "lies outside" in fitted.remark
+    assert "is outside" in fitted.remark
 
 
 def test_equal_logits_are_left_equal() -> None:

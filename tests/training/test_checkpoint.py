@@ -124,12 +124,12 @@ def bent(data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "remark"),
     [
-        (torn, "a torn checkpoint was ignored"),
-        (bent, "a torn checkpoint was ignored"),
-        (lambda _: b"", "a torn checkpoint was ignored"),
+        (torn, "a corrupt checkpoint was ignored"),
+        (bent, "a corrupt checkpoint was ignored"),
+        (lambda _: b"", "a corrupt checkpoint was ignored"),
         (
             lambda _: __import__("hashlib").sha256(b"no zip").digest() + b"no zip",
-            "a file that is no checkpoint",
+            "a file that is not a checkpoint",
         ),
     ],
     ids=["cut", "one-bit", "empty", "another-file"],
@@ -160,7 +160,7 @@ def test_a_disk_that_takes_no_checkpoint_ends_no_training(tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     checkpoint = kept_in(tmp_path / "file" / "c")
     assert len(fitted(training_spec(epochs=2), checkpoint).epochs) == 2
-    assert checkpoint.remark.startswith("an epoch was not kept: ")
+    assert checkpoint.remark.startswith("an epoch was not saved: ")
 
 
 # The child as a process
@@ -245,7 +245,7 @@ def test_j1_a_full_disk_ends_no_training_and_is_said(
     )
     result = finished(tmp_path / "job", dataset, [sys.executable, "-c", limited])
     said = result.notes["checkpoints"]["network"]  # type: ignore[index]
-    assert said.startswith("an epoch was not kept: DISK_FULL")
+    assert said.startswith("an epoch was not saved: DISK_FULL")
     assert result.weights_hash == whole.weights_hash
     assert list((tmp_path / "checkpoints").iterdir()) == []
 

@@ -107,7 +107,7 @@ def test_another_network_is_named_as_such(files, tmp_path):
 
 def test_models_of_other_features_cannot_be_compared(files, tmp_path):
     """The same columns under other names are other columns."""
-    with pytest.raises(TrainingError, match="was trained on a, b, now it is"):
+    with pytest.raises(TrainingError, match="was trained on a, b, the data has"):
         scored(tmp_path, files.bare, feature_names=("a", "b"))
 
 
