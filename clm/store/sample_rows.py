@@ -56,9 +56,10 @@ def shape_of(connection: Connection) -> Shape:
     )
 
 
-# Numbers sort before all text in SQLite. A time that is not text cannot be compared with the window. Such
-# a row, and a row without a time, is passed on and counted as bad.
-IN_WINDOW = "(timestamp >= ? OR timestamp < '' OR timestamp IS NULL)"
+# Numbers sort before all text in SQLite, and numbers as text before the digit that years begin with. They
+# cannot be compared with the window here; the parser reads them, or counts them as bad. The dash keeps the
+# bound a text: a column with numeric affinity would compare with the number 2.
+IN_WINDOW = "(timestamp >= ? OR timestamp < '2-' OR timestamp IS NULL)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

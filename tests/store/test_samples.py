@@ -114,12 +114,15 @@ def test_since_means_the_moment_not_the_text(bare):
     ]  # fmt: skip
 
 
-def test_a_time_that_is_no_text_is_handed_on_to_be_counted(bare):
-    """A row that cannot be placed in the window must not vanish from the count of bad rows."""
-    insert_samples(bare, [sample(timestamp=1767225600), sample(timestamp="2020-01-01 00:00:00")])
+def test_a_time_that_sql_cannot_compare_is_read_or_counted(bare):
+    """A row that SQL cannot place in the window must not vanish from the samples, nor from the bad rows."""
+    in_window, before = 1767225600, 1577836800
+    times = [in_window, in_window * 1000, f" {in_window}", before, f"{before}", "2020-01-01 00:00:00", 7]
+    insert_samples(bare, [sample(timestamp=time, exit_time=None) for time in times])
     columns = read(bare, datetime(2026, 1, 1, tzinfo=UTC))
-    assert [(reject.sample_id, reject.reason) for reject in columns.rejects] == [(1, "bad_timestamp")]
-    assert columns.rows_read == 1
+    assert sorted(columns.blocks[0].sample_id_R.tolist()) == [1, 2, 3]
+    assert [(reject.sample_id, reject.reason) for reject in columns.rejects] == [(7, "bad_timestamp")]
+    assert columns.rows_read == 4
 
 
 def test_b12_more_rows_than_the_cap_are_refused_before_they_are_read(bare, statements):
