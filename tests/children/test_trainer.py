@@ -353,7 +353,7 @@ def test_a_training_beyond_its_budget_is_refused_before_it_starts(directory: Pat
 def test_a_gpu_that_is_not_there_is_named(directory: Path, dataset: Dataset) -> None:
     """A training that silently takes the processor instead is not what somebody asked for."""
     with pytest.raises(
-        TrainingError, match=r"CLM_TRAINING__DEVICE=cuda, but torch .* finds no GPU"
+        TrainingError, match=r"CLM_TRAINING__DEVICE=cuda, but torch .* finds no usable GPU"
     ) as caught:
         train(
             directory,
