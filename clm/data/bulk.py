@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from clm.data.columns import WHY_UNLABELLED, Gathering
 from clm.data.features import MAX_TEXT_BYTES, read_joined
+from clm.data.rows import example
 from clm.data.timestamps import UNREADABLE, parse_joined
 from clm.domain.sample import UNRESOLVED, Floats, Ints
 
@@ -88,12 +89,20 @@ def read_joined_rows(joined: JoinedRows, gathering: Gathering, *, since: int | N
         **_outcomes(numbers),
         "features": values_RC,
     }
+    _keep_example(joined, columns["unlabelled"] == _BAD_EXIT_TIME, gathering)
     if since is not None and (decided_at_R < since).any():
         in_window_R = decided_at_R >= since
         gathering.passed_over += count - int(in_window_R.sum())
         columns = {name: column[in_window_R] for name, column in columns.items()}
     gathering.add(names, columns, whole=True)
     return True
+
+
+def _keep_example(joined: JoinedRows, bad_R: NDArray[np.bool_], gathering: Gathering) -> None:
+    """Keep one exit time that cannot be read; NULL is the empty text here."""
+    if bad_R.any() and "bad_exit_time" not in gathering.examples:
+        text = joined.exit_times.split(b",")[int(np.flatnonzero(bad_R)[0])]
+        gathering.examples["bad_exit_time"] = example(text.decode(errors="replace") or None)
 
 
 def _numbers(joined: JoinedRows) -> _Numbers | None:
@@ -134,6 +143,7 @@ def _outcomes(numbers: _Numbers) -> dict[str, NDArray[Any]]:
         "unlabelled": unlabelled_R,
         "pnl": np.where(known_R & np.isfinite(pnl_R), pnl_R, np.nan),
         "market_return": market_return_R,
+        "odd": np.zeros(len(code_R), dtype=np.int8),
     }
 
 

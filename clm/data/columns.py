@@ -5,13 +5,14 @@ the features it asks for, is decided later (`clm.data.reading.tabulate`), so tha
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clm.domain.markets import market_of
 from clm.domain.sample import Bytes8, Floats, Ints
 
 Layout = tuple[str, ...]
@@ -20,6 +21,9 @@ Columns = Mapping[str, NDArray[Any]]
 LABELLED, *UNLABELLED = ("", "open", "bad_exit_time", "bad_target_class")
 WHY_UNLABELLED = (LABELLED, *UNLABELLED)
 """`Block.unlabelled_R` is a place in it; 0 is a row with a label."""
+
+ODD_FIGURES: Mapping[int, str] = {1: "entry_price", 2: "exit_price", 4: "realized_pnl"}
+"""Bits of `Block.odd_R`: figures that are there and are not numbers. They are unknown, and counted."""
 
 FORMS: Mapping[str, str] = {
     "sample_id": "<i8",
@@ -31,6 +35,7 @@ FORMS: Mapping[str, str] = {
     "unlabelled": "<i1",
     "pnl": "<f8",
     "market_return": "<f8",
+    "odd": "<i1",
     "features": "<f8",
 }
 """Columns of a block and how a value lies in memory; `features` has one value a name."""
@@ -54,6 +59,7 @@ class Block:
     unlabelled_R: Bytes8
     pnl_R: Floats
     market_return_R: Floats
+    odd_R: Bytes8
     features_RC: Floats
 
     def __len__(self) -> int:
@@ -76,6 +82,8 @@ class Reject(NamedTuple):
     decided_at: int | None
     """None where the time cannot be read."""
     reason: str
+    value: str = ""
+    """The value that cannot be used, as it is shown in a message."""
 
     def reason_at(self, cutoff: int) -> str:
         """Return why the row is left out of a training with this cutoff."""
@@ -89,6 +97,10 @@ class SampleColumns:
 
     blocks: tuple[Block, ...]
     rejects: tuple[Reject, ...]
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """One value for each reason why a row that was read has no label or lacks a figure."""
+    spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Symbols of these rows that are written in several ways, or not by their one name, and how."""
 
     @property
     def rows_read(self) -> int:
@@ -120,6 +132,8 @@ class Gathering:
         self.passed_over = 0
         """Rows that were looked at and lie before the window."""
         self._expected = expected_rows
+        self.examples: dict[str, str] = {}
+        """One value for each reason why a row has no label or lacks a figure."""
         self._codes: dict[bytes, int] = {}
         self._symbols: list[str] = []
         self._parts: dict[tuple[Layout, bool], _Part] = {}
@@ -155,17 +169,32 @@ class Gathering:
         while self._parts:
             (names, whole), part = self._parts.popitem()
             blocks.append(block_of(part.sorted(places), names=names, whole=whole, symbols=symbols))
-        return SampleColumns(blocks=tuple(reversed(blocks)), rejects=tuple(self.rejects))
+        return SampleColumns(
+            blocks=tuple(reversed(blocks)),
+            rejects=tuple(self.rejects),
+            examples=self.examples,
+            spellings=self._spellings(),
+        )
 
     def _learn(self, text: bytes) -> bool:
         try:
-            symbol = text.decode()
+            name = text.decode()
         except UnicodeDecodeError:
             return False
-        if symbol:
-            self._codes[text] = len(self._symbols)
+        symbol = market_of(name) or name
+        if symbol and symbol not in self._symbols:
             self._symbols.append(symbol)
+        if symbol:
+            self._codes[text] = self._symbols.index(symbol)
         return bool(symbol)
+
+    def _spellings(self) -> dict[str, tuple[str, ...]]:
+        spelled: dict[str, list[str]] = {}
+        for text, code in self._codes.items():
+            spelled.setdefault(self._symbols[code], []).append(text.decode())
+        return {
+            symbol: tuple(sorted(names)) for symbol, names in sorted(spelled.items()) if names != [symbol]
+        }
 
 
 class _Part:

@@ -8,10 +8,10 @@ from datetime import datetime
 import numpy as np
 
 from clm.clock import to_micros
-from clm.data.columns import WHY_UNLABELLED, Block, Gathering, Layout, SampleColumns, merged
+from clm.data.columns import ODD_FIGURES, WHY_UNLABELLED, Block, Gathering, Layout, SampleColumns, merged
 from clm.data.features import why_unusable
 from clm.data.rows import RAW_COLUMNS, RawRow, read_rows
-from clm.domain.sample import UNRESOLVED, Ints, SampleTable
+from clm.domain.sample import UNRESOLVED, Bytes8, Ints, SampleTable
 
 __all__ = ["RAW_COLUMNS", "Contract", "RawSamples", "SampleColumns", "columns_of", "parse_samples"]
 
@@ -146,7 +146,15 @@ def _table(
         last_id=read.last_id,
         rejected={reason: n for reason, n in sorted(rejected.items()) if n},
         unlabelled={reason: n for reason, n in sorted(unlabelled.items()) if n and reason},
+        odd_figures=_odd_figures(rows["odd"]),
+        examples={**{reject.reason: reject.value for reject in reversed(read.rejects)}, **read.examples},
+        spellings={symbol: names for symbol, names in read.spellings.items() if symbol in symbols},
     )
+
+
+def _odd_figures(odd_R: Bytes8) -> dict[str, int]:
+    counted = {f"bad_{name}": int((odd_R & bit > 0).sum()) for bit, name in ODD_FIGURES.items()}
+    return {reason: n for reason, n in counted.items() if n}
 
 
 _UNKNOWN = {"resolved_at": UNRESOLVED, "outcome": 0, "pnl": np.nan, "market_return": np.nan}

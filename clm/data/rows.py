@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from math import isfinite, nan
+from math import isfinite, isnan, nan
 
 import numpy as np
 
-from clm.data.columns import FORMS, WHY_UNLABELLED, Gathering, Layout, Reject
+from clm.data.columns import FORMS, ODD_FIGURES, WHY_UNLABELLED, Gathering, Layout, Reject
 from clm.data.features import as_numbers, read_document
 from clm.data.timestamps import parse_micros
+from clm.data.words import boolean_of, is_missing, outcome_of, side_of, text_of
 from clm.domain.sample import UNRESOLVED
 
 RAW_COLUMNS = (
@@ -27,9 +28,6 @@ RAW_COLUMNS = (
 )
 """The columns a cycle reads, in the order of a raw row."""
 
-SIDES = {"BUY": 1, "SELL": -1}
-OUTCOMES = {"WIN": 1, "LOSS": -1, "NEUTRAL": 0}
-_YES = (1, "1", b"1", "true", b"true")
 _INT64 = range(-(2**63), 2**63)
 
 RawRow = tuple[object, ...]
@@ -59,50 +57,72 @@ def _read_row(
     row: RawRow, gathering: Gathering, since: int | None
 ) -> tuple[Layout, tuple[object, ...]] | Reject | None:
     """Return names and the values of FORMS, or the reason why there are none; None before `since`."""
-    sample_id, symbol, timestamp, features, feature_names, _, _, _, exit_time, _, _, _ = row
+    sample_id, symbol, timestamp, features, feature_names, raw_side, _, _, exit_time, raw_known, _, _ = row
     decided_at = parse_micros(timestamp)
     if since is not None and decided_at is not None and decided_at < since:
         gathering.passed_over += 1
         return None
     if type(sample_id) is not int or sample_id not in _INT64:
-        return Reject(sample_id, decided_at, "bad_id")
-    codes = gathering.symbol_codes([_text(symbol).encode()])
+        return Reject(sample_id, decided_at, "bad_id", example(sample_id))
+    codes = gathering.symbol_codes([text_of(symbol).encode()])
     if codes is None:
-        return Reject(sample_id, decided_at, "bad_symbol")
+        return Reject(sample_id, decided_at, "bad_symbol", example(symbol))
     if decided_at is None:
-        return Reject(sample_id, None, "bad_timestamp")
+        return Reject(sample_id, None, "bad_timestamp", example(timestamp))
     resolved_at = parse_micros(exit_time)
     if resolved_at is not None and resolved_at <= decided_at:
-        return Reject(sample_id, decided_at, "exit_not_after_decision")
+        return Reject(sample_id, decided_at, "exit_not_after_decision", example(exit_time))
+    side, known = side_of(raw_side), boolean_of(raw_known)
+    if side is None:
+        return Reject(sample_id, decided_at, "bad_side", example(raw_side))
+    if known is None:
+        return Reject(sample_id, decided_at, "bad_outcome_known", example(raw_known))
     document = read_document(features, feature_names)
     if isinstance(document, str):
-        return Reject(sample_id, decided_at, document)
+        return Reject(sample_id, decided_at, document, example(features))
     names, values = document
-    return names, (sample_id, codes[0], decided_at, *_outcome(row, resolved_at), as_numbers(values))
+    outcome = _outcome(row, side, resolved_at if known else None, gathering) if known else _open(side)
+    return names, (sample_id, codes[0], decided_at, *outcome, as_numbers(values))
 
 
-def _outcome(row: RawRow, resolved_at: int | None) -> tuple[object, ...]:
-    """Return how the trade of a row ended: FORMS from `resolved_at` to `market_return`."""
-    _, _, _, _, _, side, entry_price, exit_price, _, outcome_known, realized_pnl, target_class = row
-    outcome = OUTCOMES.get(_text(target_class))
-    unlabelled = _why_unlabelled(outcome_known, resolved_at, outcome)
-    known = not unlabelled
-    return (
-        resolved_at if known else UNRESOLVED,
-        SIDES.get(_text(side), 0),
-        outcome if known else 0,
-        WHY_UNLABELLED.index(unlabelled),
-        number(realized_pnl) if known else nan,
-        _market_return(number(entry_price), number(exit_price)) if known else nan,
+def _open(side: int) -> tuple[object, ...]:
+    """Return FORMS from `resolved_at` to `odd` of a row without a known outcome."""
+    return UNRESOLVED, side, 0, WHY_UNLABELLED.index("open"), nan, nan, 0
+
+
+def _outcome(row: RawRow, side: int, resolved_at: int | None, gathering: Gathering) -> tuple[object, ...]:
+    """Return how the trade of a row with a known outcome ended: FORMS from `resolved_at` to `odd`."""
+    *_, entry_price, exit_price, exit_time, _, realized_pnl, target_class = row
+    outcome = outcome_of(target_class)
+    if resolved_at is None or outcome is None:
+        reason, value = (
+            ("bad_exit_time", exit_time) if resolved_at is None else ("bad_target_class", target_class)
+        )
+        gathering.examples.setdefault(reason, example(value))
+        return UNRESOLVED, side, 0, WHY_UNLABELLED.index(reason), nan, nan, 0
+    figures = entry_price, exit_price, realized_pnl
+    odd = sum(
+        flag
+        for flag, (name, value) in zip(
+            ODD_FIGURES, zip(ODD_FIGURES.values(), figures, strict=True), strict=True
+        )
+        if _is_odd(name, value, gathering)
     )
+    entry, exit_, pnl = map(number, figures)
+    return resolved_at, side, outcome, 0, pnl, _market_return(entry, exit_), odd
 
 
-def _why_unlabelled(outcome_known: object, resolved_at: int | None, outcome: int | None) -> str:
-    if outcome_known not in _YES:
-        return "open"
-    if resolved_at is None:
-        return "bad_exit_time"
-    return "bad_target_class" if outcome is None else ""
+def _is_odd(name: str, value: object, gathering: Gathering) -> bool:
+    """Return whether a figure is a text that is not a number; keep an example."""
+    if not isinstance(value, (str, bytes)) or is_missing(value) or not isnan(number(value)):
+        return False
+    gathering.examples.setdefault(f"bad_{name}", example(value))
+    return True
+
+
+def example(value: object) -> str:
+    """Return a value as it is shown in a message."""
+    return f"{value!r:.60}"
 
 
 def _market_return(entry_price: float, exit_price: float) -> float:
@@ -118,15 +138,3 @@ def number(value: object) -> float:
     except (ValueError, OverflowError):
         return nan
     return read if isfinite(read) else nan
-
-
-def _text(value: object) -> str:
-    """Return text that can be written as UTF-8, else the empty text."""
-    try:
-        if isinstance(value, bytes):
-            return value.decode()
-        if isinstance(value, str):
-            return value if value.isascii() else value.encode().decode()
-    except UnicodeError:
-        pass
-    return ""

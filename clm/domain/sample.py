@@ -51,6 +51,12 @@ class SampleTable:
     """Number of rows that were read but not used, by reason."""
     unlabelled: Mapping[str, int] = field(default_factory=dict)
     """Number of rows without a label, by reason; they serve as history only."""
+    odd_figures: Mapping[str, int] = field(default_factory=dict)
+    """Number of labelled rows with a figure that is there and is not a number, by column."""
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """One value for each reason of the three mappings above, as it is shown in a message."""
+    spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Symbols that the store writes in several ways, or not by their one name, and how."""
     available_features: tuple[str, ...] = ()
     """Features in the newest readable sample; may be more than are used."""
     missing_features: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ from clm.store.sample_growth import Known
 
 log = structlog.get_logger()
 
-_FORMAT = 1
+_FORMAT = 2
 _MANIFEST = "manifest"
 _BLOCKS = "*.block"
 _LAYOUTS = 4
@@ -72,6 +72,7 @@ class SampleCache:
                 pending=np.array(manifest["pending"], dtype=np.int64),
                 last_id=int(manifest["last_id"]),
                 rows=int(manifest["rows"]),
+                spellings={symbol: tuple(names) for symbol, names in manifest["spellings"].items()},
             )
         except FileNotFoundError:
             return self._nothing("there is none")
@@ -97,6 +98,7 @@ class SampleCache:
             "built_at": self._built_at,
             "last_id": known.last_id,
             "rows": known.rows,
+            "spellings": known.spellings,
             "pending": np.concatenate([known.pending, *dropped]).tolist(),
             "blocks": [file.as_json() for file in files],
         }

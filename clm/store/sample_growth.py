@@ -4,8 +4,8 @@ A settled row is not read again: it had a label and usable features, and it was 
 All other rows are pending, because labels arrive late and bad rows get repaired.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class Known:
     last_id: float = BEFORE_ALL
     rows: int = 0
     """Number of rows in the window, including those before its exact bound."""
+    spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """As in SampleColumns."""
 
     @classmethod
     def nothing(cls) -> "Known":
@@ -48,7 +50,11 @@ class Known:
             if is_settled_R.any():
                 settled.append(block if is_settled_R.all() else block.take(is_settled_R))
         return Known(
-            settled=tuple(settled), pending=np.sort(np.concatenate(pending)), last_id=last_id, rows=rows
+            settled=tuple(settled),
+            pending=np.sort(np.concatenate(pending)),
+            last_id=last_id,
+            rows=rows,
+            spellings=_both_spelled(self.spellings, fresh.spellings),
         )
 
 
@@ -73,8 +79,16 @@ def catch_up(
     probes = sum(map(len, probe_ids))
     if total != known.rows - len(known.pending) + copied - probes or not _alike(probed, found):
         return None
-    columns = SampleColumns(blocks=(*known.settled, *fresh.blocks), rejects=fresh.rejects)
-    return columns, known.grown(fresh, max(last_id, known.last_id), total, pending_too=True)
+    grown = known.grown(fresh, max(last_id, known.last_id), total, pending_too=True)
+    return replace(fresh, blocks=(*known.settled, *fresh.blocks), spellings=grown.spellings), grown
+
+
+def _both_spelled(
+    earlier: Mapping[str, tuple[str, ...]], later: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    """Return the spellings of both."""
+    symbols = sorted({*earlier, *later})
+    return {symbol: tuple(sorted({*earlier.get(symbol, ()), *later.get(symbol, ())})) for symbol in symbols}
 
 
 def _some_of(blocks: Sequence[Block], probes: int) -> list[Block]:
@@ -101,7 +115,7 @@ def _parted(columns: SampleColumns, probe_ids: Sequence[Ints]) -> tuple[SampleCo
         blocks.append(block.take(~is_probe_R))
     probed = set(ids.tolist())
     rejects = tuple(reject for reject in columns.rejects if reject.sample_id not in probed)
-    return SampleColumns(blocks=tuple(blocks), rejects=rejects), found
+    return replace(columns, blocks=tuple(blocks), rejects=rejects), found
 
 
 def _alike(expected: Sequence[Block], found: Sequence[Block]) -> bool:

@@ -2,6 +2,7 @@
 """Read rows of the sample table: many rows as a few joined texts, doubtful rows one by one."""
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -13,6 +14,7 @@ from clm.data.bulk import ODD, JoinedRows, read_joined_rows
 from clm.data.columns import Gathering
 from clm.data.features import MAX_TEXT_BYTES
 from clm.data.rows import RAW_COLUMNS, read_rows
+from clm.data.words import BOOLEANS, OUTCOMES, SIDES
 from clm.store.tables import SAMPLES
 
 CHUNK_ROWS = 2048
@@ -128,11 +130,24 @@ def _joined(
     )
 
 
-def _code(column: str, values: tuple[str, ...], unit: float) -> str:
-    """Return SQL for the 1-based position of a text in `values`; other text is 0, a BLOB is ODD."""
-    cases = " ".join(f"WHEN '{value}' THEN {place * unit}" for place, value in enumerate(values, 1))
-    other = f"CASE typeof({column}) WHEN 'blob' THEN {ODD} ELSE 0.0 END"
-    return f"CASE {column} COLLATE BINARY {cases} ELSE {other} END"
+_USUAL = ("BUY", "SELL", "WIN", "LOSS", "NEUTRAL")
+
+
+def _code(column: str, words: Mapping[str, int], units: Mapping[int, float]) -> str:
+    """Return SQL for the code of a word; a missing value is 0, and anything else is ODD.
+
+    The usual spellings are compared first and as they are: changing the case costs time.
+    """
+    usual = {
+        name: value for name, value in words.items() if name in ("BUY", "SELL", "WIN", "LOSS", "NEUTRAL")
+    }
+    exact, any_case = (
+        " ".join(f"WHEN '{word}' THEN {units[value]}" for word, value in group.items())
+        for group in (usual, words)
+    )
+    other = f"CASE upper({column}) {any_case} WHEN '' THEN 0.0 ELSE "
+    other += f"CASE WHEN {column} IS NULL THEN 0.0 ELSE {ODD} END END"
+    return f"CASE {column} COLLATE BINARY {exact} ELSE {other} END"
 
 
 def _last_text(column: str) -> str:
@@ -147,13 +162,15 @@ SELECT count(*), group_concat(id), group_concat(ifnull(symbol, '')), group_conca
   group_concat(ifnull(exit_time, '')), group_concat(ifnull(features, '')),
   min(features COLLATE BINARY), {_last_text("features")},
   count(feature_names), min(feature_names COLLATE BINARY), {_last_text("feature_names")}"""
+_BOOLEANS = " ".join(f"WHEN '{word}' THEN {16.0 * known}" for word, known in BOOLEANS.items())
 _LONGEST = "SELECT max(length(CAST(features AS BLOB)))"
 _FIGURES = f"""
 SELECT id + 0.0, ifnull(entry_price, 9e999), ifnull(exit_price, 9e999), ifnull(realized_pnl, 9e999),
-  {_code("execution_side", ("BUY", "SELL"), 1.0)}
-  + {_code("target_class", ("WIN", "LOSS", "NEUTRAL"), 4.0)}
-  + CASE outcome_known WHEN 1 THEN 16.0
-    ELSE CASE WHEN typeof(outcome_known) IN ('text', 'blob') THEN {ODD} ELSE 0.0 END END"""
+  {_code("execution_side", SIDES, {1: 1.0, -1: 2.0, 0: 0.0})}
+  + {_code("target_class", OUTCOMES, {1: 4.0, -1: 8.0, 0: 12.0})}
+  + CASE outcome_known WHEN 1 THEN 16.0 WHEN 0 THEN 0.0
+    ELSE CASE upper(outcome_known) {_BOOLEANS}
+      ELSE CASE WHEN outcome_known IS NULL THEN 0.0 ELSE {ODD} END END END"""
 
 
 def _cut(column: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -225,4 +226,4 @@ def _cut(columns: SampleColumns, since: datetime | None, reader: SampleReader) -
             return reject.sample_id not in outside
         return reject.decided_at >= earliest
 
-    return SampleColumns(blocks=tuple(blocks), rejects=tuple(filter(wanted, columns.rejects)))
+    return replace(columns, blocks=tuple(blocks), rejects=tuple(filter(wanted, columns.rejects)))

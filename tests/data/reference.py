@@ -19,14 +19,13 @@ import orjson
 from clm.clock import to_micros
 from clm.data.reading import RawSamples
 from clm.data.timestamps import parse_micros
+from clm.data.words import boolean_of, is_missing, outcome_of, side_of
+from clm.domain.markets import market_of
 from clm.domain.sample import UNRESOLVED, Floats, SampleTable
 
 MAX_TEXT_BYTES = 65_536
 MAX_MAGNITUDE = 1e12
 _NUMBERS = {int, float}
-_SIDES = {"BUY": 1, "SELL": -1}
-_OUTCOMES = {"WIN": 1, "LOSS": -1, "NEUTRAL": 0}
-_YES = (1, "1", b"1", "true", b"true")
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -45,6 +44,8 @@ class _Row(NamedTuple):
     feature_names: object
     unlabelled: str
     """Why the row has no label; empty where it has one."""
+    odd: tuple[str, ...]
+    """Figures of a labelled row that are there and are no numbers."""
 
 
 def parse_one_by_one(raw: RawSamples, *, cutoff: datetime, features: tuple[str, ...] = ()) -> SampleTable:
@@ -98,6 +99,7 @@ def _table(rows: Sequence[_Row], *, features_RC: Floats, **rest: object) -> Samp
         market_return_R=np.array([row.market_return for row in rows], dtype=np.float64)[order_R],
         features_RC=features_RC[order_R],
         unlabelled=dict(sorted(Counter(row.unlabelled for row in rows if row.unlabelled).items())),
+        odd_figures=dict(Counter(name for row in rows for name in row.odd)),
         **rest,  # type: ignore[arg-type]  # the caller names fields of SampleTable
     )
 
@@ -120,9 +122,10 @@ def _read_row(row: tuple[object, ...], cutoff: int) -> _Row | str:
     ) = row
     if type(sample_id) is not int or sample_id not in _INT64:
         return "bad_id"
-    symbol = _text(raw_symbol)
-    if not symbol:
+    written = _text(raw_symbol)
+    if not written:
         return "bad_symbol"
+    symbol = market_of(written) or written
     decided_at = parse_micros(timestamp)
     if decided_at is None:
         return "bad_timestamp"
@@ -132,27 +135,38 @@ def _read_row(row: tuple[object, ...], cutoff: int) -> _Row | str:
     if resolved_at is not None and resolved_at <= decided_at:
         return "exit_not_after_decision"
 
-    outcome = _OUTCOMES.get(_text(target_class))
+    if side_of(side) is None:
+        return "bad_side"
+    if boolean_of(outcome_known) is None:
+        return "bad_outcome_known"
+    outcome = outcome_of(target_class)
     unlabelled = _why_unlabelled(outcome_known, resolved_at, outcome, cutoff)
     known = not unlabelled
+    figures = {"entry_price": entry_price, "exit_price": exit_price, "realized_pnl": realized_pnl}
+    odd = tuple(
+        f"bad_{name}"
+        for name, value in figures.items()
+        if isinstance(value, (str, bytes)) and not is_missing(value) and np.isnan(_number(value))
+    )
     return _Row(
         sample_id=sample_id,
         symbol=symbol,
         decided_at=decided_at,
         # What was not known at the cutoff stays unknown, also where the row tells it by now.
         resolved_at=resolved_at if known and resolved_at is not None else UNRESOLVED,
-        side=_SIDES.get(_text(side), 0),
+        side=side_of(side) or 0,
         outcome=outcome if known and outcome is not None else 0,
         pnl=_number(realized_pnl) if known else nan,
         market_return=_market_return(_number(entry_price), _number(exit_price)) if known else nan,
         features=features,
         feature_names=feature_names,
         unlabelled=unlabelled,
+        odd=() if unlabelled and unlabelled != "resolved_after_cutoff" else odd,
     )
 
 
 def _why_unlabelled(outcome_known: object, resolved_at: int | None, outcome: int | None, cutoff: int) -> str:
-    if outcome_known not in _YES:
+    if not boolean_of(outcome_known):
         return "open"
     if resolved_at is None:
         return "bad_exit_time"

@@ -32,7 +32,8 @@ def test_a_closed_trade_is_labelled():
         ({"exit_time": None}, "bad_exit_time"),
         ({"exit_time": "soon"}, "bad_exit_time"),
         ({"target_class": None}, "bad_target_class"),
-        ({"target_class": "win"}, "bad_target_class"),
+        ({"target_class": "maybe"}, "bad_target_class"),
+        ({"target_class": "1"}, "bad_target_class"),
         ({"target_class": 1}, "bad_target_class"),
         ({"exit_time": text(CUTOFF + timedelta(microseconds=1))}, "resolved_after_cutoff"),
     ],
@@ -70,6 +71,10 @@ def test_an_outcome_known_exactly_at_the_cutoff_counts():
         ({"exit_time": "2025-12-01 00:59:59.999999"}, "exit_not_after_decision"),
         ({"exit_time": "2025-12-01 01:00:00"}, "exit_not_after_decision"),
         ({"exit_time": "2025-11-01 01:00:00", "outcome_known": 0}, "exit_not_after_decision"),
+        ({"execution_side": "up"}, "bad_side"),
+        ({"execution_side": 1}, "bad_side"),
+        ({"outcome_known": "perhaps"}, "bad_outcome_known"),
+        ({"outcome_known": 2}, "bad_outcome_known"),
     ],
 )
 def test_b5_b7_a_row_that_contradicts_itself_is_left_out_by_reason(changes, reason):
@@ -90,6 +95,37 @@ def test_b5_a_figure_that_is_no_number_is_unknown_never_zero(value):
     assert table.labelled_R[0]
     assert np.isnan(table.pnl_R[0])
     assert np.isnan(table.market_return_R[0])
+
+
+def test_an_unreadable_value_is_counted_with_an_example():
+    """A refusal without a value sends people to the wrong column."""
+    changes = [
+        {"execution_side": "up"},
+        {"target_class": "1"},
+        {"exit_time": "soon"},
+        {"realized_pnl": "3 USDT"},
+    ]
+    table = parsed([raw_row(number, **change) for number, change in enumerate(changes, start=1)])
+
+    assert table.rejected == {"bad_side": 1}
+    assert table.unlabelled == {"bad_exit_time": 1, "bad_target_class": 1}
+    assert table.odd_figures == {"bad_realized_pnl": 1}
+    assert table.examples == {
+        "bad_side": "'up'",
+        "bad_target_class": "'1'",
+        "bad_exit_time": "'soon'",
+        "bad_realized_pnl": "'3 USDT'",
+    }
+
+
+def test_one_market_under_two_spellings_is_one_symbol_and_both_are_known():
+    """Windows of half of a market's samples are windows of nothing."""
+    table = parsed(
+        [raw_row(1, symbol="BTCUSDT"), raw_row(2, symbol="btc/usdt"), raw_row(3, symbol="ETHUSDT")]
+    )
+
+    assert table.symbols == ("BTCUSDT", "ETHUSDT")
+    assert table.spellings == {"BTCUSDT": ("BTCUSDT", "btc/usdt")}
 
 
 @pytest.mark.parametrize("symbol", ["'; DROP TABLE x; --", "🚀" * 10, "A" * 10_000, "A\x00"])
