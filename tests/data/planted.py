@@ -217,7 +217,20 @@ PLANTED: Mapping[str, Fault] = {
         plant=lambda: every(10, lambda row: {"realized_pnl": -1.3 if row["target_class"] == "WIN" else 1.3}),
     ),
     "outcomes in other words": Fault(
-        audit="unusable_outcomes", plant=lambda: every(20, lambda row: {"target_class": "won"})
+        audit="unusable_outcomes", plant=lambda: every(40, lambda row: {"target_class": "1"})
+    ),
+    "half of the outcomes in other words": Fault(
+        audit="unusable_outcomes", plant=lambda: every(2, lambda row: {"target_class": "1"}), blocks=True
+    ),
+    "profits with a unit": Fault(
+        audit="unreadable_figures",
+        plant=lambda: every(20, lambda row: {"realized_pnl": f"{row['realized_pnl']} USDT"}),
+    ),
+    "one market under two names": Fault(
+        audit="symbol_spellings", plant=lambda: every(2, lambda row: {"symbol": f" {row['symbol'].lower()}"})
+    ),
+    "sides in a word of their own": Fault(
+        audit="bad_rows", plant=lambda: every(10, lambda row: {"execution_side": "up"}), blocks=True
     ),
     "decisions written twice": Fault(audit="conflicting_duplicates", plant=_written_twice),
     "hardly a loss": Fault(audit="class_imbalance", plant=lambda: each(_hardly_a_loss)),

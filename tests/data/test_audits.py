@@ -13,7 +13,7 @@ from clm.data.audits import AUDITS, Severity, audit
 from clm.data.audits.leakage import feature_of_the_future
 from clm.data.audits.windows import still_windows
 from clm.data.windows import gather
-from tests.data.planted import PLANTED, every
+from tests.data.planted import PLANTED, each, every
 from tests.data.rows import CUTOFF, POLICY, dataset_of, simulated_rows
 
 ROWS = simulated_rows()
@@ -114,6 +114,16 @@ def test_b2_many_bad_rows_block():
     assert finding.severity is Severity.BLOCK
     assert finding.statistic == pytest.approx(0.1)
     assert "features_missing 150" in finding.message
+
+
+def test_a_refusal_shows_a_value_and_the_cure():
+    """Counts alone send people to the wrong column, and waiting never repairs a column."""
+    dataset = dataset_of(each(lambda row: {"timestamp": "30.12.2025 21:14"}))
+    shown = {finding.name: finding for finding in audit(dataset, POLICY, CUTOFF)}
+
+    assert "bad_timestamp 1,500 (such as '30.12.2025 21:14')" in shown["bad_rows"].message
+    assert "write times as 2025-12-30 21:14:40" in shown["bad_rows"].next_step
+    assert "waiting does not help" in shown["too_few_samples"].next_step
 
 
 def test_b2_a_handful_of_bad_rows_is_no_finding():

@@ -23,11 +23,18 @@ from clm.data.audits.labels import (
     label_ignores_side,
     outcome_contradicts_pnl,
     single_class,
-    unusable_outcomes,
 )
 from clm.data.audits.leakage import feature_knows_outcome, feature_of_the_future, outcome_among_features
 from clm.data.audits.redundancy import duplicated_features, low_effective_rank
-from clm.data.audits.rows import bad_rows, future_rows, label_intervals, other_features
+from clm.data.audits.rows import (
+    bad_rows,
+    future_rows,
+    label_intervals,
+    other_features,
+    symbol_spellings,
+    unreadable_figures,
+    unusable_outcomes,
+)
 from clm.data.audits.scales import features_of_other_scale, spikes, zero_filled_features
 from clm.data.audits.windows import constant_windows, levels_erased
 from clm.data.dataset import Dataset
@@ -53,11 +60,14 @@ AUDITS: tuple[Audit, ...] = (
     # rows that say nothing
     label_intervals,
     bad_rows,
+    unusable_outcomes,
     bad_candles,
     samples_without_candles,
     features_not_finite,
     other_features,
     future_rows,
+    symbol_spellings,
+    unreadable_figures,
     too_few_samples,
     # the outcome among what is known before it
     outcome_among_features,
@@ -67,7 +77,6 @@ AUDITS: tuple[Audit, ...] = (
     single_class,
     label_ignores_side,
     outcome_contradicts_pnl,
-    unusable_outcomes,
     conflicting_duplicates,
     class_imbalance,
     # features that say less than it seems

@@ -27,8 +27,26 @@ def too_few_samples(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Fin
         threshold=float(policy.min_samples),
         rows=labelled,
         message=message,
-        next_step="wait for more closed trades, or read further back with CLM_HISTORY_DAYS",
+        next_step=_how_to_get_more(dataset, policy.min_samples - windows),
     )
+
+
+def _how_to_get_more(dataset: Dataset, short_of: int) -> str:
+    """Return what can help: time does not, where rows that are there cannot be used."""
+    table = dataset.table
+    unusable = {
+        "samples that cannot be read": sum(n for reason, n in table.rejected.items() if reason != "future"),
+        "known outcomes that cannot be read": sum(
+            n for reason, n in table.unlabelled.items() if reason.startswith("bad_")
+        ),
+        "samples without their candles": sum(
+            n for reason, n in dataset.dropped.items() if reason.startswith("candles_")
+        ),
+    }
+    what, rows = max(unusable.items(), key=lambda item: item[1])
+    if rows >= short_of:
+        return f"see to the {rows:,} {what}; waiting does not help"
+    return "wait for more closed trades, or read further back with CLM_HISTORY_DAYS"
 
 
 def one_symbol(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
@@ -123,7 +141,7 @@ def starves_at(dataset: Dataset, policy: AuditPolicy) -> int | None:
     return int(decided_N[-policy.min_samples]) + policy.history_days * DAY
 
 
-def shown(symbol: str) -> str:
+def shown(symbol: str, most_characters: int = 32) -> str:
     """Return a stranger's symbol as it fits into a sentence."""
     printable = "".join(char if char.isprintable() else "?" for char in symbol)
-    return printable if len(printable) <= 32 else f"{printable[:31]}…"
+    return printable if len(printable) <= most_characters else f"{printable[: most_characters - 1]}…"

@@ -68,25 +68,6 @@ def outcome_contradicts_pnl(dataset: Dataset, policy: AuditPolicy, now: datetime
     )
 
 
-def unusable_outcomes(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
-    """An outcome that is marked known and cannot be placed in time, or is of no known class, is lost."""
-    lost = {reason: n for reason, n in dataset.table.unlabelled.items() if reason.startswith("bad_")}
-    rows = sum(lost.values())
-    share = rows / max(1, rows + int(dataset.table.labelled_R.sum()))
-    if share <= policy.warn_bad_share:
-        return None
-    return Finding(
-        name="unusable_outcomes",
-        severity=Severity.WARN,
-        statistic=share,
-        threshold=policy.warn_bad_share,
-        rows=rows,
-        message=f"{rows:,} known outcomes ({share:.1%}) cannot be used: "
-        + ", ".join(f"{reason} {n:,}" for reason, n in lost.items()),
-        next_step="repair what writes exit_time and target_class; these samples serve as history only",
-    )
-
-
 def conflicting_duplicates(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
     """Samples alike in symbol, time and features with different labels: no model can be right about both."""
     table = dataset.table
