@@ -1,32 +1,26 @@
-"""Candles from a directory of files: CSV, CSV.gz, and Parquet where pyarrow is installed.
+"""Candles from a directory of files, in the forms in which exchanges and programs write them.
 
 DataError  CANDLES_MISSING CANDLES_UNREADABLE CANDLES_COLUMNS CANDLES_MIXED_INTERVALS CANDLES_TOO_BIG
-           CANDLES_NEED_PYARROW
+           CANDLES_TWO_MARKETS CANDLES_SWAPPED
 """
 
-import csv
-import gzip
-import importlib
-import re
-import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from clm.clock import SECOND, SystemClock, to_micros
 from clm.data.candles.checks import interval_of, settle
-from clm.data.candles.parsing import PRICES, REQUIRED, CandleColumns, RawCandles, by_symbol, parse_csv
+from clm.data.candles.file_names import read_file_name
+from clm.data.candles.parsing import CandleColumns, by_market
 from clm.data.candles.series import Candles
 from clm.errors import DataError
 from clm.ports import Clock
+from clm.store.candle_tables import SUFFIXES, read_tables
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
-MAX_FILE_BYTES = 1_000_000_000
-"""Uncompressed; about twelve million candles."""
 _ENOUGH_TO_TELL = 10
 """Minimum candles of a symbol in a file for which their most common step counts as their interval."""
-_PAIR = re.compile(r"[A-Za-z0-9]+")
+_MOST_FILES = 100_000
+"""A directory with more files is not one of candles."""
 
 
 class CandleDirectory:
@@ -37,7 +31,7 @@ class CandleDirectory:
         self._clock = clock or SystemClock()
 
     def read(self) -> Candles:
-        """Return all candles of the directory, validated.
+        """Return all candles of the directory and the directories in it, validated.
 
         Raises:
             DataError: any code listed in the module docstring.
@@ -45,14 +39,17 @@ class CandleDirectory:
         parts: dict[str, list[CandleColumns]] = {}
         intervals: dict[int, str] = {}
         rejected: Counter[str] = Counter()
-        for path in candle_files(self._directory):
-            found, lost = by_symbol(read_file(path), symbol=symbol_of(path), written_at=_written_at(path))
+        examples: dict[str, str] = {}
+        files, passed_over = candle_files(self._directory)
+        for raw in (raw for path in files for raw in read_tables(path)):
+            found, lost = by_market(raw)
             rejected += lost
+            examples = {**raw.examples, **examples}
             for symbol, columns in found.items():
-                parts.setdefault(symbol, []).append(columns)
-                if len(columns.opened_at_T) >= _ENOUGH_TO_TELL:
-                    interval = interval_of(columns.opened_at_T)
-                    intervals.setdefault(interval, f"{symbol} in {path.name}")
+                parts.setdefault(symbol, []).extend(columns)
+                interval = interval_of(columns[0].opened_at_T)
+                if len(columns[0].opened_at_T) >= _ENOUGH_TO_TELL:
+                    intervals.setdefault(interval, f"{symbol} in {raw.source}")
         _require_one_interval(self._directory, intervals)
         now = to_micros(self._clock.now())
         settled = [settle(symbol, parts[symbol], now=now) for symbol in sorted(parts)]
@@ -62,101 +59,41 @@ class CandleDirectory:
             reports=reports,
             rows_read=rejected.total() + sum(report.rows_read for report in reports),
             rejected=dict(sorted(sum((Counter(report.rejected) for report in reports), rejected).items())),
+            examples=examples,
+            passed_over=passed_over,
         )
 
 
-def candle_files(directory: Path) -> tuple[Path, ...]:
-    """Return the files of a directory whose names are those of candle files, sorted.
+def candle_files(directory: Path) -> tuple[tuple[Path, ...], dict[str, int]]:
+    """Return the candle files below a directory, sorted, and how many others there are, by what they are.
 
     Raises:
         DataError: CANDLES_MISSING.
     """
     try:
-        files = sorted(path for path in directory.iterdir() if path.name.lower().endswith(SUFFIXES))
+        everything = [path for path, _ in zip(directory.rglob("*"), range(_MOST_FILES + 1), strict=False)]
+        names = [path for path in everything if not path.is_dir() or path.name.lower().endswith(SUFFIXES)]
+        if not directory.is_dir():
+            raise FileNotFoundError(2, "No such file or directory")
+        list(directory.iterdir())
     except OSError as exc:
         raise DataError(
             "CANDLES_MISSING", f"{directory} cannot be listed: {exc.strerror}; set CLM_CANDLES_DIR"
         ) from exc
-    if not files:
+    files, passed_over = [], Counter[str]()
+    for path in names:
+        if not path.name.lower().endswith(SUFFIXES):
+            passed_over[path.suffix.lower() or path.name] += 1
+        elif read_file_name(path.name).other_prices:
+            passed_over["mark, funding or trades"] += 1
+        else:
+            files.append(path)
+    if not files or len(everything) > _MOST_FILES:
+        why = f"more than {_MOST_FILES:,} files" if files else f"no {', '.join(SUFFIXES)}"
         raise DataError(
-            "CANDLES_MISSING",
-            f"{directory} holds no {', '.join(SUFFIXES)}; set CLM_CANDLES_DIR to where the candles lie",
+            "CANDLES_MISSING", f"{directory} holds {why}; set CLM_CANDLES_DIR to the directory of the candles"
         )
-    return tuple(files)
-
-
-def symbol_of(path: Path) -> str:
-    """Return the symbol that a file's name begins with: BTCUSDT of `BTCUSDT_1h.csv.gz`."""
-    begins = _PAIR.match(path.name)
-    return begins.group().upper() if begins else path.name.upper()
-
-
-def read_file(path: Path) -> RawCandles:
-    """Return the columns of one file.
-
-    Raises:
-        DataError: CANDLES_UNREADABLE, CANDLES_COLUMNS, CANDLES_TOO_BIG, CANDLES_NEED_PYARROW.
-    """
-    name = path.name.lower()
-    raw = _read_parquet(path) if name.endswith(".parquet") else _read_csv(path, packed=name.endswith(".gz"))
-    if isinstance(raw, RawCandles):
-        return raw
-    raise DataError(
-        "CANDLES_COLUMNS",
-        f"{path} lacks the columns {', '.join(raw)}; a candle file has {', '.join(REQUIRED)}",
-    )
-
-
-def _read_csv(path: Path, *, packed: bool) -> RawCandles | tuple[str, ...]:
-    try:
-        with gzip.open(path) if packed else path.open("rb") as handle:
-            data = handle.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise DataError(
-                "CANDLES_TOO_BIG",
-                f"{path} is more than {MAX_FILE_BYTES:,} bytes; split it, one file a symbol",
-            )
-        return parse_csv(data.decode("utf-8-sig").splitlines())
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as exc:
-        raise DataError(
-            "CANDLES_UNREADABLE", f"{path} cannot be read: {exc}; fetch it anew, or take it away"
-        ) from exc
-
-
-def _read_parquet(path: Path) -> RawCandles | tuple[str, ...]:
-    try:
-        arrow: Any = importlib.import_module("pyarrow")
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-    except ImportError as exc:
-        raise DataError(
-            "CANDLES_NEED_PYARROW",
-            f"{path} is Parquet, which needs pyarrow; install quantum-clm[parquet], or store it as CSV",
-        ) from exc
-    try:
-        names = {name.lower(): name for name in parquet.read_schema(path).names}
-        if missing := tuple(name for name in REQUIRED if name not in names):
-            return missing
-        wanted = [name for name in (*REQUIRED, "symbol") if name in names]
-        table = parquet.read_table(path, columns=[names[name] for name in wanted])
-        columns = {name: _column(arrow, name, table.column(names[name])) for name in wanted}
-    except (OSError, arrow.ArrowException) as exc:
-        raise DataError("CANDLES_UNREADABLE", f"{path} cannot be read: {exc}; fetch it anew") from exc
-    return RawCandles(columns=columns)
-
-
-def _column(arrow: Any, name: str, column: Any) -> Sequence[object]:
-    if name in PRICES and (arrow.types.is_floating(column.type) or arrow.types.is_integer(column.type)):
-        # A missing number becomes NaN, which validation rejects.
-        numbers: Any = column.cast(arrow.float64()).combine_chunks().to_numpy(zero_copy_only=False)
-        return numbers  # type: ignore[no-any-return]  # an array serves as a sequence here
-    if arrow.types.is_timestamp(column.type):
-        column = column.cast(arrow.timestamp("us", column.type.tz), safe=False)
-    values: Sequence[object] = column.to_pylist()
-    return values
-
-
-def _written_at(path: Path) -> int:
-    return round(path.stat().st_mtime * SECOND)
+    return tuple(sorted(files)), dict(sorted(passed_over.items()))
 
 
 def _require_one_interval(directory: Path, intervals: Mapping[int, str]) -> None:

@@ -1,113 +1,117 @@
-"""Rows of candle files to numbers; what is no number becomes NaN here and is counted by the checks."""
+"""Columns of candle files by market; a value that is not a number is NaN here, and the checks count it."""
 
-import csv
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from clm.data.timestamps import parse_micros
+from clm.data.timestamps import UNREADABLE, parse_each
+from clm.data.words import text_of
+from clm.domain.markets import market_of
 from clm.domain.sample import Floats, Ints
 
-PRICES = ("open", "high", "low", "close", "volume")
-REQUIRED = ("timestamp", *PRICES)
-UNREADABLE = np.iinfo(np.int64).min
-"""`opened_at` of a row whose timestamp cannot be read."""
-_LONGEST_SYMBOL = 32
+DOUBLE_NOISE = 1e-12
+"""Relative differences of prices that are rounding: a few thousand units in the last place of a double."""
+SINGLE_NOISE = 5e-7
+"""The same for prices that were stored in single precision, as Yahoo's are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawCandles:
-    """Columns of one file as it gave them; nothing is trusted yet."""
+    """T rows of one file as it has them; nothing is trusted yet."""
 
-    columns: Mapping[str, Sequence[object]]
-    """REQUIRED and, where the file holds several symbols, `symbol`; all of one length."""
+    opened_at_T: Ints
+    """UNREADABLE where the time cannot be read."""
+    prices_TP: Floats
+    """In the order of PRICES; NaN where there is no number."""
+    market: str
+    """What the file's name or its header states; not used where the rows name their markets."""
+    written: str = ""
+    """That market as the file writes it."""
+    code_T: Ints | None = None
+    """Places in `names`, if the rows name their markets."""
+    names: Sequence[object] = ()
+    source: str = ""
+    """The file, for messages."""
+    written_at: int | None = None
+    """When the file was written, if that is known."""
     rejected: Mapping[str, int] = field(default_factory=dict)
-    """Rows that did not even become columns."""
+    """Rows that could not be split into columns."""
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """One value for each reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandleColumns:
-    """Rows of one symbol in the order of their file."""
+    """Rows of one market in the order of their file."""
 
     opened_at_T: Ints
     prices_TP: Floats
-    """In the order of PRICES; NaN where there was no number."""
+    written: str = ""
+    """The market as the file writes it."""
+    source: str = ""
     written_at: int | None = None
-    """When the file was written, where that is known."""
+    noise: float = DOUBLE_NOISE
+    """Relative difference of two prices that is rounding."""
 
 
-def parse_csv(lines: Iterable[str]) -> RawCandles | tuple[str, ...]:
-    """Return the columns of a CSV text with a header, or the names of the columns that it lacks."""
-    rows = csv.reader(lines)
-    header = [name.strip().lower().removeprefix("\ufeff") for name in next(rows, [])]
-    if missing := tuple(name for name in REQUIRED if name not in header):
-        return missing
-    whole: list[list[str]] = []
-    ragged = 0
-    for row in rows:
-        if len(row) == len(header):
-            whole.append(row)
-        elif row:
-            ragged += 1
-    columns = dict(zip(header, zip(*whole, strict=True), strict=True)) if whole else {}
-    wanted = [name for name in (*REQUIRED, "symbol") if name in header]
-    return RawCandles(
-        columns={name: columns.get(name, ()) for name in wanted},
-        rejected={"wrong_number_of_fields": ragged} if ragged else {},
-    )
-
-
-def by_symbol(
-    raw: RawCandles, *, symbol: str, written_at: int | None = None
-) -> tuple[dict[str, CandleColumns], Counter[str]]:
-    """Return the rows of each symbol, and those that belong to none, counted by reason.
-
-    `symbol` is taken where the file has no column of that name.
-    """
-    columns, rejected = raw.columns, Counter(raw.rejected)
-    opened_at_T = np.array([_micros(value) for value in columns["timestamp"]], dtype=np.int64)
-    prices_TP = np.stack([_numbers(columns[name]) for name in PRICES], axis=1)
-    if "symbol" not in columns:
-        alone = CandleColumns(opened_at_T=opened_at_T, prices_TP=prices_TP, written_at=written_at)
-        return {symbol: alone}, rejected
-    code_of: dict[str, int] = {}
-    code_T = np.array(
-        [code_of.setdefault(_symbol(value), len(code_of)) for value in columns["symbol"]], dtype=np.int64
-    )
-    rejected["bad_symbol"] += int((code_T == code_of.pop("", -1)).sum())
-    parts = {}
-    for name, code in code_of.items():
-        index_T = np.flatnonzero(code_T == code)
-        parts[name] = CandleColumns(
-            opened_at_T=opened_at_T[index_T], prices_TP=prices_TP[index_T], written_at=written_at
-        )
+def by_market(raw: RawCandles) -> tuple[dict[str, list[CandleColumns]], Counter[str]]:
+    """Return the rows of each market, one part for each spelling, and the rows of none, counted by reason."""
+    rejected = Counter(raw.rejected)
+    parts: dict[str, list[CandleColumns]] = {}
+    if raw.code_T is None:
+        return {raw.market: [_part(raw, np.arange(len(raw.opened_at_T)), raw.written)]}, rejected
+    for code, name in enumerate(raw.names):
+        index_T = np.flatnonzero(raw.code_T == code)
+        written = text_of(name)
+        if market := market_of(written):
+            parts.setdefault(market, []).append(_part(raw, index_T, written))
+        else:
+            rejected["bad_symbol"] += len(index_T)
     return parts, +rejected
 
 
-def _micros(value: object) -> int:
-    micros = parse_micros(value)
-    return UNREADABLE if micros is None else micros
+def _part(raw: RawCandles, index_T: Ints, written: str) -> CandleColumns:
+    prices_TP = raw.prices_TP[index_T]
+    single = bool((prices_TP == prices_TP.astype(np.float32)).all()) and bool((prices_TP % 1 != 0).any())
+    return CandleColumns(
+        opened_at_T=raw.opened_at_T[index_T],
+        prices_TP=prices_TP,
+        written=written,
+        source=raw.source,
+        written_at=raw.written_at,
+        noise=SINGLE_NOISE if single else DOUBLE_NOISE,
+    )
 
 
-def _symbol(value: object) -> str:
-    """Return a trading pair, empty for what cannot be one."""
-    text = value.strip().upper() if isinstance(value, str) else ""
-    return text if text.isascii() and text.isprintable() and len(text) <= _LONGEST_SYMBOL else ""
+def moments_of(values: Sequence[object]) -> tuple[Ints, str]:
+    """Return the moments of texts and other values, UNREADABLE where one is none, and one that is none."""
+    texts = [
+        value if isinstance(value, bytes) else str("" if value is None else value).encode()
+        for value in values
+    ]
+    micros_T = parse_each(texts)
+    bad_T = np.flatnonzero(micros_T == UNREADABLE)
+    return micros_T, text_of(texts[bad_T[0]]) if len(bad_T) else ""
 
 
-def _numbers(column: Sequence[object]) -> Floats:
-    if isinstance(column, np.ndarray):
-        return column.astype(np.float64)
-    return np.array([_number(value) for value in column], dtype=np.float64)
+def numbers_of(values: Sequence[object]) -> tuple[Floats, str]:
+    """Return values as numbers, NaN where one is none, and one that is none."""
+    numbers_T = np.array([_number(value) for value in values], dtype=np.float64)
+    bad_T = np.flatnonzero(np.isnan(numbers_T))
+    return numbers_T, f"{values[bad_T[0]]!r:.40}" if len(bad_T) else ""
 
 
 def _number(value: object) -> float:
+    # Python reads 1_0 as ten; no price is meant that way.
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float, str))
+        or (isinstance(value, str) and "_" in value)
+    ):
+        return np.nan
     try:
-        # Python reads 1_0 as ten; no price is meant that way.
-        if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
-            return np.nan
-        return float(value)  # type: ignore[arg-type]  # what is no number raises
-    except (TypeError, ValueError, OverflowError):
+        return float(value)
+    except (ValueError, OverflowError):
         return np.nan

@@ -26,6 +26,8 @@ class CandleSeries:
     low_T: Floats
     close_T: Floats
     volume_T: Floats
+    jump_M: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Candles that begin a new run although none is missing: the price jumped as no market does."""
 
     @property
     def closed_at_T(self) -> Ints:
@@ -38,6 +40,7 @@ class CandleSeries:
         """For each candle the index of the first one of its unbroken run."""
         index_T = np.arange(len(self), dtype=np.int64)
         begins_T = np.diff(self.opened_at_T, prepend=np.iinfo(np.int64).min // 2) != self.interval
+        begins_T[self.jump_M] = True
         return np.maximum.accumulate(np.where(begins_T, index_T, 0))
 
     def runs(self) -> Iterator[slice]:
@@ -70,6 +73,20 @@ class CandleReport:
     gaps: int = 0
     missing: int = 0
     """Candles that the gaps lack."""
+    not_trading: int = 0
+    """Candles without volume and without a move in long rows: the market did not trade; they are left out."""
+    rounded: int = 0
+    """Candles whose high or low missed the other prices by rounding; they are read as meant."""
+    closing_times: int = 0
+    """Candles that were marked with their closing time, one unit before the next opening."""
+    jumps: int = 0
+    """Openings that are far from the close before: another unit, or a split."""
+    first_jump: str = ""
+    """The first of them, as it is shown in a message."""
+    coarse_share: float = 0.0
+    """Share of candles that do not move because prices have too few digits; 0 where they have enough."""
+    spellings: tuple[str, ...] = ()
+    """The market's names in the files, where there are several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,3 +100,7 @@ class Candles:
     rows_read: int
     rejected: Mapping[str, int] = field(default_factory=dict)
     """Over all symbols, rows that could not be given to one included."""
+    examples: Mapping[str, str] = field(default_factory=dict)
+    """One value for each reason why rows were rejected."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Files that are not candles, by ending."""

@@ -1,13 +1,15 @@
 """A file of candles: its symbols, interval, range and gaps."""
 
+from collections import Counter
 from pathlib import Path
 
 from clm.clock import HOUR, SystemClock, from_micros, iso, to_micros
 from clm.data.candles.checks import settle
-from clm.data.candles.parsing import REQUIRED, by_symbol
+from clm.data.candles.forms import Misfit, columns_of
+from clm.data.candles.parsing import CandleColumns, by_market
 from clm.data.candles.series import CandleReport
 from clm.errors import DataError
-from clm.store.candle_files import read_file, symbol_of
+from clm.store.candle_tables import read_tables
 from clm.verbs.discovery.assets import Asset, printable
 
 MAX_READ_BYTES = 200_000_000
@@ -28,17 +30,23 @@ def candle_asset(path: Path, size_bytes: int, header: str | None = None) -> Asse
         )
 
     if header is not None:
-        columns = {name.strip().strip('"').lower() for name in header.split(",")}
-        if missing := [name for name in REQUIRED if name not in columns]:
-            return asset("table", False, f"it lacks {', '.join(missing)}: neither candles nor samples")
+        found = columns_of([name.strip().strip('"') for name in header.split(",")], "")
+        if isinstance(found, Misfit):
+            return asset("table", False, f"it {found.reason}: neither candles nor samples")
     if size_bytes > MAX_READ_BYTES:
         return asset("candles", True, "candles by their columns; too large to examine here")
+    parts: dict[str, list[CandleColumns]] = {}
+    lost: Counter[str] = Counter()
+    now = to_micros(SystemClock().now())
     try:
-        parts, lost = by_symbol(read_file(path), symbol=symbol_of(path))
+        for raw in read_tables(path):
+            columns, rejected = by_market(raw)
+            lost += rejected
+            for market, found_parts in columns.items():
+                parts.setdefault(market, []).extend(found_parts)
+        reports = [settle(market, columns_, now=now)[1] for market, columns_ in sorted(parts.items())]
     except DataError as error:
         return asset("candles", False, error.message)
-    now = to_micros(SystemClock().now())
-    reports = [settle(symbol, [columns], now=now)[1] for symbol, columns in sorted(parts.items())]
     if not any(report.candles for report in reports):
         return asset("candles", False, "no candle in it is usable", symbols=[], rejected=dict(lost))
     return asset(

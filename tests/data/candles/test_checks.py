@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from clm.clock import HOUR, SECOND
 from clm.data.candles.checks import interval_of, settle
-from clm.data.candles.parsing import UNREADABLE, CandleColumns
+from clm.data.candles.parsing import CandleColumns
+from clm.data.timestamps import UNREADABLE
+from clm.errors import DataError
 from tests.data.candles.market import START
 
 NOW = START + 10_000 * HOUR
@@ -17,7 +19,7 @@ GOOD = (10.0, 12.0, 9.0, 11.0, 5.0)
 def columns(hours, prices=None, **changes):
     rows = len(hours)
     return CandleColumns(
-        opened_at_T=np.array([hour if hour == UNREADABLE else START + int(hour * HOUR) for hour in hours]),
+        opened_at_T=np.array([hour if hour == UNREADABLE else START + round(hour * HOUR) for hour in hours]),
         prices_TP=np.array(prices if prices is not None else [GOOD] * rows, dtype=np.float64).reshape(
             rows, 5
         ),
@@ -188,3 +190,90 @@ def test_the_interval_is_the_most_common_step():
     assert interval_of(np.array([0, 1, 2, 5, 9, 10]) * HOUR) == HOUR
     assert interval_of(np.array([9, 0, UNREADABLE, 3, 6]) * 1) == 3
     assert interval_of(np.array([], dtype=np.int64)) == 0
+
+
+def test_closing_times_are_read_as_openings():
+    """Exchanges give a candle's close as one unit before the next opening."""
+    series, report = settled(columns([hour - 0.001 / 3600 for hour in range(1, 51)]))
+
+    assert series.opened_at_T[0] == START
+    assert (report.closing_times, report.candles) == (50, 50)
+
+
+def test_rounding_is_not_an_impossible_price():
+    """Adjusted prices miss the high by 1e-16 of themselves; a real error is larger."""
+    noisy = (10.0, 11.0 * (1 - 1e-15), 9.0, 11.0, 5.0)
+    wrong = (10.0, 11.0 * (1 - 1e-6), 9.0, 11.0, 5.0)
+    series, report = settled(columns(range(50), [GOOD] * 48 + [noisy, wrong]))
+
+    assert (report.rounded, report.rejected) == (1, {"impossible_prices": 1})
+    assert series.high_T[48] == 11.0
+
+
+def test_a_market_that_does_not_trade_is_left_out_and_counted():
+    """Exporters fill a delisted pair with its last price; nothing about it can be predicted but that."""
+    flat = (11.0, 11.0, 11.0, 11.0, 0.0)
+    series, report = settled(
+        columns(range(50), [GOOD] * 30 + [flat] * 3 + [GOOD] * 10 + [flat] * 2 + [GOOD] * 5)
+    )
+
+    assert (report.not_trading, report.candles, report.rejected) == (3, 47, {})
+    assert (report.gaps, report.missing) == (1, 3)
+
+
+def test_quiet_minutes_of_a_market_that_trades_stay():
+    """A small pair has minutes without a trade; hours without one are another matter."""
+    flat = (11.0, 11.0, 11.0, 11.0, 0.0)
+    minutes = [minute / 60 for minute in range(400)]
+    _, report = settled(columns(minutes, [GOOD] * 50 + [flat] * 179 + [GOOD] * 171))
+    assert report.not_trading == 0
+    _, report = settled(columns(minutes, [GOOD] * 50 + [flat] * 180 + [GOOD] * 170))
+    assert report.not_trading == 180
+
+
+def test_a_split_or_another_unit_begins_a_new_run():
+    """A window across it would hold a return that no market made."""
+    scaled = (*(price * 1000 for price in GOOD[:4]), 5.0)
+    series, report = settled(columns(range(50), [GOOD] * 20 + [scaled] * 30))
+
+    assert (report.jumps, report.gaps) == (1, 0)
+    assert report.first_jump == "2025-11-03 20:00 from 11 to 10000"
+    assert [(run.start, run.stop) for run in series.runs()] == [(0, 20), (20, 50)]
+
+
+def test_exchanged_columns_are_refused():
+    """Where each open continues the open before, the columns are in another order."""
+    rng = np.random.default_rng(1)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.01, 60)))
+    opened = np.concatenate([[100.0], close[:-1]])
+    high, low = np.maximum(opened, close) + 1, np.minimum(opened, close) - 1
+    right = np.stack([opened, high, low, close, np.ones(60)], axis=1)
+    settled(columns(range(60), right))
+    with pytest.raises(DataError, match=r"CANDLES_SWAPPED.* open and close are exchanged"):
+        settled(columns(range(60), right[:, [3, 1, 2, 0, 4]]))
+
+
+def test_prices_with_too_few_digits_are_reported():
+    """A coin of 0.00002 with five digits moves by whole ticks or not at all."""
+    rng = np.random.default_rng(2)
+    close = 2e-5 * np.exp(np.cumsum(rng.normal(0, 0.1, 400)))
+    whole, rounded = (
+        np.stack([price] * 4 + [np.ones(400)], axis=1) for price in (close, np.round(close, 5) + 1e-5)
+    )
+    assert settled(columns(range(400), whole))[1].coarse_share == 0
+    assert settled(columns(range(400), rounded))[1].coarse_share > 0.3
+
+
+def test_two_files_with_other_prices_at_the_same_times_are_refused():
+    """Spot and perpetual, or two exchanges: half of each would be a market that never was."""
+    other = tuple(price * 1.001 for price in GOOD)
+    with pytest.raises(DataError, match=r"CANDLES_TWO_MARKETS.*a\.csv and b\.csv both hold BTCUSDT"):
+        settled(columns(range(50), source="a.csv"), columns(range(40, 60), [other] * 20, source="b.csv"))
+    _, report = settled(columns(range(50), source="a.csv"), columns(range(40, 60), source="b.csv"))
+    assert (report.duplicates, report.candles) == (10, 60)
+
+
+def test_one_market_in_two_spellings_is_reported_with_both():
+    """BTCUSDT.csv and BTC-USDT.csv are one series, and somebody should know."""
+    _, report = settled(columns(range(50), written="BTCUSDT"), columns(range(50, 60), written="BTC-USDT"))
+    assert report.spellings == ("BTC-USDT", "BTCUSDT")

@@ -139,11 +139,19 @@ def test_a_gap_is_one_for_features_that_need_no_warm_up_too():
 
 
 def test_a_symbol_without_candles_is_counted():
-    """A new listing, or a name that is spelt otherwise."""
-    found = windows_of(samples(START + 100 * HOUR, symbol="BTC-USDT"))
+    """A new listing, another quote currency, or the perpetual of a spot market."""
+    for symbol in ("DOGEUSDT", "BTCEUR", "BTC/USDT:USDT"):
+        found = windows_of(samples(START + 100 * HOUR, symbol=symbol))
 
-    assert len(found.row_N) == 0
-    assert found.dropped == {"candles_missing": 1}
+        assert len(found.row_N) == 0
+        assert found.dropped == {"candles_missing": 1}
+
+
+def test_samples_and_candles_are_joined_by_the_market_not_by_its_spelling():
+    """Both are read by the same function of names."""
+    found = windows_of(samples(START + 100 * HOUR, symbol=" btc/usdt"))
+
+    assert len(found.row_N) == 1
 
 
 def test_every_known_outcome_is_a_window_or_counted():
