@@ -143,6 +143,7 @@ def _outcomes(numbers: _Numbers) -> dict[str, NDArray[Any]]:
         "unlabelled": unlabelled_R,
         "pnl": np.where(known_R & np.isfinite(pnl_R), pnl_R, np.nan),
         "market_return": market_return_R,
+        "entry_price": np.where(known_R & np.isfinite(entry_R) & (entry_R > 0), entry_R, np.nan),
         "odd": np.zeros(len(code_R), dtype=np.int8),
     }
 

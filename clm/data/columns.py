@@ -35,6 +35,7 @@ FORMS: Mapping[str, str] = {
     "unlabelled": "<i1",
     "pnl": "<f8",
     "market_return": "<f8",
+    "entry_price": "<f8",
     "odd": "<i1",
     "features": "<f8",
 }
@@ -59,6 +60,7 @@ class Block:
     unlabelled_R: Bytes8
     pnl_R: Floats
     market_return_R: Floats
+    entry_price_R: Floats
     odd_R: Bytes8
     features_RC: Floats
 

@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from clm.data.candles.joining import Join, joins_of
 from clm.data.candles.series import CandleReport, Candles
 from clm.data.candles.windows import candle_windows, sample_features
 from clm.data.labels import Labels, label
@@ -61,6 +62,8 @@ class Dataset:
     """Splits that walk forward, oldest first; the last one is `split`."""
     candles: tuple[CandleReport, ...] = ()
     """What was found in the candles; empty where the windows are of samples."""
+    joins: tuple[Join, ...] = ()
+    """How entry prices fit the candles; empty where the windows are of samples."""
     relabelled: int = 0
     """Rows whose label is that of their profit, against their recorded outcome."""
 
@@ -105,6 +108,7 @@ def build_dataset(table: SampleTable, policy: DataPolicy, candles: Candles | Non
         },
         folds=folds,
         candles=candles.reports if candles else (),
+        joins=joins_of(table, candles) if candles else (),
         contradictions=policy.contradictions,
         relabelled=labels.relabelled,
     )

@@ -138,6 +138,7 @@ def _table(
         outcome_R=rows["outcome"],
         pnl_R=rows["pnl"],
         market_return_R=rows["market_return"],
+        entry_price_R=rows["entry_price"],
         features_RC=rows["features"],
         feature_names=contract.names,
         available_features=contract.available,
@@ -157,7 +158,13 @@ def _odd_figures(odd_R: Bytes8) -> dict[str, int]:
     return {reason: n for reason, n in counted.items() if n}
 
 
-_UNKNOWN = {"resolved_at": UNRESOLVED, "outcome": 0, "pnl": np.nan, "market_return": np.nan}
+_UNKNOWN = {
+    "resolved_at": UNRESOLVED,
+    "outcome": 0,
+    "pnl": np.nan,
+    "market_return": np.nan,
+    "entry_price": np.nan,
+}
 
 
 def _of_these_rows(symbol_R: Ints, symbols: tuple[str, ...]) -> tuple[Ints, tuple[str, ...]]:

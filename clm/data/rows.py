@@ -87,7 +87,7 @@ def _read_row(
 
 def _open(side: int) -> tuple[object, ...]:
     """Return FORMS from `resolved_at` to `odd` of a row without a known outcome."""
-    return UNRESOLVED, side, 0, WHY_UNLABELLED.index("open"), nan, nan, 0
+    return UNRESOLVED, side, 0, WHY_UNLABELLED.index("open"), nan, nan, nan, 0
 
 
 def _outcome(row: RawRow, side: int, resolved_at: int | None, gathering: Gathering) -> tuple[object, ...]:
@@ -99,7 +99,7 @@ def _outcome(row: RawRow, side: int, resolved_at: int | None, gathering: Gatheri
             ("bad_exit_time", exit_time) if resolved_at is None else ("bad_target_class", target_class)
         )
         gathering.examples.setdefault(reason, example(value))
-        return UNRESOLVED, side, 0, WHY_UNLABELLED.index(reason), nan, nan, 0
+        return UNRESOLVED, side, 0, WHY_UNLABELLED.index(reason), nan, nan, nan, 0
     figures = entry_price, exit_price, realized_pnl
     odd = sum(
         flag
@@ -109,7 +109,8 @@ def _outcome(row: RawRow, side: int, resolved_at: int | None, gathering: Gatheri
         if _is_odd(name, value, gathering)
     )
     entry, exit_, pnl = map(number, figures)
-    return resolved_at, side, outcome, 0, pnl, _market_return(entry, exit_), odd
+    price = entry if entry > 0 else nan
+    return resolved_at, side, outcome, 0, pnl, _market_return(entry, exit_), price, odd
 
 
 def _is_odd(name: str, value: object, gathering: Gathering) -> bool:

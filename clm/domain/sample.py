@@ -42,6 +42,8 @@ class SampleTable:
     """Recorded profit in quote currency; NaN if unknown."""
     market_return_R: Floats
     """exit_price / entry_price - 1, regardless of the side; NaN if unknown."""
+    entry_price_R: Floats
+    """NaN if unknown or not above 0."""
     features_RC: Floats
     feature_names: tuple[str, ...]
     rows_read: int

@@ -6,7 +6,7 @@ _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/proc/self/cgroup")
 _CGROUPS = Path("/sys/fs/cgroup")
 
-_COLUMN_BYTES = 52
+_COLUMN_BYTES = 60
 """Bytes per row in addition to its features."""
 _TWICE = 2.0
 """Columns are partly held twice while they are sorted and merged."""

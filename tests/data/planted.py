@@ -226,6 +226,9 @@ PLANTED: Mapping[str, Fault] = {
         audit="unreadable_figures",
         plant=lambda: every(20, lambda row: {"realized_pnl": f"{row['realized_pnl']} USDT"}),
     ),
+    "prices of 0": Fault(
+        audit="foresight_unmeasured", plant=lambda: each(lambda row: {"entry_price": 0}), blocks=True
+    ),
     "one market under two names": Fault(
         audit="symbol_spellings", plant=lambda: every(2, lambda row: {"symbol": f" {row['symbol'].lower()}"})
     ),

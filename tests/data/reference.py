@@ -40,6 +40,7 @@ class _Row(NamedTuple):
     outcome: int
     pnl: float
     market_return: float
+    entry_price: float
     features: object
     feature_names: object
     unlabelled: str
@@ -97,6 +98,7 @@ def _table(rows: Sequence[_Row], *, features_RC: Floats, **rest: object) -> Samp
         outcome_R=np.array([row.outcome for row in rows], dtype=np.int8)[order_R],
         pnl_R=np.array([row.pnl for row in rows], dtype=np.float64)[order_R],
         market_return_R=np.array([row.market_return for row in rows], dtype=np.float64)[order_R],
+        entry_price_R=np.array([row.entry_price for row in rows], dtype=np.float64)[order_R],
         features_RC=features_RC[order_R],
         unlabelled=dict(sorted(Counter(row.unlabelled for row in rows if row.unlabelled).items())),
         odd_figures=dict(Counter(name for row in rows for name in row.odd)),
@@ -158,6 +160,7 @@ def _read_row(row: tuple[object, ...], cutoff: int) -> _Row | str:
         outcome=outcome if known and outcome is not None else 0,
         pnl=_number(realized_pnl) if known else nan,
         market_return=_market_return(_number(entry_price), _number(exit_price)) if known else nan,
+        entry_price=_number(entry_price) if known and _number(entry_price) > 0 else nan,
         features=features,
         feature_names=feature_names,
         unlabelled=unlabelled,

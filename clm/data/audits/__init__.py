@@ -7,7 +7,14 @@ tests/data/planted.py and describe it in docs/reference/findings.md.
 from collections.abc import Iterable
 from datetime import datetime
 
-from clm.data.audits.candles import bad_candles, samples_without_candles
+from clm.data.audits.candles import (
+    bad_candles,
+    candle_jumps,
+    coarse_prices,
+    entries_outside_candles,
+    market_not_trading,
+    samples_without_candles,
+)
 from clm.data.audits.coverage import one_symbol, stale_store, too_few_samples, uncovered_symbols
 from clm.data.audits.drift import purge_takes_too_much, train_test_drift
 from clm.data.audits.features import (
@@ -24,7 +31,12 @@ from clm.data.audits.labels import (
     outcome_contradicts_pnl,
     single_class,
 )
-from clm.data.audits.leakage import feature_knows_outcome, feature_of_the_future, outcome_among_features
+from clm.data.audits.leakage import (
+    feature_knows_outcome,
+    feature_of_the_future,
+    foresight_unmeasured,
+    outcome_among_features,
+)
 from clm.data.audits.redundancy import duplicated_features, low_effective_rank
 from clm.data.audits.rows import (
     bad_rows,
@@ -63,6 +75,10 @@ AUDITS: tuple[Audit, ...] = (
     unusable_outcomes,
     bad_candles,
     samples_without_candles,
+    entries_outside_candles,
+    market_not_trading,
+    candle_jumps,
+    coarse_prices,
     features_not_finite,
     other_features,
     future_rows,
@@ -73,6 +89,7 @@ AUDITS: tuple[Audit, ...] = (
     outcome_among_features,
     feature_knows_outcome,
     feature_of_the_future,
+    foresight_unmeasured,
     # labels that do not mean what they say
     single_class,
     label_ignores_side,

@@ -64,6 +64,24 @@ def feature_knows_outcome(dataset: Dataset, policy: AuditPolicy, now: datetime) 
     )
 
 
+def foresight_unmeasured(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
+    """An audit of leaks that has nothing to look at finds nothing: that is not a pass."""
+    table, row_N = dataset.table, dataset.row_N
+    priced = int(np.isfinite(table.market_return_R[row_N]).sum())
+    if len(row_N) < _FEWEST or priced >= _FEWEST:
+        return None
+    return Finding(
+        name="foresight_unmeasured",
+        severity=Severity.BLOCK,
+        statistic=float(priced),
+        threshold=float(_FEWEST),
+        rows=len(row_N),
+        message=f"{priced:,} of {len(row_N):,} windows have an entry price and an exit price above 0: "
+        "whether a feature knows the future cannot be measured",
+        next_step="write entry_price and exit_price of closed trades; 0 is not a price",
+    )
+
+
 def feature_of_the_future(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Finding | None:
     """A feature computed after its time predicts the market's next move as a later sample's feature does."""
     features_NC = last_steps(dataset)

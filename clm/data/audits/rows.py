@@ -125,17 +125,22 @@ def symbol_spellings(dataset: Dataset, policy: AuditPolicy, now: datetime) -> Fi
     """One market under several names: two programs write samples, or one has changed."""
     table = dataset.table
     several = {symbol: names for symbol, names in table.spellings.items() if len(names) > 1}
-    if not several:
+    files = {report.symbol: report.spellings for report in dataset.candles if report.spellings}
+    if not several and not files:
         return None
-    codes = [table.symbols.index(symbol) for symbol in several if symbol in table.symbols]
-    listed = "; ".join(f"{symbol} as {' and '.join(map(repr, names))}" for symbol, names in several.items())
+    codes = [table.symbols.index(symbol) for symbol in several | files if symbol in table.symbols]
+    listed = "; ".join(
+        f"{symbol} as {' and '.join(map(repr, names))} in the {where}"
+        for where, spelled in (("store", several), ("candles", files))
+        for symbol, names in spelled.items()
+    )
     return Finding(
         name="symbol_spellings",
         severity=Severity.WARN,
-        statistic=float(len(several)),
+        statistic=float(len(several | files)),
         threshold=0.0,
         rows=int(np.isin(table.symbol_R, codes).sum()),
-        message=f"the store writes {shown(listed, 200)}; each is read as one market",
+        message=f"one market has several names: {shown(listed, 200)}; each is read as one market",
         next_step="make sure that these names mean the same market, and write one of them",
     )
 

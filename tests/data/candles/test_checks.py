@@ -213,9 +213,7 @@ def test_rounding_is_not_an_impossible_price():
 def test_a_market_that_does_not_trade_is_left_out_and_counted():
     """Exporters fill a delisted pair with its last price; nothing about it can be predicted but that."""
     flat = (11.0, 11.0, 11.0, 11.0, 0.0)
-    series, report = settled(
-        columns(range(50), [GOOD] * 30 + [flat] * 3 + [GOOD] * 10 + [flat] * 2 + [GOOD] * 5)
-    )
+    _, report = settled(columns(range(50), [GOOD] * 30 + [flat] * 3 + [GOOD] * 10 + [flat] * 2 + [GOOD] * 5))
 
     assert (report.not_trading, report.candles, report.rejected) == (3, 47, {})
     assert (report.gaps, report.missing) == (1, 3)
