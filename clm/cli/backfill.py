@@ -1,5 +1,6 @@
 """The verb that fills an empty store from market candles: backfill."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -12,7 +13,7 @@ from clm.settings import Settings
 
 if TYPE_CHECKING:
     from clm.data.candles.backfill import BackfillPolicy
-    from clm.data.candles.series import Candles
+    from clm.data.candles.series import CandleReport, Candles
 
 SIDES = ("both", "buy", "sell", "trend")
 """Those of clm.data.candles.backfill, which only this verb loads; a test holds the two together."""
@@ -77,7 +78,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 )
 def backfill_verb(settings: Settings, say: Say, candles: Path | None, **options: Unpack[Options]) -> object:
     """Fill an empty store with labelled samples from market candles."""
-    from clm.clock import SystemClock
+    from clm.clock import SystemClock, from_micros
     from clm.data.candles.backfill import backfill
     from clm.store.backfill import fill_empty
     from clm.store.candle_files import CandleDirectory
@@ -88,19 +89,17 @@ def backfill_verb(settings: Settings, say: Say, candles: Path | None, **options:
     _require_sane(directory, found, settings.max_bad_share)
     samples = backfill(found, policy, SystemClock().now())
     if not samples:
-        raise DataError(
-            "CANDLES_TOO_FEW", f"{directory} has no unbroken run of candles that is long enough for a sample"
-        )
+        raise DataError("CANDLES_TOO_FEW", f"{directory} holds no run of candles long enough: {_runs(found)}")
     inserted = fill_empty(settings.store, (sample.as_row() for sample in samples))
-    wins = sum(sample.target_class == "WIN" for sample in samples) / inserted
     _report(found, say)
-    say(f"{inserted:,} samples in {settings.store}, {wins:.1%} of them won; `clm preflight` judges them")
+    won = samples.share_won
+    say(f"{inserted:,} samples in {settings.store}, {won:.1%} of them won; `clm preflight` judges them")
     return {
         "store": str(settings.store),
         "samples": inserted,
-        "share_won": wins,
-        "first": samples[0].timestamp,
-        "last": samples[-1].timestamp,
+        "share_won": won,
+        "first": from_micros(int(samples.decided_at_N[0])),
+        "last": from_micros(int(samples.decided_at_N[-1])),
         "candles": {report.symbol: report.candles for report in found.reports},
         "rejected": found.rejected,
         "gaps": sum(report.gaps for report in found.reports),
@@ -134,20 +133,67 @@ def _policy(options: Options) -> "BackfillPolicy":
 def _report(found: "Candles", say: Say) -> None:
     """Print one line for each symbol: its candles, its gaps, and what was left out and why."""
     for report in found.reports:
-        lost = ", ".join(f"{reason} {n:,}" for reason, n in report.rejected.items())
+        lost = _lost(report, found.examples)
         say(
             f"{report.symbol:12} {report.candles:>9,} candles, {report.gaps:,} gaps"
             f"{f', left out: {lost}' if lost else ''}"
         )
+        if report.spellings:
+            say(f"{'':12} its files are named {' and '.join(report.spellings)}")
+    if found.passed_over:
+        others = ", ".join(f"{n:,} {what}" for what, n in found.passed_over.items())
+        say(f"passed over, because they are not candle files: {others}")
+
+
+def _lost(report: "CandleReport", examples: Mapping[str, str]) -> str:
+    """Return what was left out of one symbol's candles, by reason, with a value where there is one."""
+    reasons = [
+        f"{reason} {n:,}" + (f" (such as {examples[reason]})" if reason in examples else "")
+        for reason, n in report.rejected.items()
+    ]
+    return ", ".join([*reasons, *([f"not trading {report.not_trading:,}"] if report.not_trading else [])])
+
+
+def _runs(found: "Candles") -> str:
+    """Return how long the longest run of each symbol is, and what broke it."""
+    from clm.data.candles.catalogue import FEATURES
+
+    needed = max(member.warm_up for member in FEATURES) + 1
+    longest = {series.symbol: max(run.stop - run.start for run in series.runs()) for series in found.series}
+    shown = []
+    for report in found.reports[:5]:
+        broken = [f"{report.gaps:,} gaps with {report.missing:,} candles missing"] if report.gaps else []
+        broken += [f"{report.jumps:,} jumps of the price"] if report.jumps else []
+        broken += [f"{report.duplicates:,} repeated"] if report.duplicates else []
+        broken += [lost] if (lost := _lost(report, found.examples)) else []
+        shown.append(
+            f"{report.symbol} has {report.rows_read:,} rows and a longest run of "
+            f"{longest.get(report.symbol, 0):,} candles ({'; '.join(broken) or 'nothing is missing'})"
+        )
+    return f"a sample needs {needed:,} of them and its horizon; {'; '.join(shown) or 'there are no rows'}"
 
 
 def _require_sane(directory: Path, found: "Candles", max_bad_share: float) -> None:
     bad = sum(found.rejected.values())
     if bad <= max_bad_share * found.rows_read:
         return
-    shown = ", ".join(f"{reason} {n:,}" for reason, n in found.rejected.items())
+    shown = ", ".join(
+        f"{reason} {n:,}" + (f" (such as {found.examples[reason]})" if reason in found.examples else "")
+        for reason, n in found.rejected.items()
+    )
     raise DataError(
         "CANDLES_BAD",
         f"{bad:,} of {found.rows_read:,} candles in {directory} cannot be used ({shown}), "
-        f"more than CLM_DATA__MAX_BAD_SHARE {max_bad_share:g}; fetch them anew",
+        f"more than CLM_DATA__MAX_BAD_SHARE {max_bad_share:g}; {_cure(found.rejected)}",
     )
+
+
+def _cure(rejected: Mapping[str, int]) -> str:
+    """Return what helps against the most frequent reason."""
+    worst = max(rejected, key=lambda reason: rejected[reason])
+    return {
+        "bad_timestamp": "write times as 2025-12-30 21:14:40 in UTC, or as a number since 1970",
+        "bad_symbol": "write symbols as BTCUSDT, or leave the column out and name the file by its market",
+        "wrong_number_of_fields": "download the file again; lines are cut or hold the delimiter",
+        "off_grid": "give candles of each interval and phase a directory of their own",
+    }.get(worst, "download them again")

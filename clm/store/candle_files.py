@@ -52,7 +52,7 @@ class CandleDirectory:
                     intervals.setdefault(interval, f"{symbol} in {raw.source}")
         _require_one_interval(self._directory, intervals)
         now = to_micros(self._clock.now())
-        settled = [settle(symbol, parts[symbol], now=now) for symbol in sorted(parts)]
+        settled = [settle(symbol, parts.pop(symbol), now=now) for symbol in sorted(parts)]
         reports = tuple(report for _, report in settled)
         return Candles(
             series=tuple(series for series, _ in settled if series is not None),

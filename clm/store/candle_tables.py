@@ -6,7 +6,6 @@ with the first file, because it takes 50 MB.
 
 import gzip
 import importlib
-import io
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,6 +110,8 @@ def _csv_table(data: bytes, form: Form) -> tuple[Any, int]:
     """Return the columns in the order of `form.place_of`, and how many lines do not fit."""
     csv: Any = importlib.import_module("pyarrow.csv")
     arrow: Any = importlib.import_module("pyarrow")
+    # The system's allocator returns a table's memory; arrow's own keeps it for a next one of that size.
+    arrow.set_memory_pool(arrow.system_memory_pool())
     ragged = 0
 
     def skip(_row: Any) -> str:
@@ -125,7 +126,7 @@ def _csv_table(data: bytes, form: Form) -> tuple[Any, int]:
         nonlocal ragged
         ragged = 0
         return csv.read_csv(
-            io.BytesIO(data),
+            arrow.BufferReader(data),
             read_options=csv.ReadOptions(skip_rows=form.lines_before, column_names=names, use_threads=False),
             parse_options=csv.ParseOptions(delimiter=form.delimiter, invalid_row_handler=skip),
             convert_options=csv.ConvertOptions(

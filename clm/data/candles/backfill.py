@@ -1,14 +1,15 @@
 """Labelled samples from candles alone, for a store that has none yet."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import orjson
 
 from clm.clock import SECOND, from_micros
-from clm.data.candles.barriers import Barriers, Exits, close_trades, ends_known
+from clm.data.candles.barriers import Barriers, close_trades, ends_known
 from clm.data.candles.catalogue import FEATURES, feature, features_of
 from clm.data.candles.series import Candles, CandleSeries
 from clm.data.simulator import SimulatedSample
@@ -20,6 +21,7 @@ STAKE = 100.0
 """Quote currency a trade."""
 UNDECIDED = 0.5
 """Score of a trade that no model asked for."""
+_CHUNK = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,33 +39,101 @@ class BackfillPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Trades:
-    """N trades of one symbol."""
+class Backfilled:
+    """N trades in the order of time, then of their symbol's name."""
 
-    series: CandleSeries
-    entry_N: Ints
+    symbols: tuple[str, ...]
+    symbol_N: Ints
+    """Code into `symbols`."""
+    decided_at_N: Ints
+    held_s_N: Ints
     side_N: Bytes8
-    exits: Exits
+    entry_price_N: Floats
+    exit_price_N: Floats
+    pnl_N: Floats
     features_NC: Floats
+    feature_names: tuple[str, ...]
+    now: datetime
+
+    @property
+    def share_won(self) -> float:
+        """Share of the trades that end with a profit; NaN for no trades."""
+        return float((self.pnl_N > 0).mean()) if len(self) else float("nan")
+
+    def __len__(self) -> int:
+        return len(self.decided_at_N)
+
+    def __iter__(self) -> Iterator[SimulatedSample]:
+        """Yield the samples, one at a time: a million of them take gigabytes."""
+        names = orjson.dumps(self.feature_names).decode()
+        columns = (
+            self.symbol_N, self.decided_at_N, self.held_s_N, self.side_N,
+            self.entry_price_N, self.exit_price_N, self.pnl_N,
+        )  # fmt: skip
+        for start in range(0, len(self), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            values = zip(*(column[part].tolist() for column in columns), strict=True)
+            for number, (value, features) in enumerate(
+                zip(values, self.features_NC[part].tolist(), strict=True), start=start + 1
+            ):
+                yield self._sample(number, value, orjson.dumps(features).decode(), names)
+
+    def _sample(self, number: int, value: tuple[Any, ...], features: str, names: str) -> SimulatedSample:
+        symbol, decided_at, held_s, side, entry_price, exit_price, pnl = value
+        action, moment = ("BUY" if side > 0 else "SELL"), from_micros(decided_at)
+        return SimulatedSample(
+            id=number,
+            symbol=self.symbols[symbol],
+            timestamp=moment,
+            run_id=None,
+            predicted_action=action,
+            prediction_score=UNDECIDED,
+            prediction_confidence=UNDECIDED,
+            model_version=MODEL,
+            features=features,
+            feature_names=names,
+            executed=False,
+            execution_side=action,
+            entry_price=entry_price,
+            entry_quantity=STAKE / entry_price,
+            entry_time=moment,
+            outcome_known=True,
+            exit_price=exit_price,
+            exit_time=from_micros(decided_at + held_s * SECOND),
+            realized_pnl=pnl,
+            hold_duration_seconds=held_s,
+            target_label=side * (exit_price / entry_price - 1),
+            target_class="WIN" if pnl > 0 else "LOSS" if pnl < 0 else "NEUTRAL",
+            created_at=self.now,
+            updated_at=self.now,
+        )
 
 
-def backfill(candles: Candles, policy: BackfillPolicy, now: datetime) -> list[SimulatedSample]:
+def backfill(candles: Candles, policy: BackfillPolicy, now: datetime) -> Backfilled:
     """Return trades opened at the close of candles whose features are all known, in the order of time.
+
+    The cost grows with the number of candles, and no other way.
 
     Raises:
         ConfigError: FEATURE_UNKNOWN.
     """
-    trades = [_trades(series, policy) for series in candles.series]
-    place = [
-        (int(symbol.series.closed_at_T[entry]), number, trade)
-        for number, symbol in enumerate(trades)
-        for trade, entry in enumerate(symbol.entry_N)
-    ]
-    names = orjson.dumps(policy.features).decode()
-    return [
-        _sample(trades[number], trade, sample_id=sample_id, names=names, fee_bps=policy.fee_bps, now=now)
-        for sample_id, (_, number, trade) in enumerate(sorted(place), start=1)
-    ]
+    parts = [_trades(series, policy, code) for code, series in enumerate(candles.series)]
+    order = np.lexsort((_joined(parts, "symbol_N"), _joined(parts, "decided_at_N")))
+    columns: dict[str, Any] = {}
+    for name, form in _COLUMNS.items():
+        columns[name] = _joined(parts, name)[order].astype(form)
+        for part in parts:
+            del part[name]  # one column at a time is held twice
+    return Backfilled(
+        symbols=tuple(series.symbol for series in candles.series),
+        feature_names=policy.features,
+        now=now,
+        **columns,
+    )
+
+
+def _joined(parts: Sequence[Mapping[str, Any]], name: str) -> Any:
+    return np.concatenate([part[name] for part in parts]) if parts else np.empty(0)
 
 
 def _trend(series: CandleSeries) -> Bytes8:
@@ -85,81 +155,41 @@ SIDES: Mapping[str, tuple[Callable[[CandleSeries], Bytes8], ...]] = {
 """How the side of a trade is chosen; each rule opens a trade of its own."""
 
 
-def _trades(series: CandleSeries, policy: BackfillPolicy) -> _Trades:
+_COLUMNS = {
+    "symbol_N": np.int64,
+    "decided_at_N": np.int64,
+    "held_s_N": np.int64,
+    "side_N": np.int8,
+    "entry_price_N": np.float64,
+    "exit_price_N": np.float64,
+    "pnl_N": np.float64,
+    "features_NC": np.float64,
+}
+
+
+def _trades(series: CandleSeries, policy: BackfillPolicy, code: int) -> dict[str, Any]:
+    """Return the trades of one symbol by the names of _COLUMNS, and their features."""
+    chosen = [feature(name) for name in policy.features]
     # All features decide where trades begin, so that the choice of some does not move the trades.
-    known_T = np.asarray(np.isfinite(features_of(series, FEATURES)).all(axis=1))
+    known_T = np.ones(len(series), dtype=np.bool_)
+    for member in FEATURES:
+        known_T &= np.isfinite(features_of(series, [member])[:, 0])
     entry_N = ends_known(series, policy.barriers)
     on_beat_N = series.opened_at_T[entry_N] // series.interval % policy.every == 0
     entry_N = entry_N[on_beat_N & known_T[entry_N]]
     rules = SIDES[policy.side]
     side_N = np.concatenate([rule(series)[entry_N] for rule in rules])
     entry_N = np.tile(entry_N, len(rules))
-    features_TC = features_of(series, [feature(name) for name in policy.features])
-    return _Trades(
-        series=series,
-        entry_N=entry_N,
-        side_N=side_N,
-        exits=close_trades(series, entry_N, side_N, policy.barriers),
-        features_NC=features_TC[entry_N],
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Closed:
-    """One trade from its entry to its exit."""
-
-    decided_at: int
-    """Microseconds."""
-    held_s: int
-    side: int
-    entry_price: float
-    exit_price: float
-
-    @property
-    def gain(self) -> float:
-        return self.side * (self.exit_price / self.entry_price - 1)
-
-
-def _closed(trades: _Trades, trade: int) -> _Closed:
-    series, entry = trades.series, int(trades.entry_N[trade])
-    return _Closed(
-        decided_at=int(series.closed_at_T[entry]),
-        held_s=int(trades.exits.held_N[trade]) * series.interval // SECOND,
-        side=int(trades.side_N[trade]),
-        entry_price=float(series.close_T[entry]),
-        exit_price=float(trades.exits.price_N[trade]),
-    )
-
-
-def _sample(
-    trades: _Trades, trade: int, *, sample_id: int, names: str, fee_bps: float, now: datetime
-) -> SimulatedSample:
-    closed = _closed(trades, trade)
-    pnl = round(STAKE * (closed.gain - 2 * fee_bps / 10_000), 2)
-    action = "BUY" if closed.side > 0 else "SELL"
-    return SimulatedSample(
-        id=sample_id,
-        symbol=trades.series.symbol,
-        timestamp=from_micros(closed.decided_at),
-        run_id=None,
-        predicted_action=action,
-        prediction_score=UNDECIDED,
-        prediction_confidence=UNDECIDED,
-        model_version=MODEL,
-        features=orjson.dumps(trades.features_NC[trade].tolist()).decode(),
-        feature_names=names,
-        executed=False,
-        execution_side=action,
-        entry_price=closed.entry_price,
-        entry_quantity=STAKE / closed.entry_price,
-        entry_time=from_micros(closed.decided_at),
-        outcome_known=True,
-        exit_price=closed.exit_price,
-        exit_time=from_micros(closed.decided_at + closed.held_s * SECOND),
-        realized_pnl=pnl,
-        hold_duration_seconds=closed.held_s,
-        target_label=closed.gain,
-        target_class="WIN" if pnl > 0 else "LOSS" if pnl < 0 else "NEUTRAL",
-        created_at=now,
-        updated_at=now,
-    )
+    exits = close_trades(series, entry_N, side_N, policy.barriers)
+    entry_price_N = series.close_T[entry_N]
+    gain_N = side_N * (exits.price_N / entry_price_N - 1)
+    return {
+        "symbol_N": np.full(len(entry_N), code, dtype=np.int64),
+        "decided_at_N": series.closed_at_T[entry_N],
+        "held_s_N": exits.held_N * series.interval // SECOND,
+        "side_N": side_N,
+        "entry_price_N": entry_price_N,
+        "exit_price_N": exits.price_N,
+        "pnl_N": np.round(STAKE * (gain_N - 2 * policy.fee_bps / 10_000), 2),
+        "features_NC": features_of(series, chosen)[entry_N],
+    }

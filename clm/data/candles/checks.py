@@ -63,16 +63,21 @@ def settle(
     rows = _rows_of([part for part, _ in shifted])
     good_T, interval, rejected = _judge(rows, parts, now)
     index_T = np.flatnonzero(good_T)
-    index_T = index_T[np.argsort(rows.opened_at_T[index_T], kind="stable")]
+    if (np.diff(rows.opened_at_T[index_T]) < 0).any():
+        index_T = index_T[np.argsort(rows.opened_at_T[index_T], kind="stable")]
     kept_T, duplicates, conflicting = _one_each(rows.opened_at_T[index_T], rows.prices_TP[index_T])
     if conflicting:
         _require_one_market(symbol, rows, index_T, parts)
         rejected["conflicting_duplicate"] += conflicting
-    opened_at_T, prices_TP = rows.opened_at_T[index_T[kept_T]], rows.prices_TP[index_T[kept_T]]
+    if len(kept_T) == len(good_T) and not _steps_back(rows.opened_at_T):
+        opened_at_T, prices_TP = rows.opened_at_T, rows.prices_TP
+    else:
+        opened_at_T, prices_TP = rows.opened_at_T[index_T[kept_T]], rows.prices_TP[index_T[kept_T]]
     prices_TP, rounded = _widened(prices_TP)
     trading_T = ~_not_trading(opened_at_T, prices_TP, interval)
     not_trading = len(trading_T) - int(trading_T.sum())
-    opened_at_T, prices_TP = opened_at_T[trading_T], prices_TP[trading_T]
+    if not_trading:
+        opened_at_T, prices_TP = opened_at_T[trading_T], prices_TP[trading_T]
     steps = np.diff(opened_at_T) // max(interval, 1)
     there = len(opened_at_T) > 0
     jump_M = _jumps(steps, prices_TP)
@@ -103,9 +108,10 @@ def settle(
 
 def _rows_of(parts: Sequence[CandleColumns]) -> _Rows:
     lengths = [len(part.opened_at_T) for part in parts]
+    one = parts[0] if len(parts) == 1 else None
     return _Rows(
-        opened_at_T=np.concatenate([part.opened_at_T for part in parts]),
-        prices_TP=np.concatenate([part.prices_TP for part in parts]),
+        opened_at_T=one.opened_at_T if one else np.concatenate([part.opened_at_T for part in parts]),
+        prices_TP=one.prices_TP if one else np.concatenate([part.prices_TP for part in parts]),
         part_T=np.repeat(np.arange(len(parts)), lengths),
         noise_T=np.repeat([part.noise for part in parts], lengths),
     )

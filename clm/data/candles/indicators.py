@@ -17,6 +17,7 @@ from clm.domain.sample import Floats, Ints
 from clm.imports import hidden
 
 _WEEK = 7 * DAY
+_CHUNK = 16_384
 _MONDAY = 4 * DAY
 """1970-01-05; the axis of time begins on a Thursday."""
 
@@ -138,7 +139,10 @@ def _spread(run: CandleRun, span: int) -> Floats:
     if len(run.close_T) > span:
         return_T = run.close_T[1:] / run.close_T[:-1] - 1
         # Not by TA-Lib: its running sums leave noise of 1e-17 where nothing moved, and a ratio of noise.
-        spread_T[span:] = sliding_window_view(return_T, span).std(axis=1)
+        windows_TS = sliding_window_view(return_T, span)
+        for start in range(0, len(windows_TS), _CHUNK):  # numpy copies the windows that it takes the mean off
+            part = slice(start, min(start + _CHUNK, len(windows_TS)))
+            spread_T[span:][part] = windows_TS[part].std(axis=1)
     return spread_T
 
 

@@ -17,6 +17,10 @@ SINGLE_NOISE = 5e-7
 """The same for prices that were stored in single precision, as Yahoo's are."""
 
 
+_LOOKED_AT = 10_000
+"""Candles whose digits show the precision of a file."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawCandles:
     """T rows of one file as it has them; nothing is trusted yet."""
@@ -61,7 +65,7 @@ def by_market(raw: RawCandles) -> tuple[dict[str, list[CandleColumns]], Counter[
     rejected = Counter(raw.rejected)
     parts: dict[str, list[CandleColumns]] = {}
     if raw.code_T is None:
-        return {raw.market: [_part(raw, np.arange(len(raw.opened_at_T)), raw.written)]}, rejected
+        return {raw.market: [_part(raw, slice(None), raw.written)]}, rejected
     for code, name in enumerate(raw.names):
         index_T = np.flatnonzero(raw.code_T == code)
         written = text_of(name)
@@ -72,9 +76,10 @@ def by_market(raw: RawCandles) -> tuple[dict[str, list[CandleColumns]], Counter[
     return parts, +rejected
 
 
-def _part(raw: RawCandles, index_T: Ints, written: str) -> CandleColumns:
+def _part(raw: RawCandles, index_T: Ints | slice, written: str) -> CandleColumns:
     prices_TP = raw.prices_TP[index_T]
-    single = bool((prices_TP == prices_TP.astype(np.float32)).all()) and bool((prices_TP % 1 != 0).any())
+    few_TP = prices_TP[:_LOOKED_AT]
+    single = bool((few_TP == few_TP.astype(np.float32)).all()) and bool((few_TP % 1 != 0).any())
     return CandleColumns(
         opened_at_T=raw.opened_at_T[index_T],
         prices_TP=prices_TP,

@@ -32,7 +32,7 @@ def policy(**changes: object) -> BackfillPolicy:
     return BackfillPolicy(**{**values, **changes})  # type: ignore[arg-type]
 
 
-SAMPLES = backfill(MARKET, policy(), NOW)
+SAMPLES = list(backfill(MARKET, policy(), NOW))
 
 
 def test_every_column_of_the_store_is_there():
