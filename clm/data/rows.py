@@ -123,7 +123,8 @@ def _is_odd(name: str, value: object, gathering: Gathering) -> bool:
 
 def example(value: object) -> str:
     """Return a value as it is shown in a message."""
-    return f"{value!r:.60}"
+    shown = text_of(value) or value if isinstance(value, bytes) else value
+    return f"{shown!r:.60}"
 
 
 def _market_return(entry_price: float, exit_price: float) -> float:

@@ -24,7 +24,7 @@ class Places(Section):
     models_dir: Path = Path("/opt/quantum/ai_engine/models")
     """Directory from which the engine loads models; only promoted models are copied to it."""
     candles_dir: Path = Path("/opt/quantum/data/market_data/latest")
-    """Candle files of one interval (CSV, CSV.gz, Parquet)."""
+    """Candle files of one interval, as exchanges publish them (docs/reference/features.md)."""
     engine_env_file: Path = Path("/etc/quantum/ai-engine.env")
     """Environment file of the engine. One value in it is rewritten; every other byte stays."""
     engine_unit: Annotated[str, Field(pattern=r"^[A-Za-z0-9:_.@-]+\.service$")] = DEFAULT_LINE.engine_unit

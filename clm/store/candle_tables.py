@@ -16,10 +16,11 @@ import numpy as np
 import orjson
 
 from clm.clock import SECOND
-from clm.data.candles.file_names import read_file_name
+from clm.data.candles.file_names import FileName, read_file_name
 from clm.data.candles.forms import PRICES, REQUIRED, Form, Misfit, columns_of, form_of
 from clm.data.candles.parsing import RawCandles, moments_of, numbers_of
 from clm.data.timestamps import UNREADABLE, parse_epochs
+from clm.domain.markets import market_of
 from clm.domain.sample import Floats, Ints
 from clm.errors import DataError
 
@@ -29,6 +30,8 @@ MAX_FILE_BYTES = 1_000_000_000
 _LOOKED_AT = 65_536
 """Bytes at the beginning of a file in which its header is."""
 _LINES = 10
+_EMPTY = "nothing"
+"""Shown as the example where a value is missing."""
 _NULLS = ["", "NULL", "null", "NA", "N/A", "NaN", "nan", "None"]
 
 
@@ -100,9 +103,8 @@ def _text(path: Path, name: str, data: bytes) -> RawCandles:
     return _raw(
         path,
         columns,
-        written=form.ticker or stated.written,
+        stated=FileName(market=market_of(form.ticker), written=form.ticker) if form.ticker else stated,
         rejected={"wrong_number_of_fields": ragged} if ragged else {},
-        name=name,
     )
 
 
@@ -163,9 +165,8 @@ def _json(path: Path, data: bytes) -> RawCandles:
     return _raw(
         path,
         columns,
-        written=stated.written,
+        stated=stated,
         rejected={"wrong_number_of_fields": ragged} if ragged else {},
-        name=path.name,
     )
 
 
@@ -179,18 +180,17 @@ def _arrow_file(path: Path) -> RawCandles:
     if isinstance(place_of, Misfit):
         raise _columns_error(path, place_of)
     columns = {column: table.column(place) for column, place in place_of.items()}
-    return _raw(path, columns, written=stated.written, rejected={}, name=path.name)
+    return _raw(path, columns, stated=stated, rejected={})
 
 
 def _raw(
-    path: Path, columns: Mapping[str, Any], *, written: str, rejected: Mapping[str, int], name: str
+    path: Path, columns: Mapping[str, Any], *, stated: FileName, rejected: Mapping[str, int]
 ) -> RawCandles:
     """Return columns of pyarrow or lists as numbers.
 
     Raises:
         DataError: CANDLES_COLUMNS, nothing names the market.
     """
-    stated = read_file_name(name if not written else f"{written}.csv")
     if "symbol" not in columns and not stated.market:
         raise DataError(
             "CANDLES_COLUMNS",
@@ -199,7 +199,7 @@ def _raw(
     examples: dict[str, str] = {}
     opened_at_T, odd_time = _moments(columns["timestamp"])
     if odd_time:
-        examples["bad_timestamp"] = f"{odd_time!r:.40}"
+        examples["bad_timestamp"] = odd_time if odd_time == _EMPTY else f"{odd_time!r:.40}"
     prices = []
     for column in PRICES:
         numbers_T, odd = _numbers(columns[column])
@@ -211,7 +211,7 @@ def _raw(
         opened_at_T=opened_at_T,
         prices_TP=np.stack(prices, axis=1),
         market=stated.market,
-        written=written or stated.written,
+        written=stated.written,
         code_T=code_T,
         names=names,
         source=path.name,
@@ -228,22 +228,13 @@ def _moments(column: Any) -> tuple[Ints, str]:
         column = arrow.array([value if isinstance(value, (int, str)) else None for value in column])
     kind = column.type
     if arrow.types.is_timestamp(kind) or arrow.types.is_date(kind):
-        micros = (
-            column.cast(arrow.timestamp("us"), safe=False)
-            if not kind_has_zone(kind)
-            else column.cast(arrow.timestamp("us", kind.tz), safe=False)
-        )
-        return _within(micros.cast(arrow.int64())), ""
+        micros = column.cast(arrow.timestamp("us", getattr(kind, "tz", None)), safe=False)
+        return _within(micros.cast(arrow.int64())), _EMPTY if column.null_count else ""
     if arrow.types.is_integer(kind) and not column.null_count:
         return _read_epochs(column.to_numpy())
     if arrow.types.is_integer(kind) or arrow.types.is_floating(kind):
         return _read_epochs(column.cast(arrow.float64()).to_numpy())
     return moments_of(column.to_pylist())
-
-
-def kind_has_zone(kind: Any) -> bool:
-    """Return whether a type of pyarrow has a time zone."""
-    return getattr(kind, "tz", None) is not None
 
 
 def _within(micros: Any) -> Ints:
@@ -254,8 +245,10 @@ def _within(micros: Any) -> Ints:
 def _read_epochs(numbers_T: Any) -> tuple[Ints, str]:
     with np.errstate(invalid="ignore"):  # NaN is in no unit
         micros_T = parse_epochs(numbers_T)
-    bad_T = np.flatnonzero(micros_T == UNREADABLE)
-    return micros_T, str(numbers_T[bad_T[0]]) if len(bad_T) else ""
+    bad_T = numbers_T[micros_T == UNREADABLE]
+    if not len(bad_T):
+        return micros_T, ""
+    return micros_T, _EMPTY if np.isnan(bad_T[0]) else str(bad_T[0])
 
 
 def _numbers(column: Any) -> tuple[Floats, str]:

@@ -156,6 +156,7 @@ FORMS = {
     "BTCUSDT-1h-2025-12.csv": binance(1000),
     "BTCUSDT-1h-2025-10.csv": f"{BINANCE_HEADER}\n{binance()}",
     "BTCUSDT_240329-1h.csv": f"{BINANCE_HEADER}\n{binance()}",
+    "BTCUSDT_PERP-1h.csv": f"{HEADER}\n{ROW}",
     "XBTUSDT_60.csv": f"{START // 10**6},10,12,9,11,5,7",
     "Binance_BTCUSDT_1h.csv": "https://www.CryptoDataDownload.com\n"
     "Unix,Date,Symbol,Open,High,Low,Close,Volume BTC,Volume USDT,tradecount\n"
@@ -169,6 +170,7 @@ FORMS = {
 }
 MARKETS = {
     "BTCUSDT_240329-1h.csv": "BTCUSDT-240329",
+    "BTCUSDT_PERP-1h.csv": "BTCUSDT-PERP",
     "XBTUSDT_60.csv": "XBTUSDT",
     "BTC-USD.csv": "BTCUSD",
     "yfinance.csv": "BTCUSD",

@@ -41,6 +41,7 @@ def table(
         outcome_R=np.where(win_R, 1, -1).astype(np.int8),
         pnl_R=np.where(win_R, 0.75, -0.5),
         market_return_R=np.where(win_R, 0.0075, -0.005),
+        entry_price_R=np.full(2 * n_each, np.nan),
         features_RC=features_RC,
         feature_names=FEATURES[:n_features],
         rows_read=2 * n_each,

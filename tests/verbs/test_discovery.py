@@ -126,7 +126,7 @@ def asset(found: Discovery, name: str):
         ("patchtst_v20260101_000000.pth", "PatchTST model", False, "not data"),
         ("dump.rdb", "Redis dump", False, "no history"),
         ("BTCUSDT_1h.csv", "candles", True, "windows can be built from it"),
-        ("fees.csv", "table", False, "lacks timestamp, open"),
+        ("fees.csv", "table", False, "lacks the columns timestamp, open"),
         ("signals.jsonl", "signal log", False, "no features"),
     ],
 )
