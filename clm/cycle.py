@@ -51,8 +51,8 @@ def learn(cycle: Cycle) -> Ending:
     known = cycle.step(look_back, data)  # has an input changed since the last decision?
     if known.earlier:
         return _skipped(known.earlier, data)
-    if probe := cycle.world.signal:
-        data = cycle.step(check_floor, data, probe)  # can plain models learn anything?
+    if policy := cycle.policies.floor:
+        data = cycle.step(check_floor, data, policy)  # can plain models learn anything?
         if data.is_blocked:
             return _refused(data)
     candidate = train_and_judge(cycle, data.dataset, known.champion)  # registered in any case

@@ -14,12 +14,6 @@ from clm.bus.freeze_file import FreezeFile
 from clm.bus.relay import OutboxRelay
 from clm.bus.telemetry import RedisTelemetry
 from clm.children.ask import SubprocessAsker
-from clm.children.learning import (
-    SubprocessFloor,
-    SubprocessLoadCheck,
-    SubprocessMeasurements,
-    SubprocessTuner,
-)
 from clm.children.trainer import SubprocessTrainer
 from clm.clock import SystemClock
 from clm.data.audits import AuditPolicy
@@ -30,7 +24,7 @@ from clm.errors import Interrupted
 from clm.ports import Brake, CandleSource, Clock, Outbox, StopSignal
 from clm.promotion.promoter import EnvFilePromoter
 from clm.settings import Settings, inherited_environment, redis_password
-from clm.steps.world import Examiner, Ladder, Policies, World
+from clm.steps.world import DiagnosisPolicy, Policies, TuningPolicy, World
 from clm.store.candle_files import CandleDirectory
 from clm.store.contract import check_contract
 from clm.store.controls import SqliteControls
@@ -138,12 +132,14 @@ def _world(
     keys: Brake,
 ) -> World:
     """Return what a cycle works with; `keys` reads the trading system's freeze keys."""
+    asker = asker_of(settings)
     return World(
         line=settings.line,
         clock=clock,
         source=SqliteSampleSource(settings.store, cache=sample_cache_of(settings)),
+        asker=asker,
         trainer=SubprocessTrainer(
-            asker_of(settings),
+            asker,
             cpu_s=settings.train_cpu_s,
             memory_mb=settings.train_memory_mb,
             checkpoints=settings.checkpoints_dir,
@@ -155,10 +151,7 @@ def _world(
         runs_dir=settings.runs_dir,
         code_version=clm.__version__,
         candles=CandleDirectory(settings.candles_dir),
-        signal=signal_of(settings),
-        examiner=Examiner(prober=prober_of(settings), telemetry=telemetry_of(settings), clock=clock),
-        ladder=ladder_of(settings),
-        prover=SubprocessLoadCheck(asker_of(settings)),
+        telemetry=telemetry_of(settings),
     )
 
 
@@ -221,6 +214,14 @@ def policies(settings: Settings, *, promote: bool = True) -> Policies:
         evaluation=settings.evaluation_policy(),
         gates=settings.gate_policy(),
         promote=promote,
+        floor=floor_policy(settings),
+        diagnosis=DiagnosisPolicy(budget_s=settings.diagnose_budget_s),
+        tuning=TuningPolicy(
+            family=settings.line.family,
+            trials=settings.tune_trials,
+            budget_s=settings.tune_budget_s,
+            storage=settings.tuning_file,
+        ),
     )
 
 
@@ -236,36 +237,17 @@ def asker_of(settings: Settings) -> SubprocessAsker:
     )
 
 
-def signal_of(settings: Settings) -> SubprocessFloor | None:
-    """Return the check of the floor, or None if it is disabled."""
+def floor_policy(settings: Settings) -> FloorPolicy | None:
+    """Return how the skill of plain models is measured, or None if it is not."""
     if settings.signal_floor == "off":
         return None
-    policy = FloorPolicy(block_h=settings.block_h, embargo_h=settings.embargo_h)
-    return SubprocessFloor(asker_of(settings), policy)
-
-
-def prober_of(settings: Settings) -> SubprocessMeasurements | None:
-    """Return the measurements of a rejected run, or None if they are disabled."""
-    if not settings.diagnose_budget_s:
-        return None
-    return SubprocessMeasurements(asker_of(settings), settings.diagnose_budget_s)
+    return FloorPolicy(block_h=settings.block_h, embargo_h=settings.embargo_h)
 
 
 def telemetry_of(settings: Settings) -> RedisTelemetry:
     """Return who reads what the engine said last; a rejection does not wait long for it."""
     client = connect(settings.redis_url, redis_password(settings), socket_timeout_s=2.0)
     return RedisTelemetry(client, settings.line)
-
-
-def ladder_of(settings: Settings) -> Ladder:
-    """Return the tuning after a rejection."""
-    return Ladder(
-        family=settings.line.family,
-        tuner=SubprocessTuner(asker_of(settings)),
-        trials=settings.tune_trials,
-        budget_s=settings.tune_budget_s,
-        storage=settings.tuning_file,
-    )
 
 
 def brake_of(settings: Settings, keys: Brake | None = None) -> Brake:

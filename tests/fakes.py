@@ -1,8 +1,11 @@
 """The world of a cycle, in memory: what was asked of it can be looked up."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,7 +24,7 @@ from clm.domain.ledger import (
     standing_of,
 )
 from clm.domain.sample import Floats
-from clm.errors import DataError, Interrupted
+from clm.errors import DataError, Interrupted, TrainingError
 from clm.events import Event
 from clm.ports import (
     PromotionOutcome,
@@ -33,9 +36,12 @@ from clm.ports import (
     RunStatus,
     StopSignal,
 )
+from clm.questions.question import Question
 from clm.store.json_text import from_text, to_text
 from clm.store.ledger import chained
 from tests.builders import NOW
+
+A = TypeVar("A")
 
 PLAIN_REQUEST = PromotionRequest()
 
@@ -198,7 +204,7 @@ class FakeJournal:
         """All runs, in the order in which they were recorded."""
         return list(self.runs.values())
 
-    def record(self, entry: LedgerEntry) -> None:
+    def append(self, entry: LedgerEntry) -> None:
         self.entries.append(entry)
         self._append(entry, NOW)
 
@@ -222,7 +228,7 @@ class FakeJournal:
         )
         self.events += events
 
-    def record_model(
+    def append_model(
         self,
         artefact: Artefact,
         *,
@@ -295,3 +301,37 @@ class FakeBrake:
         if isinstance(answer, Freeze):
             return answer
         return Freeze(state=FreezeState.FROZEN, reason=answer, cause=answer) if answer else THAWED
+
+
+class ScriptedAsker:
+    """Fulfils ports.Asker: answers each question by its name, with what the test set."""
+
+    def __init__(self, **answers: Callable[[Any], object]) -> None:
+        self.answers = answers
+        self.asked: list[Question[Any]] = []
+
+    def ask(self, question: Question[A], directory: Path, stop: StopSignal) -> A:
+        if stop.is_set():
+            raise Interrupted("TRAINING_INTERRUPTED", f"{question.subject} was stopped")
+        self.asked.append(question)
+        if question.name not in self.answers:
+            raise TrainingError("CHILD_FAILED", f"{question.subject}: nothing is scripted")
+        answer: Any = self.answers[question.name](question.inputs)
+        try:
+            return question.check(answer)
+        except ValueError as exc:
+            raise TrainingError("RESULT_INVALID", f"{question.subject}: {exc}") from exc
+
+    @contextmanager
+    def prepared(self, name: str, directory: Path) -> Iterator["Prepared"]:
+        yield Prepared(self, directory)
+
+
+class Prepared:
+    """A scripted child that waits for its question."""
+
+    def __init__(self, asker: ScriptedAsker, directory: Path) -> None:
+        self.asker, self.directory = asker, directory
+
+    def ask(self, question: Question[A], stop: StopSignal) -> A:
+        return self.asker.ask(question, self.directory, stop)

@@ -12,23 +12,32 @@ from clm.artefacts.files import sha256_of
 from clm.artefacts.golden import read_golden
 from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import run_cycle
-from clm.data.dataset import Dataset
-from clm.data.floor import Floor, Skill
+from clm.data.floor import Floor, FloorPolicy, Skill
 from clm.data.reading import RawSamples
 from clm.domain.job import ChampionRef
 from clm.domain.ledger import LedgerEntry, LedgerKind
 from clm.domain.line import DEFAULT_LINE
-from clm.domain.load_check import GoldenRows, LoadCheck, Route
+from clm.domain.load_check import LoadCheck, Route
 from clm.domain.task import Task, Trigger
 from clm.errors import Interrupted, StoreBusy, TrainingError
 from clm.events import RetrainingCompleted, RetrainingFailed, RetrainingStarted
 from clm.gates.decision import DecisionKind
-from clm.ports import PromotionState, RunStatus, StopSignal
-from clm.questions.load_check import LoadCheckJob
+from clm.ports import PromotionState, RunStatus
+from clm.questions.floor import FloorInputs
+from clm.questions.load_check import LoadCheckInputs, LoadCheckJob
 from clm.steps.run import CycleReport
-from clm.steps.world import Examiner, Ladder, Policies, Request, World
+from clm.steps.world import Policies, Request, TuningPolicy, World
 from tests import builders
-from tests.fakes import FakeBrake, FakeClock, FakeJournal, FakePromoter, FakeSource, FakeTrainer, oracle
+from tests.fakes import (
+    FakeBrake,
+    FakeClock,
+    FakeJournal,
+    FakePromoter,
+    FakeSource,
+    FakeTrainer,
+    ScriptedAsker,
+    oracle,
+)
 
 
 class Case:
@@ -42,11 +51,11 @@ class Case:
         self.journal = FakeJournal()
         self.brake = FakeBrake()
         self.promote = True
-        self.signal: FakeSignal | None = None
-        self.prover: FakeProver | None = None
+        self.floor: FakeFloor | None = None
+        self.loader: FakeLoader | None = None
+        self.asker = ScriptedAsker()
         self.audit = builders.audit_policy()
-        self.ladder = Ladder()
-        self.examiner = Examiner()
+        self.tuning = TuningPolicy()
         self.training = builders.training_spec()
         self.code_version = "test"
         self.stop = threading.Event()
@@ -63,11 +72,12 @@ class Case:
             brake=self.brake,
             runs_dir=self.directory / "runs",
             code_version=self.code_version,
-            signal=self.signal,
-            ladder=self.ladder,
-            examiner=self.examiner,
-            prover=self.prover,
+            asker=self.asker,
         )
+        if self.floor:
+            self.asker.answers["floor"] = self.floor
+        if self.loader:
+            self.asker.answers["load_check"] = self.loader
         policies = Policies(
             history_days=0,
             max_rows=100_000,
@@ -78,6 +88,9 @@ class Case:
             evaluation=builders.evaluation_policy(),
             gates=builders.gate_policy(),
             promote=self.promote,
+            floor=FloorPolicy(block_h=24.0, embargo_h=1.0) if self.floor else None,
+            load_check=self.loader is not None,
+            tuning=self.tuning,
         )
         request = Request(task=task, reason="a test", stop=self.stop, on_epoch=lambda _: None)
         return run_cycle(world, policies, request)
@@ -88,8 +101,8 @@ class Case:
         return orjson.loads(path.read_bytes())
 
 
-class FakeSignal:
-    """A probe that answers what the test says."""
+class FakeFloor:
+    """An answer to the question `floor`."""
 
     def __init__(self, p_value: float) -> None:
         self.floor = Floor(
@@ -97,20 +110,21 @@ class FakeSignal:
         )
         self.asked = 0
 
-    def measure(self, dataset: Dataset, stop: StopSignal) -> Floor:
+    def __call__(self, inputs: FloorInputs) -> Floor:
         self.asked += 1
         return self.floor
 
 
-class FakeProver:
-    """A fresh process that repeats every answer, some of them `off`."""
+class FakeLoader:
+    """An answer to the question `load_check`: every golden row as it was, or `off`."""
 
     def __init__(self, off: float, p99_ms: float = 2.0) -> None:
         self.off = off
         self.p99_ms = p99_ms
         self.jobs: list[LoadCheckJob] = []
 
-    def prove(self, job: LoadCheckJob, golden: GoldenRows, stop: StopSignal) -> LoadCheck:
+    def __call__(self, inputs: LoadCheckInputs) -> LoadCheck:
+        job, golden = inputs.job, inputs.golden
         self.jobs.append(job)
         return LoadCheck(
             sha256=job.sha256,
@@ -144,18 +158,18 @@ def test_a_model_with_skill_is_registered_and_promoted(case):
 
 def test_a_file_that_answers_as_it_was_judged_is_promoted(case):
     """The proof is about the very bytes that are registered, and is part of the verdicts."""
-    case.prover = FakeProver(off=0.0)
+    case.loader = FakeLoader(off=0.0)
     report = case.run()
     assert report.decision.kind is DecisionKind.PROMOTE
     assert "parity" in report.decision.reasons[0]
     assert "budget" in report.decision.reasons[0]
-    assert case.prover.jobs[0].sha256 == report.pack.artefact.manifest.sha256
+    assert case.loader.jobs[0].sha256 == report.pack.artefact.manifest.sha256
     assert "prove" in report.pack.seconds
 
 
 def test_f5_a_file_that_answers_otherwise_than_it_was_judged_is_rejected(case):
     """The gates would have judged one model and the engine served another."""
-    case.prover = FakeProver(off=2e-5)
+    case.loader = FakeLoader(off=2e-5)
     report = case.run()
     assert report.decision.kind is DecisionKind.REJECT
     assert report.decision.reasons[0].startswith(
@@ -191,7 +205,7 @@ def test_noise_is_rejected_by_the_skill_gate_and_kept_as_an_artefact(case):
 def test_a_rejection_is_explained_in_pack_row_and_event(case):
     """Advice nobody measured is no explanation: the first finding names the cause and carries its figure."""
     case.trainer.predict = oracle(0.0)
-    case.signal = FakeSignal(p_value=0.4)
+    case.floor = FakeFloor(p_value=0.4)
     report = case.run()
     cause = report.pack.diagnosis.cause
     assert cause.name == "no_skill"
@@ -270,7 +284,7 @@ def earlier_attempt(number: int) -> LedgerEntry:
 def test_each_attempt_on_one_champion_is_judged_more_strictly(case):
     """Repeated tries are multiple tests; the run says which one it was and what the ledger held."""
     for n in range(36):
-        case.journal.record(earlier_attempt(n))
+        case.journal.append(earlier_attempt(n))
     head = case.journal.standing().head_sha256
     report = case.run()
     assert case.proof["attempt"]["number"] == 37
@@ -404,7 +418,7 @@ def test_the_proof_pack_tells_the_whole_run(case):
 
 def test_a_store_without_a_sign_of_skill_is_trained_with_a_warning(case):
     """The floor looks at the last step alone; the gates have the last word."""
-    case.signal = FakeSignal(p_value=0.6)
+    case.floor = FakeFloor(p_value=0.6)
     report = case.run()
     assert report.decision.kind is DecisionKind.PROMOTE
     assert [finding["name"] for finding in case.proof["findings"]] == ["no_skill"]
@@ -414,7 +428,7 @@ def test_a_store_without_a_sign_of_skill_is_trained_with_a_warning(case):
 
 def test_a_store_without_a_sign_of_skill_is_refused_where_that_is_the_policy(case):
     """Refused for the price of seconds, before a second is trained."""
-    case.signal = FakeSignal(p_value=0.6)
+    case.floor = FakeFloor(p_value=0.6)
     case.audit = replace(case.audit, block_without_skill=True)
     report = case.run()
     assert report.decision.kind is DecisionKind.REFUSED
@@ -424,10 +438,10 @@ def test_a_store_without_a_sign_of_skill_is_refused_where_that_is_the_policy(cas
 
 def test_nobody_asks_for_skill_in_data_that_is_refused_anyway(case):
     """It would cost seconds and change nothing."""
-    case.signal = FakeSignal(p_value=0.6)
+    case.floor = FakeFloor(p_value=0.6)
     case.audit = replace(case.audit, min_samples=100_000)
     assert case.run().decision.kind is DecisionKind.REFUSED
-    assert case.signal.asked == 0
+    assert case.floor.asked == 0
 
 
 def asked_by(source: str) -> Task:
@@ -486,7 +500,7 @@ def another_setting(case: Case) -> None:
 
 
 def more_tries(case: Case) -> None:
-    case.ladder = Ladder(trials=3, budget_s=60.0)
+    case.tuning = TuningPolicy(trials=3, budget_s=60.0)
 
 
 def another_version(case: Case) -> None:
@@ -515,9 +529,9 @@ def test_b11_a_promotion_that_did_not_succeed_is_tried_again(case, state):
 
 def test_b11_a_model_that_was_too_slow_once_is_measured_again(case):
     """The machine may have had a bad hour; nothing else of the decision can change by itself."""
-    case.prover = FakeProver(off=0.0, p99_ms=900.0)
+    case.loader = FakeLoader(off=0.0, p99_ms=900.0)
     assert case.run(SCHEDULED).decision.kind is DecisionKind.REJECT
-    case.prover = FakeProver(off=0.0)
+    case.loader = FakeLoader(off=0.0)
     assert case.run(SCHEDULED).decision.kind is DecisionKind.PROMOTE
 
 

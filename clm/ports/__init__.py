@@ -1,23 +1,20 @@
 """What the core needs of the world; adapters in store, bus, promotion and daemon fulfil these."""
 
+from clm.ports.asking import Asker, PreparedChild
 from clm.ports.delivery import BusState, Outbox, OutboxRow, TaskQueue
 from clm.ports.engine import Engine, EngineObservation, EngineStatus, OwnEngine, Switch
 from clm.ports.learning import (
     Brake,
     CandleSource,
     Journal,
-    Prober,
-    Prover,
     Registry,
     RunEnd,
     RunRow,
     RunStart,
     RunStatus,
     SampleSource,
-    SignalProbe,
     Telemetry,
     Trainer,
-    Tuner,
 )
 from clm.ports.promotion import (
     Control,
@@ -37,6 +34,7 @@ from clm.ports.time import Clock, StopSignal
 from clm.ports.waiting import held_by
 
 __all__ = [
+    "Asker",
     "Brake",
     "BusState",
     "CandleSource",
@@ -51,7 +49,7 @@ __all__ = [
     "Outbox",
     "OutboxRow",
     "OwnEngine",
-    "Prober",
+    "PreparedChild",
     "Promoter",
     "PromotionKind",
     "PromotionLog",
@@ -60,7 +58,6 @@ __all__ = [
     "PromotionRow",
     "PromotionStart",
     "PromotionState",
-    "Prover",
     "Registry",
     "Reign",
     "RunEnd",
@@ -68,12 +65,10 @@ __all__ = [
     "RunStart",
     "RunStatus",
     "SampleSource",
-    "SignalProbe",
     "StopSignal",
     "Switch",
     "TaskQueue",
     "Telemetry",
     "Trainer",
-    "Tuner",
     "held_by",
 ]

@@ -10,18 +10,14 @@ from typing import Protocol
 from clm.artefacts.manifest import Artefact, Manifest
 from clm.data.candles.series import Candles
 from clm.data.dataset import Dataset
-from clm.data.floor import Floor
 from clm.data.reading import SampleColumns
 from clm.domain.freeze import Freeze
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.ledger import LedgerEntry, LedgerStanding
-from clm.domain.load_check import GoldenRows, LoadCheck
-from clm.domain.measurement import LivePredictions, Measurement
+from clm.domain.measurement import LivePredictions
 from clm.domain.task import Task
-from clm.domain.tuning import Trial, TuningJob
 from clm.events import Event
 from clm.ports.time import StopSignal
-from clm.questions.load_check import LoadCheckJob
 
 
 class SampleSource(Protocol):
@@ -53,42 +49,6 @@ class CandleSource(Protocol):
         ...
 
 
-class SignalProbe(Protocol):
-    """Asks in a child process whether plain models find anything in the features."""
-
-    def measure(self, dataset: Dataset, stop: StopSignal) -> Floor:
-        """Return the floor, or why it could not be measured.
-
-        Raises:
-            Interrupted: `stop` was set; the child is gone.
-        """
-        ...
-
-
-class Prober(Protocol):
-    """Measures in a child process what the probes of a rejected run need to know."""
-
-    def measure(self, job: TrainingJob, stop: StopSignal) -> Mapping[str, Measurement]:
-        """Return the measurements by name, each with figures or with why there are none; never fails.
-
-        Raises:
-            Interrupted: `stop` was set; the child is gone.
-        """
-        ...
-
-
-class Tuner(Protocol):
-    """Tries other settings in a child process."""
-
-    def tune(self, job: TuningJob, stop: StopSignal) -> tuple[tuple[Trial, ...], str]:
-        """Return the tries that were made, and why there are not more of them where there might be.
-
-        Raises:
-            Interrupted: `stop` was set; the study goes on the next time.
-        """
-        ...
-
-
 class Telemetry(Protocol):
     """What the trading system reports about the model it serves."""
 
@@ -112,20 +72,6 @@ class Trainer(Protocol):
         Raises:
             TrainingError: MEMORY_BUDGET, CHILD_KILLED, CHILD_OOM, CHILD_TIMEOUT, CHILD_FAILED, NAN_LOSS,
                 EXPORT_MISMATCH, JOB_UNREADABLE, ARCHITECTURE_UNKNOWN, DEVICE_ABSENT, RESULT_INVALID.
-            Interrupted: `stop` was set; the child is gone.
-        """
-        ...
-
-
-class Prover(Protocol):
-    """Has a served file loaded and asked by a fresh process, before anything is switched."""
-
-    def prove(self, job: LoadCheckJob, golden: GoldenRows, stop: StopSignal) -> LoadCheck:
-        """Return what it found; a file that does not load is an answer, not an error.
-
-        Raises:
-            TrainingError: ARCHITECTURE_UNKNOWN, JOB_UNREADABLE, and those of every child
-                (clm/children/ask.py).
             Interrupted: `stop` was set; the child is gone.
         """
         ...
@@ -221,7 +167,7 @@ class Journal(Protocol):
         """
         ...
 
-    def record_model(
+    def append_model(
         self, artefact: Artefact, *, training_samples: int, seconds: float, validation_accuracy: float | None
     ) -> None:
         """Insert the candidate into ai_model_versions, not active."""
@@ -235,7 +181,7 @@ class Journal(Protocol):
         """
         ...
 
-    def record(self, entry: LedgerEntry) -> None:
+    def append(self, entry: LedgerEntry) -> None:
         """Append an entry that does not belong to the end of a run, such as a tuning trial."""
         ...
 

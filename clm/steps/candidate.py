@@ -10,14 +10,15 @@ from clm.artefacts.manifest import Lineage, Manifest
 from clm.clock import iso
 from clm.data.dataset import Dataset
 from clm.domain.job import ChampionRef, TrainingJob
-from clm.domain.load_check import LoadCheck
+from clm.domain.load_check import GoldenRows, LoadCheck
 from clm.errors import TrainingError
 from clm.evaluation.agreement import disagreements
 from clm.evaluation.evaluation import Evaluation
 from clm.evaluation.evidence import evidence_of
 from clm.gates.decision import decide
-from clm.ports import Prover
-from clm.questions.load_check import LoadCheckJob
+from clm.ports import Asker, StopSignal
+from clm.questions.load_check import LoadCheckJob, load_check_question
+from clm.questions.question import Files
 from clm.steps.results import Judged, Registered, Trained
 from clm.steps.world import Cycle
 
@@ -30,9 +31,8 @@ def train_and_judge(
     The look at the test part is counted, therefore a stop signal does not prevent the registration.
     """
     trained = cycle.step(train, dataset, champion, directory)
-    prover = cycle.world.prover
-    proof = cycle.step(prove, trained, prover) if prover else None
-    judged = cycle.step(judge, trained, proof)
+    loaded = cycle.step(check_load, trained) if cycle.policies.load_check else None
+    judged = cycle.step(judge, trained, loaded)
     return cycle.uninterrupted(register, judged)
 
 
@@ -58,8 +58,15 @@ def train(cycle: Cycle, dataset: Dataset, champion: ChampionRef | None, director
     return Trained(job=job, dataset=dataset, training=training, golden=golden)
 
 
-def prove(cycle: Cycle, trained: Trained, prover: Prover) -> LoadCheck:
-    """Return what a fresh process finds in the file that would be served."""
+def check_load(cycle: Cycle, trained: Trained) -> LoadCheck:
+    """Return what a fresh process finds in the file that would be served.
+
+    A file that does not load is an answer, not an error.
+
+    Raises:
+        TrainingError: the process failed, or answered about another file.
+        Interrupted: the stop signal was set.
+    """
     training, dataset = trained.training, trained.dataset
     job = LoadCheckJob(
         directory=cycle.run.directory / "proof",
@@ -70,10 +77,21 @@ def prove(cycle: Cycle, trained: Trained, prover: Prover) -> LoadCheck:
         n_features=len(dataset.feature_names),
         timeout_s=cycle.policies.train_timeout_s,
     )
-    return prover.prove(job, trained.golden, cycle.request.stop)
+    return ask_load_check(cycle.world.asker, job, trained.golden, cycle.request.stop)
 
 
-def judge(cycle: Cycle, trained: Trained, proof: LoadCheck | None) -> Judged:
+def ask_load_check(asker: Asker, job: LoadCheckJob, golden: GoldenRows, stop: StopSignal) -> LoadCheck:
+    """Ask the question in the directory of the job."""
+    question = load_check_question(job, golden)
+    try:
+        return asker.ask(question, job.directory, stop)
+    finally:  # the golden rows are kept with the artefact
+        files = Files(directory=job.directory, name=question.name)
+        for path in (files.inputs, files.answer):
+            path.with_suffix(".npz").unlink(missing_ok=True)
+
+
+def judge(cycle: Cycle, trained: Trained, loaded: LoadCheck | None) -> Judged:
     """Measure the candidate on the test part, ask every gate and decide.
 
     Raises:
@@ -85,7 +103,7 @@ def judge(cycle: Cycle, trained: Trained, proof: LoadCheck | None) -> Judged:
         trained.training,
         policy=cycle.policies.evaluation,
         past=cycle.world.journal.standing().past,
-        serving=proof,
+        serving=loaded,
     )
     judgement = Judgement(evidence=evidence, gates=cycle.policies.gates)
     comparison = judgement.comparison()
@@ -108,7 +126,7 @@ def register(cycle: Cycle, judged: Judged) -> Registered:
     golden = encode_golden(judged.trained.golden)
     manifest = _manifest(cycle, judged, hashlib.sha256(golden).hexdigest())
     artefact = cycle.world.registry.register(training.weights_path, manifest, golden)
-    cycle.world.journal.record_model(
+    cycle.world.journal.append_model(
         artefact,
         training_samples=len(dataset.split.train),
         seconds=training.seconds,

@@ -19,8 +19,7 @@ def look_back(cycle: Cycle, data: Data) -> Repetition:
     """Return the champion, the hash of all inputs, and the run that decided on the same ones."""
     world, task = cycle.world, cycle.request.task
     champion = world.promoter.champion()
-    tries = world.ladder.trials, world.ladder.budget_s
-    basis = basis_of(world.code_version, data.dataset, (cycle.policies, tries), champion)
+    basis = basis_of(world.code_version, data.dataset, cycle.policies, champion)
     is_automatic = task is not None and not task.trigger.by_a_person
     return Repetition(
         champion=champion, basis=basis, earlier=decided_on(basis, world.journal) if is_automatic else None

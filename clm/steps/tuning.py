@@ -17,16 +17,21 @@ from clm.domain.tuning import AS_SET, Trial, Tuning, TuningJob, with_settings
 from clm.errors import ArtefactError, ConfigError, DataError
 from clm.evaluation.metrics import base_log_loss
 from clm.gates.decision import refuse
-from clm.ports import StopSignal
+from clm.ports import Asker, Clock, StopSignal
 from clm.questions.question import write_question
 from clm.questions.train import train_question
+from clm.questions.tune import Trials, tune_question
+from clm.steps.asking import as_far_as_it_came
 from clm.steps.candidate import train_and_judge
 from clm.steps.read import read
 from clm.steps.results import Proposal, Registered, Retried, Trained, Tuned
-from clm.steps.world import Cycle, Ladder
+from clm.steps.world import Cycle, TuningPolicy
 
 MIN_GAIN = 0.001
 """Reduction of validation log loss, in nats, that makes a trial worth a look at the test part."""
+
+_STARTS = 3
+"""How often a study is started, all in all: one whose child was killed goes on."""
 
 FIXED = {"patch size, depth": "an architecture is one network with its sizes; CLM_ARCHITECTURE takes another"}
 
@@ -56,12 +61,9 @@ def tune(cycle: Cycle, rejected: Registered, diagnosis: Diagnosis) -> Tuned:
     Raises:
         Interrupted: the stop signal was set; the study goes on the next time.
     """
-    trained, ladder = rejected.judged.trained, cycle.world.ladder
-    tuned = climb(
-        ladder, trained, cycle.policies.data, diagnosis, partial(_read_as, cycle), cycle.request.stop
-    )
+    tuned = climb(cycle, rejected.judged.trained, diagnosis, partial(_read_as, cycle))
     for entry in entries(cycle.run.run_id, tuned.tuning):
-        cycle.world.journal.record(entry)
+        cycle.world.journal.append(entry)
     return tuned
 
 
@@ -72,33 +74,48 @@ def settle(cycle: Cycle, first: Registered, again: Registered) -> Retried:
     return Retried(kept=replace(kept, judged=replace(kept.judged, evidence_sha256=sha256)), lost=lost)
 
 
-def climb(
-    ladder: Ladder,
-    rejected: Trained,
-    data: DataPolicy,
-    diagnosis: Diagnosis,
-    reread: Reread,
-    stop: StopSignal,
-) -> Tuned:
+def climb(cycle: Cycle, rejected: Trained, diagnosis: Diagnosis, reread: Reread) -> Tuned:
     """Return the trials, and the best one if it beats both the base rate and what was rejected.
 
     Raises:
-        Interrupted: `stop` was set; the study goes on the next time.
+        Interrupted: the stop signal was set; the study goes on the next time.
     """
-    knobs = knobs_for(diagnosis)
-    if ladder.tuner is None or not ladder.trials or not ladder.budget_s:
+    policy, knobs = cycle.policies.tuning, knobs_for(diagnosis)
+    if not policy.trials or not policy.budget_s:
         return _untried("CLM_TUNING__TRIALS=0 or CLM_TUNING__BUDGET_S=0", knobs)
     if not knobs:
         return _untried(_why_not(diagnosis))
+    data = cycle.policies.data
     variants, left_out = _variants(data, knobs, reread)
     datasets = {AS_SET: (data, rejected.dataset), **variants}
     try:
         places = _written(rejected.job, _directory_of(rejected.job), datasets)
     except ArtefactError as error:
         return _untried(error.message, knobs)
-    trials, why = ladder.tuner.tune(_tuning_job(ladder, rejected.job, knobs, datasets, places), stop)
+    job = _tuning_job(policy, rejected.job, knobs, datasets, places)
+    trials, why = trials_of(cycle.world.asker, job, cycle.world.clock, cycle.request.stop)
     tuning = Tuning(knobs=knobs, trials=trials, because=why, left_out={**FIXED, **left_out})
     return _chosen(tuning, datasets, rejected)
+
+
+def trials_of(asker: Asker, job: TuningJob, clock: Clock, stop: StopSignal) -> tuple[tuple[Trial, ...], str]:
+    """Return the trials of the study, those of an earlier process included, and why they are so few.
+
+    Raises:
+        Interrupted: `stop` was set; the child is gone, its study is kept.
+    """
+    deadline = clock.monotonic() + job.budget_s
+    found, why = Trials(), ""
+    for _ in range(_STARTS):
+        left_s = deadline - clock.monotonic()
+        if left_s <= 0:
+            break
+        question = tune_question(replace(job, budget_s=left_s))
+        ask = partial(asker.ask, question, job.directory, stop)
+        found, why = as_far_as_it_came(ask, question, job.directory, found)
+        if not why:
+            break
+    return found.trials, why
 
 
 def _chosen(tuning: Tuning, datasets: Datasets, rejected: Trained) -> Tuned:
@@ -122,20 +139,24 @@ def _directory_of(job: TrainingJob) -> Path:
 
 
 def _tuning_job(
-    ladder: Ladder, job: TrainingJob, knobs: tuple[str, ...], datasets: Datasets, places: dict[str, Path]
+    policy: TuningPolicy,
+    job: TrainingJob,
+    knobs: tuple[str, ...],
+    datasets: Datasets,
+    places: dict[str, Path],
 ) -> TuningJob:
     return TuningJob(
         run_id=job.run_id,
         directory=_directory_of(job),
-        study=_study(
-            ladder.family, job.spec, knobs, {name: of.fingerprint for name, (_, of) in datasets.items()}
+        study=_name_of(
+            policy.family, job.spec, knobs, {name: of.fingerprint for name, (_, of) in datasets.items()}
         ),
-        storage=ladder.storage,
+        storage=policy.storage,
         spec=job.spec,
         knobs=knobs,
         variants=places,
-        trials=ladder.trials,
-        budget_s=ladder.budget_s,
+        trials=policy.trials,
+        budget_s=policy.budget_s,
     )
 
 
@@ -223,7 +244,7 @@ def _written(job: TrainingJob, directory: Path, datasets: Datasets) -> dict[str,
     return places
 
 
-def _study(family: str, spec: TrainingSpec, knobs: tuple[str, ...], fingerprints: dict[str, str]) -> str:
+def _name_of(family: str, spec: TrainingSpec, knobs: tuple[str, ...], fingerprints: dict[str, str]) -> str:
     inputs = orjson.dumps([asdict(spec), knobs, fingerprints], option=orjson.OPT_SORT_KEYS)
     return f"{family}-{hashlib.sha256(inputs).hexdigest()[:24]}"
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Concatenate, ParamSpec
 
-from clm.clock import SystemClock
 from clm.data.audits import AuditPolicy
 from clm.data.dataset import DataPolicy
+from clm.data.floor import FloorPolicy
 from clm.diagnosis import ProbePolicy
 from clm.domain.job import EpochReport, TrainingSpec
 from clm.domain.line import Line
@@ -16,28 +16,45 @@ from clm.errors import Interrupted
 from clm.evaluation.evaluation import EvaluationPolicy
 from clm.gates.policy import GatePolicy
 from clm.ports import (
+    Asker,
     Brake,
     CandleSource,
     Clock,
     Journal,
-    Prober,
     Promoter,
-    Prover,
     Registry,
     SampleSource,
-    SignalProbe,
     StopSignal,
     Telemetry,
     Trainer,
-    Tuner,
 )
 from clm.steps.results import R
 from clm.steps.run import RunInProgress
 
 P = ParamSpec("P")
 
-_PHASES = {"look_back": "read", "check_floor": "signal", "settle": "judge"}
+_PHASES = {"look_back": "read", "check_floor": "signal", "check_load": "prove", "settle": "judge"}
 """Names in `seconds` of the proof pack that differ from the name of the step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiagnosisPolicy:
+    """How the cause of a rejection is searched."""
+
+    budget_s: float = 0.0
+    """Seconds for the measurements in a child process; 0 measures nothing: their probes answer UNKNOWN."""
+    probes: ProbePolicy = field(default_factory=ProbePolicy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningPolicy:
+    """The trials after a rejection, and where their study is stored."""
+
+    trials: int = 0
+    budget_s: float = 0.0
+    storage: Path = Path()
+    family: str = ""
+    """Model family; the name of each study starts with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,31 +72,12 @@ class Policies:
     gates: GatePolicy
     promote: bool
     """False if a person promotes, whatever the mode."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examiner:
-    """The adapters that say why a candidate was rejected; without one its probes answer UNKNOWN."""
-
-    prober: Prober | None = None
-    """None if nothing is measured in a child (CLM_DIAGNOSIS__BUDGET_S=0)."""
-    telemetry: Telemetry | None = None
-    """None if the predictions of the served model are not known."""
-    policy: ProbePolicy = field(default_factory=ProbePolicy)
-    clock: Clock = field(default_factory=SystemClock)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ladder:
-    """The number of trials after a rejection, their time in seconds, and where their study is stored."""
-
-    tuner: Tuner | None = None
-    """None if nothing is tried."""
-    trials: int = 0
-    budget_s: float = 0.0
-    storage: Path = Path()
-    family: str = ""
-    """Model family; the name of each study starts with it."""
+    floor: FloorPolicy | None = None
+    """None if the skill of plain models is not measured."""
+    load_check: bool = True
+    """False if no fresh process loads the file; gates 9 and 10 then do not answer."""
+    diagnosis: DiagnosisPolicy = field(default_factory=DiagnosisPolicy)
+    tuning: TuningPolicy = field(default_factory=TuningPolicy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +88,7 @@ class World:
     clock: Clock
     source: SampleSource
     trainer: Trainer
+    asker: Asker
     registry: Registry
     promoter: Promoter
     journal: Journal
@@ -98,14 +97,8 @@ class World:
     code_version: str
     candles: CandleSource | None = None
     """None if windows are made of samples."""
-    signal: SignalProbe | None = None
-    """None if the skill of plain models is not measured."""
-    prover: Prover | None = None
-    """None if no fresh process loads the file; gates 9 and 10 then do not answer."""
-    examiner: Examiner = field(default_factory=Examiner)
-    """Finds out why a candidate was rejected."""
-    ladder: Ladder = field(default_factory=Ladder)
-    """Tries settings that may remove the cause."""
+    telemetry: Telemetry | None = None
+    """None if the predictions of the served model are not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ class SqliteJournal:
             open_run(connection, start)
             self._tell(connection, start.run_id, events)
 
-    def record_model(
+    def append_model(
         self, artefact: Artefact, *, training_samples: int, seconds: float, validation_accuracy: float | None
     ) -> None:
         """Insert the candidate as inactive.
@@ -83,7 +83,7 @@ class SqliteJournal:
                 )
             self._tell(connection, end.run_id, events)
 
-    def record(self, entry: LedgerEntry) -> None:
+    def append(self, entry: LedgerEntry) -> None:
         """Append a row to the ledger, unless the subject already has one."""
         with self._store.writing() as connection:
             append(connection, entry, self._clock.now())

@@ -15,10 +15,11 @@ from clm.ports import Clock, StopSignal
 from clm.report.distributions import distributions_section
 from clm.report.sections import data_section, findings_section, floor_section, splits_section
 from clm.settings import Settings
+from clm.steps.floor import prepared_floor
 from clm.steps.read import read_dataset
 from clm.store.holds import read_holds
 from clm.store.samples import SqliteSampleSource
-from clm.wiring import candles_of, policies, signal_of
+from clm.wiring import asker_of, candles_of, policies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +53,9 @@ def preflight(settings: Settings, *, stop: StopSignal, clock: Clock | None = Non
     """
     clock = clock or SystemClock()
     policy, now, began = policies(settings), clock.now(), clock.monotonic()
-    probe = signal_of(settings)
+    of_floor = policy.floor
     # The child loads its models while the store is read here.
-    with probe.prepared() if probe else nullcontext() as measure:
+    with prepared_floor(asker_of(settings), of_floor) if of_floor else nullcontext() as measure:
         source = SqliteSampleSource(settings.store, clock)
         dataset = read_dataset(source, candles_of(settings), policy, now)
         read = clock.monotonic()

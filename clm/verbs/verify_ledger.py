@@ -48,7 +48,7 @@ def accept_breaks(settings: Settings, found: tuple[Break, ...], reason: str) -> 
     """Accept these breaks; the ledger records who accepted them and why."""
     migrate(settings.store)
     clock = SystemClock()
-    SqliteJournal(settings.store, clock).record(acceptance(found, reason, iso(clock.now())))
+    SqliteJournal(settings.store, clock).append(acceptance(found, reason, iso(clock.now())))
 
 
 def heads_in(runs_dir: Path) -> Iterator[Head]:

@@ -10,13 +10,13 @@ import torch
 from clm.artefacts.files import sha256_of
 from clm.artefacts.records import write_record
 from clm.children.ask import SubprocessAsker
-from clm.children.learning import SubprocessLoadCheck
 from clm.domain.load_check import GoldenRows, LoadCheck
 from clm.errors import TrainingError
 from clm.models.catalogue import architecture
 from clm.questions.load_check import NAME, LoadCheckJob
 from clm.questions.question import Files
 from clm.serving.model import ServedModel
+from clm.steps.candidate import ask_load_check
 from tests.children.processes import script
 from tests.training.test_export import Malicious
 
@@ -48,8 +48,13 @@ def job(path: Path, **changes: object) -> LoadCheckJob:
     return LoadCheckJob(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def asked_of(of: LoadCheckJob, golden: GoldenRows, python: Path | None = None) -> LoadCheck:
+    asker = SubprocessAsker(python=python)
+    return ask_load_check(asker, of, golden, threading.Event())
+
+
 def prove(path: Path, golden: GoldenRows) -> LoadCheck:
-    return SubprocessLoadCheck(SubprocessAsker()).prove(job(path), golden, threading.Event())
+    return asked_of(job(path), golden)
 
 
 def test_f5_a_fresh_process_repeats_the_golden_answers_in_every_way(model_file: Path) -> None:
@@ -78,7 +83,7 @@ def test_f5_what_the_existing_engine_does_not_load_is_proven_by_clm_serving_alon
     answers = ServedModel(path.read_bytes(), "patchtst-mix", 5).p_win(window_GLC)
     golden = GoldenRows(window_GLC=window_GLC, p_G=answers)
     asked = job(path, architecture="patchtst-mix", n_features=5)
-    proof = SubprocessLoadCheck(SubprocessAsker()).prove(asked, golden, threading.Event())
+    proof = asked_of(asked, golden)
     (route,) = proof.routes
     assert route.name == "clm.serving"
     assert proof.difference(route) <= 1e-5
@@ -108,4 +113,4 @@ def test_an_answer_about_another_file_is_no_proof(model_file: Path, tmp_path: Pa
     python = script(tmp_path, f"cp {kept}/* $5")
     other = job(model_file, sha256="b" * 64)
     with pytest.raises(TrainingError, match=r"RESULT_INVALID: .* is about sha256"):
-        SubprocessLoadCheck(SubprocessAsker(python=python)).prove(other, golden, threading.Event())
+        asked_of(other, golden, python)

@@ -17,12 +17,13 @@ import pytest
 from clm.artefacts.records import read_arrays
 from clm.children import ask
 from clm.children.ask import SubprocessAsker
-from clm.children.learning import SubprocessTuner
+from clm.clock import SystemClock
 from clm.domain.tuning import AS_SET, Trial, TuningJob
 from clm.errors import Interrupted, TrainingError
 from clm.questions.question import read_answer
 from clm.questions.train import DATA
 from clm.questions.tune import tune_question
+from clm.steps.tuning import trials_of
 from clm.training.study import climb
 from tests.builders import training_spec
 from tests.training import jobs
@@ -101,7 +102,7 @@ def test_e1_a_killed_study_goes_on_and_makes_the_broken_try_again(tmp_path, monk
             return connection.execute(running).fetchone()[0] == 3  # its variant, rate and dropout are drawn
 
     killer = KillsChildren(monkeypatch, second_began)
-    trials, why = SubprocessTuner(SubprocessAsker()).tune(job, threading.Event())
+    trials, why = trials_of(SubprocessAsker(), job, SystemClock(), threading.Event())
     assert why == ""
     assert len(killer.pids) == 2
     assert [trial.state for trial in trials] == ["complete", "complete"] or trials[1].state == "pruned"
@@ -138,13 +139,12 @@ def test_a_stop_ends_the_child_at_once(tmp_path):
     stop = threading.Event()
     stop.set()
     with pytest.raises(Interrupted):
-        SubprocessTuner(SubprocessAsker()).tune(study_of(tmp_path), stop)
+        trials_of(SubprocessAsker(), study_of(tmp_path), SystemClock(), stop)
 
 
 def test_a_child_that_cannot_start_is_no_try_and_no_error(tmp_path):
     """A rejection does not hang on its repair."""
-    trials, why = SubprocessTuner(SubprocessAsker(python=tmp_path / "no-python")).tune(
-        study_of(tmp_path), threading.Event()
-    )
+    asker = SubprocessAsker(python=tmp_path / "no-python")
+    trials, why = trials_of(asker, study_of(tmp_path), SystemClock(), threading.Event())
     assert trials == ()
     assert "cannot be started" in why

@@ -151,7 +151,7 @@ def test_a_version_is_recorded_once(case: Case) -> None:
     """A version names one file for ever."""
 
     def record(version: str) -> None:
-        case.journal.record_model(
+        case.journal.append_model(
             artefact(version), training_samples=1, seconds=1.0, validation_accuracy=None
         )
 
@@ -193,12 +193,12 @@ def test_an_entry_is_appended_once_for_its_kind_and_subject(case: Case) -> None:
         judged=True,
         reason="",
     )
-    case.journal.record(trial)
+    case.journal.append(trial)
     head = case.journal.standing().head_sha256
-    case.journal.record(replace(trial, outcome="OTHER"))
+    case.journal.append(replace(trial, outcome="OTHER"))
     assert (case.journal.standing().rows, case.journal.standing().head_sha256) == (1, head)
-    case.journal.record(replace(trial, subject="p07_1/4"))
-    case.journal.record(replace(trial, kind=LedgerKind.RUN))
+    case.journal.append(replace(trial, subject="p07_1/4"))
+    case.journal.append(replace(trial, kind=LedgerKind.RUN))
     assert case.journal.standing().rows == 3
 
 
@@ -207,7 +207,7 @@ def test_attempts_are_counted_from_the_last_crowning(case: Case) -> None:
     for name in ("a", "champion"):
         case.start(name)
     case.finish("a")
-    case.journal.record(
+    case.journal.append(
         LedgerEntry(
             kind=LedgerKind.PROMOTION,
             subject="1",

@@ -63,11 +63,11 @@ class Machine:
             wired.world,
             source=FakeSource(builders.raw_samples()),
             trainer=self.trainer,
-            signal=None,
-            prover=None,
         )
         policies = replace(
             wired.policies,
+            floor=None,
+            load_check=False,
             data=builders.data_policy(),
             audit=builders.audit_policy(),
             training=builders.training_spec(),

@@ -22,19 +22,21 @@ from clm.artefacts.registry import DirectoryRegistry
 from clm.cycle import run_cycle
 from clm.data.dataset import Dataset
 from clm.data.findings import AuditPolicy
-from clm.data.floor import Floor, FloorPolicy, floor_rows, measure_floor
+from clm.data.floor import Floor, FloorPolicy, measure_floor
 from clm.data.reading import RAW_COLUMNS, RawSamples
 from clm.data.simulator import simulate
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.domain.line import DEFAULT_LINE
-from clm.domain.measurement import LivePredictions, Measurement
+from clm.domain.measurement import LivePredictions
 from clm.models import catalogue
 from clm.models.engine import EngineConfig, EngineNetwork
 from clm.ports import StopSignal
-from clm.steps.diagnosis import examine
+from clm.questions.floor import FloorInputs
+from clm.questions.measure import MeasureInputs, Measurements
+from clm.steps.diagnosis import diagnose
 from clm.steps.results import Trained
 from clm.steps.run import CycleReport
-from clm.steps.world import Examiner, Policies, Request, World
+from clm.steps.world import Cycle, DiagnosisPolicy, Policies, Request, World
 from clm.training import fit_state as standing
 from clm.training.floor import MODELS
 from clm.training.measurements import Subject, measure_all
@@ -42,7 +44,7 @@ from clm.training.run import train_job
 from tests import builders
 from tests.builders import NOW
 from tests.data.rows import text
-from tests.fakes import FakeBrake, FakeClock, FakeJournal, FakePromoter, FakeSource
+from tests.fakes import FakeBrake, FakeClock, FakeJournal, FakePromoter, FakeSource, ScriptedAsker
 from tests.training.jobs import read_job, write_job
 
 Row = dict[str, object]
@@ -85,18 +87,14 @@ class InProcess:
         self.last = (job, dataset, result)
         return result
 
-    def measure(self, job: TrainingJob, stop: StopSignal) -> Mapping[str, Measurement]:
-        _, arrays = read_job(job.directory)
+    def measure(self, inputs: MeasureInputs) -> Measurements:
+        job, arrays = read_job(inputs.directory)
         subject = Subject(job=job, arrays=arrays, epochs=self.last[2].epochs)
-        return measure_all(subject, 600.0, lambda _found: None)
+        return Measurements(by_name=measure_all(subject, 600.0, lambda _found: None))
 
 
-class InProcessFloor:
-    """The floor without a child process."""
-
-    def measure(self, dataset: Dataset, stop: StopSignal) -> Floor:
-        policy = FloorPolicy(block_h=24.0, embargo_h=1.0)
-        return measure_floor(floor_rows(dataset, policy), MODELS, policy)
+def _floor(inputs: FloorInputs) -> Floor:
+    return measure_floor(inputs.rows, MODELS, inputs.policy)
 
 
 def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> CycleReport:
@@ -106,9 +104,6 @@ def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> Cy
     )
     rows = cause.rows([sample.as_row() for sample in samples], np.random.default_rng(seed))
     here = InProcess()
-    examiner = Examiner(
-        prober=here if measure else None, telemetry=SimpleNamespace(live_predictions=lambda: cause.live)
-    )
     world = World(
         line=DEFAULT_LINE,
         clock=FakeClock(),
@@ -120,8 +115,8 @@ def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> Cy
         brake=FakeBrake(),
         runs_dir=directory / "runs",
         code_version="test",
-        signal=InProcessFloor(),
-        examiner=examiner,
+        asker=ScriptedAsker(floor=_floor, measure=here.measure),
+        telemetry=SimpleNamespace(live_predictions=lambda: cause.live),
     )
     healthy = {"epochs": 3, "patience": 3, "learning_rate": 1e-3}
     policies = Policies(
@@ -134,17 +129,21 @@ def run(cause: Cause, seed: int, directory: Path, *, measure: bool = True) -> Cy
         evaluation=builders.evaluation_policy(),
         gates=builders.gate_policy(),
         promote=False,
+        floor=FloorPolicy(block_h=24.0, embargo_h=1.0),
+        load_check=False,
+        diagnosis=DiagnosisPolicy(budget_s=60.0 if measure else 0.0),
     )
     with cause.world():
         request = Request(task=None, reason="a test", stop=threading.Event(), on_epoch=lambda _: None)
         report = run_cycle(world, policies, request)
         if report.pack.diagnosis is None and here.last:  # diagnose a run that was not rejected, too
-            again = replace(report.pack, diagnosis=_examined(examiner, here, report))
+            cycle = Cycle(world=world, policies=policies, request=request, run=None)
+            again = replace(report.pack, diagnosis=_diagnosed(cycle, here, report))
             report = replace(report, pack=again)
     return report
 
 
-def _examined(examiner: Examiner, here: InProcess, report: CycleReport) -> object:
+def _diagnosed(cycle: Cycle, here: InProcess, report: CycleReport) -> object:
     job, dataset, training = here.last
     write_job(job, dataset)
     job.directory.joinpath("model.pth").write_bytes(report.pack.artefact.model_path.read_bytes())
@@ -154,14 +153,9 @@ def _examined(examiner: Examiner, here: InProcess, report: CycleReport) -> objec
         training=training,
         golden=choose_golden(dataset, training.p_candidate_N),
     )
-    return examine(
-        examiner,
-        trained,
-        report.pack.verdicts,
-        report.pack.findings,
-        report.pack.floor,
-        threading.Event(),
-    )
+    judged = SimpleNamespace(trained=trained, verdicts=report.pack.verdicts)
+    data = SimpleNamespace(findings=report.pack.findings, floor=report.pack.floor)
+    return diagnose(cycle, SimpleNamespace(judged=judged), data)
 
 
 def each(change: Callable[[Row], Row]) -> Change:

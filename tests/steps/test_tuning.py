@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,14 +17,14 @@ from clm.domain.job import TrainingJob, TrainingResult
 from clm.domain.tuning import AS_SET, Trial, Tuning, TuningJob
 from clm.errors import DataError, TrainingError
 from clm.gates.decision import DecisionKind
-from clm.ports import StopSignal
+from clm.questions.tune import Trials
 from clm.steps.results import Proposal, Trained
 from clm.steps.tuning import Reread, climb, entries
-from clm.steps.world import Ladder
+from clm.steps.world import Cycle, TuningPolicy
 from tests import builders
 from tests.diagnosis.test_probes import epochs
-from tests.fakes import oracle
-from tests.test_cycle import Case, FakeSignal
+from tests.fakes import FakeClock, ScriptedAsker, oracle
+from tests.test_cycle import Case, FakeFloor
 
 
 def trial(number: int, excess: float | None, **what: object) -> Trial:
@@ -39,15 +40,17 @@ def trial(number: int, excess: float | None, **what: object) -> Trial:
 
 
 class FakeTuner:
-    """A child that answers at once."""
+    """An answer to the question `tune`."""
 
     def __init__(self, *trials: Trial, why: str = "") -> None:
         self.trials, self.why = trials, why
         self.jobs: list[TuningJob] = []
 
-    def tune(self, job: TuningJob, stop: StopSignal) -> tuple[tuple[Trial, ...], str]:
+    def __call__(self, job: TuningJob) -> Trials:
         self.jobs.append(job)
-        return self.trials, self.why
+        if self.why:
+            raise TrainingError("CHILD_FAILED", self.why)
+        return Trials(trials=self.trials)
 
 
 def unreadable(policy: DataPolicy) -> Dataset:
@@ -107,10 +110,15 @@ def tried(
         p_champion_N=None,
         champion_absent_because="",
     )
-    rungs = Ladder(**{"tuner": tuner, "trials": 3, "budget_s": 9, "storage": directory / "t.db", **ladder})
+    policy = TuningPolicy(**{"trials": 3, "budget_s": 9, "storage": directory / "t.db", **ladder})
+    cycle = Cycle(
+        world=SimpleNamespace(asker=ScriptedAsker(tune=tuner), clock=FakeClock()),
+        policies=SimpleNamespace(tuning=policy, data=builders.data_policy()),
+        request=SimpleNamespace(stop=threading.Event()),
+        run=None,
+    )
     rejected = Trained(job=job, dataset=dataset, training=result, golden=None)
-    stop = threading.Event()
-    tuned = climb(rungs, rejected, builders.data_policy(), found(*names), reread, stop)
+    tuned = climb(cycle, rejected, found(*names), reread)
     return tuned.tuning, tuned.proposal
 
 
@@ -212,8 +220,9 @@ class Repair:
 
     def __init__(self, case: Case, second: float) -> None:
         self.case = case
-        case.signal = FakeSignal(p_value=0.01)
-        case.ladder = Ladder(tuner=FakeTuner(trial(0, -0.1)), trials=1, budget_s=9)
+        case.floor = FakeFloor(p_value=0.01)
+        case.tuning = TuningPolicy(trials=1, budget_s=9)
+        case.asker.answers["tune"] = FakeTuner(trial(0, -0.1))
         answers = [oracle(0.0), oracle(second, seed=2)]
         case.trainer.predict = lambda dataset: answers[len(case.trainer.jobs) - 1](dataset)
 
@@ -258,7 +267,7 @@ def test_e15_a_retry_that_fails_leaves_a_report_of_one_candidate(tmp_path, break
     case = Case(tmp_path)
     Repair(case, second=1.2)
     adapter = case.trainer if breaks == "train" else case.journal
-    name = "train" if breaks == "train" else "record_model"
+    name = "train" if breaks == "train" else "append_model"
     original, calls = getattr(adapter, name), []
 
     def broken_the_second_time(*arguments, **named):

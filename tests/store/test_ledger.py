@@ -109,7 +109,7 @@ def test_what_no_run_tells_is_recorded_beside_it(journal, store):
     )
     other = replace(trial, kind=LedgerKind.ACCEPTED, judged=False, facts={})
     for entry in (trial, other, trial):
-        journal.record(entry)
+        journal.append(entry)
     assert look(store, "SELECT seq, kind, judged FROM clm_ledger") == [(1, "trial", 1), (2, "accepted", 0)]
     assert journal.standing().past.sharpes == (0.1,)
 
@@ -249,7 +249,7 @@ def test_a_person_may_let_a_break_stand_and_that_is_a_row_too(five, journal):
     """A restored store must not end automatic promotions for ever; who decided it and why is kept."""
     change(five, *OPEN, "UPDATE clm_ledger SET reason = 'x' WHERE seq = 3")
     found = journal.ledger_breaks([])
-    journal.record(acceptance(found, "the disk was restored", "today"))
+    journal.append(acceptance(found, "the disk was restored", "today"))
     assert journal.ledger_breaks([]) == []
     assert look(five, "SELECT kind, reason FROM clm_ledger WHERE seq = 6") == [
         ("accepted", "the disk was restored")

@@ -50,7 +50,7 @@ def active(store: Path, table: str = "ai_model_versions", name: str = "version_i
 
 def record(journal, *versions: str) -> None:
     for version in versions:
-        journal.record_model(artefact(version), training_samples=9, seconds=1.0, validation_accuracy=0.5)
+        journal.append_model(artefact(version), training_samples=9, seconds=1.0, validation_accuracy=0.5)
 
 
 def test_the_intent_is_there_before_anything_is_done(promotions):

@@ -150,7 +150,7 @@ def test_events_carry_the_run_and_what_asked_for_it(journal, queue, outbox):
 
 def test_a_candidate_is_recorded_here_and_at_the_neighbours_not_active(journal, store):
     """Rejected models are models, too."""
-    journal.record_model(artefact(), training_samples=4200, seconds=61.5, validation_accuracy=0.58)
+    journal.append_model(artefact(), training_samples=4200, seconds=61.5, validation_accuracy=0.58)
     assert look(store, "SELECT version, sha256, run_id, is_active FROM clm_models") == [
         ("patchtst_v20260102_030405", "c" * 64, "p07_1", 0)
     ]
@@ -174,9 +174,9 @@ def test_a_candidate_is_recorded_here_and_at_the_neighbours_not_active(journal, 
 
 def test_a_version_that_is_taken_is_refused_and_nothing_overwritten(journal, store):
     """A version names one file for ever."""
-    journal.record_model(artefact(), training_samples=1, seconds=1.0, validation_accuracy=None)
+    journal.append_model(artefact(), training_samples=1, seconds=1.0, validation_accuracy=None)
     with pytest.raises(DataError, match=r"MODEL_EXISTS"):
-        journal.record_model(artefact(), training_samples=2, seconds=1.0, validation_accuracy=None)
+        journal.append_model(artefact(), training_samples=2, seconds=1.0, validation_accuracy=None)
     assert look(store, "SELECT training_samples FROM ai_model_versions") == [(1,)]
 
 
@@ -189,7 +189,7 @@ def test_the_journal_works_beside_neighbours_without_columns(journal, store):
         "DROP TABLE ai_model_versions",
     )
     journal.start_run(run_start(), [started()])
-    journal.record_model(artefact(), training_samples=1, seconds=1.0, validation_accuracy=None)
+    journal.append_model(artefact(), training_samples=1, seconds=1.0, validation_accuracy=None)
     finish(journal)
     assert journal.run("p07_1").status is RunStatus.COMPLETED
     assert look(store, "SELECT count(*) FROM model_training_runs") == [(0,)]

@@ -213,7 +213,7 @@ def test_a16_a_run_whose_promotion_was_committed_is_completed_not_interrupted(
     queue.submit(WISH, NOW)
     task = queue.claim(NOW)
     journal.start_run(run_start(task=task, trigger_reason="drift"), [])
-    journal.record_model(artefact(run_id="p07_1"), training_samples=9, seconds=1.0, validation_accuracy=None)
+    journal.append_model(artefact(run_id="p07_1"), training_samples=9, seconds=1.0, validation_accuracy=None)
     promotion = prepared(promotions, run_id="p07_1")
     promotions.advance(promotion.promotion_id, PromotionState.COMMITTED)
     assert queue.recover(NOW + timedelta(seconds=90)) == []

@@ -19,7 +19,7 @@ from clm.store.migrate import migrate
 from clm.store.runs import SqliteJournal
 from clm.verbs.verify_run import RECOMPUTED, verify_run
 from tests.fakes import oracle
-from tests.test_cycle import Case, FakeProver
+from tests.test_cycle import Case, FakeLoader
 
 
 class Made:
@@ -33,7 +33,7 @@ class Made:
         case.journal = SqliteJournal(self.settings.store, SystemClock())
         case.trainer.predict = oracle(strength)
         case.trainer.predict_champion = oracle(0.4, seed=5)
-        case.prover = FakeProver(0.0)
+        case.loader = FakeLoader(0.0)
         self.report = case.run()
         self.run_id = self.report.run_id
 
