@@ -63,6 +63,7 @@ def test_a_stop_that_is_set_interrupts(asker, question, tmp_path: Path) -> None:
 
 def test_a_prepared_child_answers_like_any_other(asker, question, tmp_path: Path) -> None:
     """It only began earlier."""
+    (tmp_path / "prepared").mkdir()
     with asker.prepared(NAME, tmp_path / "prepared") as child:
         floor = child.ask(question, threading.Event())
 
