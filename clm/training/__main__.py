@@ -20,16 +20,17 @@ from clm.training.work import Work
 
 HANDLERS: Mapping[str, str] = {
     "train": "clm.training.train",
-    "members": "clm.training.member",
+    "members": "clm.training.members",
     "floor": "clm.training.floor",
     "load_check": "clm.training.load_check",
     "measure": "clm.training.measure",
     "tune": "clm.training.study",
+    "trials": "clm.training.trials",
     "score": "clm.training.score",
 }
 """The module of each question's handler, a function `answer`; a child imports only the one it needs."""
 
-TRAINING = frozenset({"train", "members", "measure", "tune"})
+TRAINING = frozenset({"train", "members", "measure", "tune", "trials"})
 """Questions that train: their allocator keeps the memory that a step frees. The load check must not, because
 it times predictions as the engine makes them."""
 _POLL_S = 0.02

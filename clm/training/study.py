@@ -1,35 +1,39 @@
-"""A study of other settings, held by Optuna in a file of its own: it goes on where a killed one stopped.
+"""A study of other settings, held by Optuna in a file of its own: it resumes where a killed one stopped.
 
-Akiba et al., "Optuna: A next-generation hyperparameter optimization framework", KDD 2019. Tries are pruned by
-their validation log loss (median rule); the test part is never read.
+Akiba et al., "Optuna: A next-generation hyperparameter optimization framework", KDD 2019. Trials are pruned
+by their validation log loss (median rule); the test part is never read.
+
+Trials are made in batches of two. What a trial depends on is fixed before its batch begins: its settings,
+drawn with a seed that counts finished trials, and the medians of the trials before. Results are reported in
+the order of the batch after both have ended. So it changes nothing whether the two run at the same time, one
+after the other, or again after a kill.
 """
 
 import math
+import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from clm.clock import SystemClock
-from clm.domain.job import EpochReport, TrainingSpec
+from clm.domain.job import TrainingSpec
 from clm.domain.tuning import AS_SET, Trial, TuningJob, with_settings
-from clm.errors import TrainingError
-from clm.evaluation.metrics import base_log_loss
-from clm.models.catalogue import architecture
-from clm.questions.train import TrainInputs, read_training
+from clm.questions.trials import TrialRequest, TrialResult, TrialsJob
 from clm.questions.tune import Trials
-from clm.training.determinism import make_deterministic
-from clm.training.ensemble import fit_candidate
-from clm.training.members import Material
-from clm.training.windows import part_of, scaled_windows, scaler_of
+from clm.training.trials import Data, read_data, train_trials
 from clm.training.work import Work
 
+BATCH = 2
+"""Trials that are drawn together."""
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 VARIANT = "variant"
 FREE_TRIES = 2
-"""Tries that the median rule leaves alone, so that there is a median."""
+"""Complete trials before the median rule prunes, so that there is a median."""
 _KILLED = "killed"
-"""Mark of a try whose process ended before it did: it is made again and does not count."""
+"""Mark of a trial whose process ended before it did: it is made again and does not count."""
 
 KNOBS: Mapping[str, Callable[[optuna.Trial, TrainingSpec], object]] = {
     "learning_rate": lambda trial, _: trial.suggest_float("learning_rate", 1e-4, 1e-3, log=True),
@@ -42,7 +46,7 @@ KNOBS: Mapping[str, Callable[[optuna.Trial, TrainingSpec], object]] = {
     # Drawn from nothing: a network that missed what plain models see begins where they stand.
     "start": lambda _, __: "logistic",
 }
-"""Each takes its value from a try; a value that makes another network than the engine's is none of them."""
+"""Each takes its value from a trial; a value that makes another network than the engine's is none of them."""
 
 FIRST_TRIES: tuple[Mapping[str, object], ...] = (
     {
@@ -68,7 +72,7 @@ FIRST_TRIES: tuple[Mapping[str, object], ...] = (
 
 
 def answer(inputs: TuningJob, work: Work) -> None:
-    """Answer the question `tune`; the answer is written again after each trial.
+    """Answer the question `tune`; the answer is written again after each batch.
 
     Raises:
         TrainingError: JOB_UNREADABLE, ARCHITECTURE_UNKNOWN.
@@ -77,13 +81,13 @@ def answer(inputs: TuningJob, work: Work) -> None:
 
 
 def climb(job: TuningJob, keep: Callable[[tuple[Trial, ...]], None]) -> None:
-    """Make the trials that are left within the time that is left, and give `keep` all of them after each one.
+    """Make the trials that are left within the time that is left; `keep` gets all of them after each batch.
 
     Raises:
         TrainingError: JOB_UNREADABLE, ARCHITECTURE_UNKNOWN.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    data = {name: read_training(path) for name, path in job.variants.items()}
+    data = read_data(job.variants)
     study = _study(job)
     _resume(study)
     for first in FIRST_TRIES:
@@ -92,10 +96,10 @@ def climb(job: TuningJob, keep: Callable[[tuple[Trial, ...]], None]) -> None:
             asked["epochs"] = max(job.spec.epochs, int(str(asked["epochs"])))
         study.enqueue_trial({**asked, VARIANT: list(data)[-1]}, skip_if_exists=True)
     clock = SystemClock()
-    deadline = clock.monotonic() + job.budget_s
+    ends_at = clock.monotonic() + job.budget_s
     keep(_trials(study))
-    while len(_finished(study)) < job.trials and clock.monotonic() < deadline:
-        _try_one(study, job, data, lambda: clock.monotonic() >= deadline)
+    while (left := job.trials - len(_finished(study))) > 0 and clock.monotonic() < ends_at:
+        _try_batch(study, job, data, size=min(BATCH, left), ends_at=ends_at)
         keep(_trials(study))
 
 
@@ -103,19 +107,11 @@ def _study(job: TuningJob) -> optuna.Study:
     storage = optuna.storages.RDBStorage(
         f"sqlite:///{job.storage}", engine_kwargs={"connect_args": {"timeout": 30.0}}
     )
-    study = optuna.create_study(
-        storage=storage,
-        study_name=job.study,
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=FREE_TRIES, n_warmup_steps=1),
-    )
-    # Another seed for each process: a study that goes on must not draw the same tries again.
-    study.sampler = optuna.samplers.TPESampler(seed=job.spec.seed + len(study.trials), n_startup_trials=4)
-    return study
+    return optuna.create_study(storage=storage, study_name=job.study, load_if_exists=True)
 
 
 def _resume(study: optuna.Study) -> None:
-    """Close what a killed process left open and ask for the same try again."""
+    """Close what a killed process left open and ask for the same trials again, in their order."""
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.enqueue_trial(trial.params)
         study._storage.set_trial_user_attr(trial._trial_id, _KILLED, True)  # there is no public way
@@ -127,53 +123,58 @@ def _finished(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in study.get_trials(states=over) if _KILLED not in trial.user_attrs]
 
 
-def _try_one(
-    study: optuna.Study,
-    job: TuningJob,
-    data: Mapping[str, TrainInputs],
-    late: Callable[[], bool],
-) -> None:
+def _try_batch(study: optuna.Study, job: TuningJob, data: Data, *, size: int, ends_at: float) -> None:
+    finished = len(_finished(study))
+    asked = [_draw(study, job, list(data), number=finished + place) for place in range(size)]
+    with TemporaryDirectory(prefix="trials-", dir=job.directory) as place:
+        batch = TrialsJob(
+            directory=Path(place),
+            variants=job.variants,
+            batch=tuple(request for _, request, _ in asked),
+            bars=_bars(study),
+            ends_at=ends_at,
+        )
+        results = train_trials(batch, data)
+    for (trial, _, settings), result in zip(asked, results, strict=True):
+        _report(study, trial, settings, result)
+
+
+def _draw(
+    study: optuna.Study, job: TuningJob, variants: list[str], *, number: int
+) -> tuple[optuna.Trial, TrialRequest, dict[str, object]]:
+    # Another seed for each trial, and the same one for a trial that is made again.
+    study.sampler = optuna.samplers.TPESampler(seed=job.spec.seed + number, n_startup_trials=4)
     trial = study.ask()
-    variant = trial.suggest_categorical(VARIANT, list(data))
+    variant = trial.suggest_categorical(VARIANT, variants)
     settings = {name: KNOBS[name](trial, job.spec) for name in job.knobs if name in KNOBS}
-    spec = with_settings(job.spec, settings)
-    began = SystemClock().monotonic()
-    arrays = data[variant].arrays
-    base = base_log_loss(arrays.label_N[arrays.validation])
-    best: list[float] = []
+    return trial, TrialRequest(variant=variant, spec=with_settings(job.spec, settings)), settings
 
-    def watch(report: EpochReport) -> None:
-        # A member of an ensemble is not what would be served: it decides nothing, it only takes time.
-        if not report.network:
-            best.append(report.validation_log_loss - base)
-            trial.report(min(best), report.epoch)
-        if late() or (not report.network and trial.should_prune()):
-            raise optuna.TrialPruned
 
-    state = TrialState.COMPLETE
-    try:
-        _fit(spec, data[variant], watch)
-    except optuna.TrialPruned:
-        state = TrialState.PRUNED
-    except TrainingError:  # NAN_LOSS: this try diverged, the next may not
-        state = TrialState.FAIL
+def _bars(study: optuna.Study) -> dict[str, float]:
+    """Return the median excess of the complete trials by epoch, from the second epoch on."""
+    complete = [trial.intermediate_values for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+    if len(complete) < FREE_TRIES:
+        return {}
+    epochs = sorted({epoch for values in complete for epoch in values if epoch >= 1})
+    return {
+        str(epoch): statistics.median(values[epoch] for values in complete if epoch in values)
+        for epoch in epochs
+    }
+
+
+def _report(
+    study: optuna.Study, trial: optuna.Trial, settings: dict[str, object], result: TrialResult
+) -> None:
+    least = float("inf")
+    for epoch, excess in zip(result.epochs, result.excess, strict=True):
+        least = min(least, excess)
+        trial.report(least, epoch)
     trial.set_user_attr("settings", settings)
-    trial.set_user_attr("epochs", len(best))
-    trial.set_user_attr("excess", min(best, default=None))
-    trial.set_user_attr("seconds", SystemClock().monotonic() - began)
-    study.tell(trial, min(best) if state is TrialState.COMPLETE else None, state=state)
-
-
-def _fit(spec: TrainingSpec, inputs: TrainInputs, watch: Callable[[EpochReport], None]) -> None:
-    """Train as the run itself would, without export and without the test part."""
-    of, arrays = inputs.job, inputs.arrays
-    make_deterministic(spec.seed, spec.threads)
-    chosen = architecture(spec.architecture).sized(len(of.feature_names))
-    learnt = replace(arrays, scaler=scaler_of(arrays, spec.scaling))
-    windows = scaled_windows(learnt, n_channels=chosen.n_features, context_length=of.context_length)
-    parts = {"train": part_of(arrays, arrays.train), "validation": part_of(arrays, arrays.validation)}
-    material = Material(architecture=chosen, windows=windows, parts=parts)
-    fit_candidate(material, spec, watch, of.directory)
+    trial.set_user_attr("epochs", len(result.epochs))
+    trial.set_user_attr("excess", min(result.excess, default=None))
+    trial.set_user_attr("seconds", result.seconds)
+    state = _STATES[result.state]
+    study.tell(trial, least if state is TrialState.COMPLETE else None, state=state)
 
 
 def _trials(study: optuna.Study) -> tuple[Trial, ...]:

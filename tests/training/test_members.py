@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,16 @@ import numpy as np
 import pytest
 
 from clm.domain.job import EpochReport
+from clm.domain.sample import Floats
 from clm.errors import Interrupted, TrainingError
-from clm.questions.members import NAME, MembersJob, claim, read_member, write_members
+from clm.questions.members import NAME, MemberAnswer, MembersJob, write_members
 from clm.questions.question import Files, read_inputs
+from clm.questions.shares import claim, read_item
 from clm.questions.train import DATA as ARRAYS
 from clm.questions.train import NAME as TRAIN
-from clm.training import members
-from clm.training.members import processes_at_once, read_material, take_members, train_members
+from clm.training import sharing
+from clm.training.members import read_material, take_member, train_members
+from clm.training.sharing import processes_at_once
 from tests.builders import training_spec
 from tests.children.processes import children, eventually, is_running
 from tests.children.test_trainer import train
@@ -44,6 +48,10 @@ def asked(directory: Path, **changes: object) -> MembersJob:
     return job
 
 
+def member(job: MembersJob, number: int) -> Mapping[str, Floats]:
+    return read_item(MemberAnswer, job.directory, number).p_by_part
+
+
 def beside(job: MembersJob) -> int:
     """Let a process of its own take members, and return its exit code."""
     command = [sys.executable, "-P", "-m", "clm.training", NAME, str(job.directory), str(os.getpid())]
@@ -53,14 +61,16 @@ def beside(job: MembersJob) -> int:
 def test_a_member_is_the_same_to_the_last_bit_whoever_trains_it(tmp_path: Path) -> None:
     """This process takes the first, another one the rest; then this one takes all, and after that another."""
     shared, alone, other = (asked(tmp_path / name) for name in ("shared", "alone", "other"))
-    assert claim(shared) == 0
+    assert claim(shared.directory, 3) == 0
     assert beside(shared) == 0
     (shared.directory / "claim-0").unlink()
-    take_members(shared, read_material(shared), lambda _number, _report: None)
-    take_members(alone, read_material(alone), lambda _number, _report: None)
+    take_member(shared, read_material(shared), 0, lambda _report: None)
+    material = read_material(alone)
+    for number in range(3):
+        take_member(alone, material, number, lambda _report: None)
     assert beside(other) == 0
     for number in range(3):
-        answers = [read_member(job, number) for job in (shared, alone, other)]
+        answers = [member(job, number) for job in (shared, alone, other)]
         assert {name: len(p_N) for name, p_N in answers[0].items()} == {
             "train": len(DATA.split.train),
             "test": len(DATA.split.test),
@@ -68,7 +78,7 @@ def test_a_member_is_the_same_to_the_last_bit_whoever_trains_it(tmp_path: Path) 
         for answer in answers[1:]:
             np.testing.assert_array_equal(answer["train"], answers[0]["train"])
             np.testing.assert_array_equal(answer["test"], answers[0]["test"])
-    first, second = (read_member(alone, number)["test"] for number in (0, 1))
+    first, second = (member(alone, number)["test"] for number in (0, 1))
     assert not np.array_equal(first, second), "another seed is another network"
 
 
@@ -90,9 +100,8 @@ def test_an_ensemble_gives_the_same_file_however_many_train_at_once(tmp_path: Pa
 
 def test_every_member_is_taken_once(tmp_path: Path) -> None:
     """Two that train the same one would leave another to nobody."""
-    job = replace(asked(tmp_path), seeds=tuple(range(60)))
     with ThreadPoolExecutor(8) as pool:
-        taken = [pool.submit(claim, job) for _ in range(80)]
+        taken = [pool.submit(claim, tmp_path, 60) for _ in range(80)]
     numbers = [future.result() for future in taken]
     assert sorted(number for number in numbers if number is not None) == list(range(60))
     assert numbers.count(None) == 20
@@ -124,7 +133,18 @@ def test_as_many_at_a_time_as_cores_unless_it_is_said(
 ) -> None:
     """Cores are those this process may use, not those of the machine: the engine may have the others."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
+    monkeypatch.setattr(sharing, "available_bytes", lambda: None)
     assert processes_at_once(wanted, threads, networks) == at_once
+
+
+@pytest.mark.parametrize(("free_in_processes", "at_once"), [(0.5, 1), (1.5, 2), (2.5, 3), (9.0, 4)])
+def test_no_more_at_a_time_than_the_memory_that_is_free_holds(
+    monkeypatch: pytest.MonkeyPatch, free_in_processes: float, at_once: int
+) -> None:
+    """A helper takes what this process has taken; a machine that swaps trains nothing."""
+    monkeypatch.setattr(sharing, "_own_bytes", lambda: 1000)
+    monkeypatch.setattr(sharing, "available_bytes", lambda: int(free_in_processes * 1000))
+    assert processes_at_once(4, 1, 4) == at_once
 
 
 def test_a_failure_of_the_process_beside_ends_all_with_its_code(tmp_path: Path) -> None:
@@ -143,7 +163,7 @@ def test_a_code_that_says_nothing_is_handed_on(tmp_path: Path, monkeypatch: pyte
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(members.sys, "executable", str(broken))
+    monkeypatch.setattr(sharing.sys, "executable", str(broken))
     job = asked(tmp_path, epochs=1000, patience=1000, processes=2)
     with pytest.raises(SystemExit) as caught:
         train_members(job, read_material(job), lambda _report: None)
