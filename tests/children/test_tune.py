@@ -107,8 +107,8 @@ def test_two_trials_at_a_time_are_the_trials_one_after_the_other(tmp_path):
 
 def test_e1_a_killed_study_goes_on_and_makes_the_broken_batch_again(tmp_path, monkeypatch):
     """kill -9 in the second batch: the first is kept, the second made again, as if nothing had happened."""
-    job = study_of(_made(tmp_path / "killed"), trials=4, epochs=12)
-    undisturbed = climbed(study_of(_made(tmp_path / "undisturbed"), trials=4, epochs=12))
+    job = study_of(_made(tmp_path / "killed"), trials=6, epochs=8)
+    undisturbed = climbed(study_of(_made(tmp_path / "undisturbed"), trials=6, epochs=8))
 
     def second_began() -> bool:
         if len(kept_trials(job)) != 2:
