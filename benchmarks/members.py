@@ -25,8 +25,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from clm.questions.members import MembersJob, read_member, write_members
-from clm.training.members import processes_at_once
+from clm.questions.members import MemberAnswer, MembersJob, write_members
+from clm.questions.shares import read_item
+from clm.training.sharing import processes_at_once
 from tests.builders import training_spec
 from tests.training import jobs
 
@@ -46,7 +47,7 @@ def timed(asked: MembersJob) -> tuple[float, float]:
     subprocess.run(command, env=environment, check=True)
     wall_s, after = time.perf_counter() - began, os.times()
     for number in range(len(asked.seeds)):
-        assert set(read_member(asked, number)) == set(asked.parts)
+        assert set(read_item(MemberAnswer, asked.directory, number).p_by_part) == set(asked.parts)
     return wall_s, after.children_user + after.children_system - before.children_user - before.children_system
 
 

@@ -32,6 +32,7 @@ PER_SAMPLE = (
     "outcome_R",
     "pnl_R",
     "market_return_R",
+    "entry_price_R",
 )
 
 
