@@ -156,6 +156,7 @@ def _fingerprint(table: SampleTable, made: _Made, label_N: Bytes8, split: Split,
     """Hash what the windows show, not where it lay: steps that no window holds do not count."""
     row_N, windows = made.row_N, made.windows
     used_M = _used(windows)
+    all_used = bool(used_M.all())
     place_M = np.cumsum(used_M) - 1
     codes, symbol_M = np.unique(made.symbol_M[used_M], return_inverse=True)
     shown = orjson.dumps(
@@ -169,7 +170,7 @@ def _fingerprint(table: SampleTable, made: _Made, label_N: Bytes8, split: Split,
     )
     digest = hashlib.sha256(shown)
     for array, form in (
-        (windows.steps_MC[used_M], "<f8"),
+        (windows.steps_MC if all_used else windows.steps_MC[used_M], "<f8"),
         (symbol_M, "<i8"),
         (made.known_at_M[used_M], "<i8"),
         (place_M[windows.end_N], "<i8"),
@@ -182,8 +183,13 @@ def _fingerprint(table: SampleTable, made: _Made, label_N: Bytes8, split: Split,
         *_told_of_candles(table, made, policy),
     ):
         digest.update(len(array).to_bytes(8, "little"))
-        digest.update(np.ascontiguousarray(array, dtype=form).tobytes())
+        for start in range(0, len(array), _HASHED_AT_ONCE):
+            digest.update(np.ascontiguousarray(array[start : start + _HASHED_AT_ONCE], dtype=form).data)
     return digest.hexdigest()
+
+
+_HASHED_AT_ONCE = 100_000
+"""Rows; a copy of all of them would be the largest thing in memory."""
 
 
 def _used(windows: WindowSet) -> NDArray[np.bool_]:

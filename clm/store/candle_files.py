@@ -16,6 +16,7 @@ from clm.data.candles.series import Candles
 from clm.errors import DataError
 from clm.ports import Clock
 from clm.store.candle_tables import SUFFIXES, read_tables
+from clm.store.memory import give_back
 
 _ENOUGH_TO_TELL = 10
 """Minimum candles of a symbol in a file for which their most common step counts as their interval."""
@@ -54,6 +55,7 @@ class CandleDirectory:
         now = to_micros(self._clock.now())
         settled = [settle(symbol, parts.pop(symbol), now=now) for symbol in sorted(parts)]
         reports = tuple(report for _, report in settled)
+        give_back()
         return Candles(
             series=tuple(series for series, _ in settled if series is not None),
             reports=reports,

@@ -1,5 +1,7 @@
 """Memory available to this process, and memory needed to read samples."""
 
+import contextlib
+import ctypes
 from pathlib import Path
 
 _MEMINFO = Path("/proc/meminfo")
@@ -16,6 +18,12 @@ _WORKING_BYTES = 100 << 20
 def bytes_to_read(rows: int, features: int) -> int:
     """Return the approximate peak memory in bytes for reading this many samples."""
     return int(rows * (_COLUMN_BYTES + 8 * features) * _TWICE) + _WORKING_BYTES
+
+
+def give_back() -> None:
+    """Return freed memory to the machine: glibc keeps it, in pieces too small for the next large array."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no malloc_trim
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def available_bytes() -> int | None:

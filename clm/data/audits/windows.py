@@ -57,10 +57,14 @@ def still_windows(dataset: Dataset) -> NDArray[np.bool_]:
     Features of the sample itself, repeated with its candles, are not series and not checked.
     """
     windows = dataset.windows
-    features_RC = windows.steps_MC[:, windows.stepping_C]
-    row_R = np.arange(len(features_RC))
-    changes_RC = np.zeros(features_RC.shape, dtype=np.bool_)
-    changes_RC[1:] = features_RC[1:] != features_RC[:-1]
-    last_change_RC = np.maximum.accumulate(np.where(changes_RC, row_R[:, None], 0), axis=0)
     first_step_N = windows.end_N - dataset.context_length + 1
-    return np.asarray(last_change_RC[windows.end_N] <= first_step_N[:, None])
+    row_R = np.arange(len(windows.steps_MC))
+    channels = np.flatnonzero(windows.stepping_C)
+    still_NC = np.empty((len(windows.end_N), len(channels)), dtype=np.bool_)
+    for place, channel in enumerate(channels):  # one at a time: all of them would be as large as the data
+        feature_R = windows.steps_MC[:, channel]
+        changes_R = np.zeros(len(row_R), dtype=np.bool_)
+        changes_R[1:] = feature_R[1:] != feature_R[:-1]
+        last_change_R = np.maximum.accumulate(np.where(changes_R, row_R, 0))
+        still_NC[:, place] = last_change_R[windows.end_N] <= first_step_N
+    return still_NC

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,76 +61,74 @@ def candle_windows(
     """
     chosen = [name for name in channels(names) if name.startswith(PREFIX) or name in table.feature_names]
     from_candles = [column for column, name in enumerate(chosen) if name.startswith(PREFIX)]
-    steps_MC = _steps(candles, chosen, from_candles)
-    end_R, dropped = _ends(table, wanted_R, candles, (steps_MC, from_candles), context_length)
+    members = [feature(chosen[column].removeprefix(PREFIX)) for column in from_candles]
+    steps = _Steps(sum(map(len, candles.series)), len(chosen), from_candles)
+    end_R = np.full(len(table), -1, dtype=np.int64)
+    dropped: Counter[str] = Counter()
+    held_symbols = {series.symbol for series in candles.series}
+    for code, symbol in enumerate(table.symbols):
+        if symbol not in held_symbols:
+            dropped["candles_missing"] += int((wanted_R & (table.symbol_R == code)).sum())
+    for series in candles.series:
+        rows = np.flatnonzero(wanted_R & (table.symbol_R == _code(table.symbols, series.symbol)))
+        if not len(rows):
+            continue
+        x_TC = features_of(series, members)
+        last_N, reason_N = window_ends(series, x_TC, table.decided_at_R[rows], context_length)
+        dropped.update(reason_N[reason_N != ""].tolist())
+        ends_N = last_N[reason_N == ""]
+        place_T = steps.add(series, x_TC, _shown(len(series), ends_N, context_length))
+        end_R[rows[reason_N == ""]] = place_T[ends_N]
     row_N = np.flatnonzero(end_R >= 0)
     row_N = row_N[np.lexsort((table.sample_id_R[row_N], table.decided_at_R[row_N]))]
-    shown_M = np.zeros(len(steps_MC), dtype=np.bool_)
-    for step in range(context_length):
-        shown_M[end_R[row_N] - step] = True
-    place_M = np.cumsum(shown_M) - 1
     held = [column for column in range(len(chosen)) if column not in from_candles]
     carried = [table.feature_names.index(chosen[column]) for column in held]
     return CandleWindows(
         row_N=row_N,
         windows=WindowSet(
-            # Steps that no window shows are left out: among them are all that are not known.
-            steps_MC=steps_MC[shown_M],
-            end_N=place_M[end_R[row_N]],
+            steps_MC=steps.x_MC[: steps.count],
+            end_N=end_R[row_N],
             context_length=context_length,
             names=tuple(chosen),
             held_K=np.array(held, dtype=np.int64),
             held_NK=table.features_RC[row_N][:, carried],
         ),
-        closed_at_M=np.concatenate([_NONE, *(s.closed_at_T for s in candles.series)])[shown_M],
+        closed_at_M=np.concatenate([_NONE, *steps.closed_at]),
         symbol_M=np.concatenate(
-            [_NONE, *(np.full(len(s), _code(table.symbols, s.symbol)) for s in candles.series)]
-        )[shown_M],
-        dropped=dropped,
+            [_NONE, *(np.full(n, _code(table.symbols, symbol)) for symbol, n in steps.symbols)]
+        ),
+        dropped=dict(+dropped),
     )
 
 
-def _ends(
-    table: SampleTable,
-    wanted_R: NDArray[np.bool_],
-    candles: Candles,
-    steps: tuple[Floats, Sequence[int]],
-    context_length: int,
-) -> tuple[Ints, dict[str, int]]:
-    """Return the last step of each wanted row's window, -1 if it has none; and how many have none, by reason.
+class _Steps:
+    """The steps that windows show, one series after another; a series is held twice, never all of them."""
 
-    `steps` are the features of all candles, one series after another, and which columns come from candles.
-    """
-    steps_MC, from_candles = steps
-    offset_of = dict(zip((s.symbol for s in candles.series), _offsets(candles), strict=True))
-    series_of = {series.symbol: series for series in candles.series}
-    end_R = np.full(len(table), -1, dtype=np.int64)
-    dropped: Counter[str] = Counter()
-    for code, symbol in enumerate(table.symbols):
-        rows = np.flatnonzero(wanted_R & (table.symbol_R == code))
-        series, offset = series_of.get(symbol), offset_of.get(symbol, 0)
-        if series is None:
-            dropped["candles_missing"] += len(rows)
-            continue
-        x_TC = steps_MC[offset : offset + len(series), from_candles]
-        last_N, reason_N = window_ends(series, x_TC, table.decided_at_R[rows], context_length)
-        end_R[rows] = np.where(reason_N == "", last_N + offset, -1)
-        dropped.update(reason_N[reason_N != ""].tolist())
-    return end_R, dict(+dropped)
+    def __init__(self, room: int, width: int, from_candles: Sequence[int]) -> None:
+        # Pages that are never written cost nothing.
+        self.x_MC: Floats = np.zeros((room, width))
+        self.count = 0
+        self.closed_at: list[Ints] = []
+        self.symbols: list[tuple[str, int]] = []
+        self._from_candles = from_candles
+
+    def add(self, series: CandleSeries, x_TC: Floats, shown_T: NDArray[np.bool_]) -> Ints:
+        """Keep the steps that are shown and return the place of each; no unknown step is among them."""
+        n = int(shown_T.sum())
+        self.x_MC[self.count : self.count + n, self._from_candles] = x_TC[shown_T]
+        self.closed_at.append(series.closed_at_T[shown_T])
+        self.symbols.append((series.symbol, n))
+        place_T = self.count + np.cumsum(shown_T) - 1
+        self.count += n
+        return place_T
 
 
-def _steps(candles: Candles, chosen: Sequence[str], from_candles: Sequence[int]) -> Floats:
-    """Return the features of all candles, one series after another."""
-    members = [feature(chosen[column].removeprefix(PREFIX)) for column in from_candles]
-    steps_MC = np.zeros((sum(map(len, candles.series)), len(chosen)))
-    for series, offset in zip(candles.series, _offsets(candles), strict=True):
-        steps_MC[offset : offset + len(series), from_candles] = features_of(series, members)
-    return steps_MC
-
-
-def _offsets(candles: Candles) -> list[int]:
-    """Return where each series begins when they stand one after another."""
-    return [0, *accumulate(map(len, candles.series))][:-1]
+def _shown(length: int, ends_N: Ints, context_length: int) -> NDArray[np.bool_]:
+    """Return which steps are in a window that ends at one of these."""
+    edges_T = np.zeros(length + 1, dtype=np.int64)
+    np.add.at(edges_T, ends_N - context_length + 1, 1)
+    np.add.at(edges_T, ends_N + 1, -1)
+    return np.asarray(np.cumsum(edges_T[:-1]) > 0)
 
 
 def _code(symbols: tuple[str, ...], symbol: str) -> int:
