@@ -10,6 +10,7 @@ from clm.clock import HOUR, from_micros, to_micros
 from clm.data.candles.backfill import SIDES, BackfillPolicy, backfill
 from clm.data.candles.barriers import Barriers
 from clm.data.candles.catalogue import DEFAULT_FEATURES, FEATURES, feature, features_of
+from clm.data.candles.series import CandleSeries
 from clm.data.reading import RAW_COLUMNS
 from clm.errors import ConfigError
 from clm.store.existing import SAMPLE_COLUMNS
@@ -154,3 +155,19 @@ def test_the_verb_reads_every_option_that_it_offers():
 
     offered = {option.name for option in verb.backfill_verb.params}
     assert offered - {"store", "as_json", "candles"} == set(verb.Options.__annotations__)
+
+
+def test_the_columns_of_a_market_are_computed_once_for_each_symbol(monkeypatch):
+    """Once for each sample made twice the candles cost four times as much."""
+    asked = []
+    closed_at = CandleSeries.closed_at_T.fget
+    monkeypatch.setattr(
+        CandleSeries, "closed_at_T", property(lambda series: asked.append(1) or closed_at(series))
+    )
+    counts = []
+    for length in (400, 800):
+        asked.clear()
+        assert len(list(backfill(candles(series(length, seed=3)), policy(), NOW))) > 20
+        counts.append(len(asked))
+
+    assert counts[0] == counts[1]
