@@ -126,7 +126,7 @@ class TestWithoutAWindow:
     ) -> None:
         hourly = market["BTCUSDT"]
         self.ask(predictor, hourly, range(700))
-        with pytest.raises(DataError, match="FEATURES_MISSING: the model reads macd"):
+        with pytest.raises(DataError, match="FEATURES_MISSING: the model also reads the sample's macd"):
             predictor.predict("BTCUSDT", self.close_of(hourly))
 
     def test_rows_are_refused(self, predictor: Predictor, market: dict[str, CandleSeries]) -> None:

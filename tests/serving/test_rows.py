@@ -183,7 +183,7 @@ class TestItAbstains:
         window = np.tile(dataset.windows.gather(dataset.split.test[:1])[0][-1], (128, 1))
         answer = predictor.answer(window)
         assert answer.abstains is Abstains.CONSTANT_INPUT
-        assert answer.reason == "all 128 steps are the same: one row repeated is no history"
+        assert answer.reason == "all 128 steps are the same: a repeated row contains no history"
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_model_whose_manifest_does_not_say_what_it_reads_is_refused(
     old = DirectoryRegistry(tmp_path / "old").register(
         artefact.model_path, replace(artefact.manifest, inputs=None, golden_sha256="")
     )
-    with pytest.raises(ArtefactError, match="does not say what it reads"):
+    with pytest.raises(ArtefactError, match="does not contain its inputs"):
         Predictor.load(old.model_path)
 
 
