@@ -110,6 +110,7 @@ def read_file(path: Path) -> RawCandles:
 def _read_csv(path: Path, *, packed: bool) -> RawCandles | tuple[str, ...]:
     try:
         with gzip.open(path) if packed else path.open("rb") as handle:
+            # Bounded also for gzip: a small file can unpack to any size.
             data = handle.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
             raise DataError(
@@ -119,12 +120,13 @@ def _read_csv(path: Path, *, packed: bool) -> RawCandles | tuple[str, ...]:
         return parse_csv(data.decode("utf-8-sig").splitlines())
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as exc:
         raise DataError(
-            "CANDLES_UNREADABLE", f"{path} cannot be read: {exc}; fetch it anew, or take it away"
+            "CANDLES_UNREADABLE", f"{path} cannot be read: {exc}; download it again, or remove it"
         ) from exc
 
 
 def _read_parquet(path: Path) -> RawCandles | tuple[str, ...]:
     try:
+        # Imported here: pyarrow is optional and large, and most directories hold CSV.
         arrow: Any = importlib.import_module("pyarrow")
         parquet: Any = importlib.import_module("pyarrow.parquet")
     except ImportError as exc:
@@ -140,7 +142,7 @@ def _read_parquet(path: Path) -> RawCandles | tuple[str, ...]:
         table = parquet.read_table(path, columns=[names[name] for name in wanted])
         columns = {name: _column(arrow, name, table.column(names[name])) for name in wanted}
     except (OSError, arrow.ArrowException) as exc:
-        raise DataError("CANDLES_UNREADABLE", f"{path} cannot be read: {exc}; fetch it anew") from exc
+        raise DataError("CANDLES_UNREADABLE", f"{path} cannot be read: {exc}; download it again") from exc
     return RawCandles(columns=columns)
 
 

@@ -71,6 +71,7 @@ def catch_up(
     reader.read_copy(window, gathering)
     fresh, found = _parted(gathering.finish(), probe_ids)
     probes = sum(map(len, probe_ids))
+    # Rows kept + rows read must be all rows: a removed row makes the sum too large.
     if total != known.rows - len(known.pending) + copied - probes or not _alike(probed, found):
         return None
     columns = SampleColumns(blocks=(*known.settled, *fresh.blocks), rejects=fresh.rejects)
@@ -79,6 +80,7 @@ def catch_up(
 
 def _some_of(blocks: Sequence[Block], probes: int) -> list[Block]:
     """Return a random sample of about `probes` rows."""
+    # Not seeded: each reading must probe other rows, so that a rewritten label is found in time.
     chance = np.random.default_rng()
     total = sum(map(len, blocks))
     some = []

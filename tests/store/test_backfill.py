@@ -89,7 +89,7 @@ def test_the_verb_fills_the_store_and_says_so(empty: Path, tmp_path: Path) -> No
     [
         (["--candles", "{}/absent"], 65, "CANDLES_MISSING"),
         (["--candles", "{}", "--features", "rsii"], 78, "FEATURE_UNKNOWN"),
-        (["--candles", "{}", "--features", ","], 64, "names none"),
+        (["--candles", "{}", "--features", ","], 64, "is empty"),
         (["--candles", "{}", "--take-profit", "0"], 64, "take-profit"),
         (["--candles", "{}", "--side", "up"], 64, "side"),
         (["--candles", "{}", "--horizon", "5000"], 65, "CANDLES_TOO_FEW"),
