@@ -239,7 +239,7 @@ def test_a_file_named_after_its_version_finds_its_manifest(artefact: Artefact, t
 def test_a_model_whose_manifest_does_not_say_what_it_reads_is_refused(
     artefact: Artefact, tmp_path: Path
 ) -> None:
-    """Without ranges and source it could not tell when to abstain."""
+    """Without ranges and source, it would not know when to abstain."""
     old = DirectoryRegistry(tmp_path / "old").register(
         artefact.model_path, replace(artefact.manifest, inputs=None, golden_sha256="")
     )

@@ -44,7 +44,7 @@ def test_all_rows_or_none(empty: Path) -> None:
 
 
 def test_a_store_with_samples_is_refused(empty: Path) -> None:
-    """Made-up trades among real ones could never be told apart again."""
+    """Synthetic trades among real ones could never be separated again."""
     fill_empty(empty, ROWS[:1])
 
     with pytest.raises(DataError, match="STORE_NOT_EMPTY"):

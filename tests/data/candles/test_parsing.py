@@ -42,7 +42,7 @@ def test_every_iso_form_is_the_same_moment(stamp):
     "stamp", ["", "1762128000000", "yesterday", "2025-13-03 00:00:00", "1969-01-01 00:00:00"]
 )
 def test_a_time_that_is_none_is_marked(stamp):
-    """Seconds and milliseconds since 1970 cannot be told apart for sure."""
+    """Seconds and milliseconds since 1970 cannot be distinguished reliably."""
     parts, _ = parsed(f"{HEADER}\n{stamp},10,12,9,11,5")
 
     assert parts["BTCUSDT"].opened_at_T.tolist() == [UNREADABLE]
@@ -50,7 +50,7 @@ def test_a_time_that_is_none_is_marked(stamp):
 
 @pytest.mark.parametrize("price", ["", "ten", "1_0", "nan", "0x10", "1,5", "10 USD"])
 def test_a_price_that_is_none_is_nan(price):
-    """NaN is what the checks refuse; 1_0 is Python's ten and nobody's price."""
+    """The checks reject NaN. Python reads 1_0 as ten, but it is not a price."""
     quoted = f'"{price}"'
     parts, _ = parsed(f"{HEADER}\n2025-11-03 00:00:00,{quoted},12,9,11,5")
 
