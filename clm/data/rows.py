@@ -1,4 +1,4 @@
-"""One raw row of `ai_training_samples` after the other: the careful way, which decides what is right."""
+"""Read raw rows of `ai_training_samples` one by one. These rules are authoritative."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ RawRow = tuple[object, ...]
 
 
 def read_rows(rows: Iterable[RawRow], gathering: Gathering, *, since: int | None = None) -> None:
-    """Put rows into `gathering`, each as a sample or as a reject; those before `since` are passed over."""
+    """Add rows to `gathering`, each as a sample or a reject; rows before `since` are skipped."""
     samples: dict[tuple[Layout, bool], list[tuple[object, ...]]] = defaultdict(list)
     for row in rows:
         read = _read_row(row, gathering, since)
@@ -58,12 +58,13 @@ def read_rows(rows: Iterable[RawRow], gathering: Gathering, *, since: int | None
 def _read_row(
     row: RawRow, gathering: Gathering, since: int | None
 ) -> tuple[Layout, tuple[object, ...]] | Reject | None:
-    """Return names and the values of FORMS, or the reason why there are none; None before `since`."""
+    """Return names and values of FORMS, or a Reject; None for a row before `since`."""
     sample_id, symbol, timestamp, features, feature_names, _, _, _, exit_time, _, _, _ = row
     decided_at = parse_micros(timestamp)
     if since is not None and decided_at is not None and decided_at < since:
         gathering.passed_over += 1
         return None
+    # type, not isinstance: True is an int in Python.
     if type(sample_id) is not int or sample_id not in _INT64:
         return Reject(sample_id, decided_at, "bad_id")
     codes = gathering.symbol_codes([_text(symbol).encode()])
@@ -72,6 +73,7 @@ def _read_row(
     if decided_at is None:
         return Reject(sample_id, None, "bad_timestamp")
     resolved_at = parse_micros(exit_time)
+    # A trade that ends before it starts would leak its outcome into its own features.
     if resolved_at is not None and resolved_at <= decided_at:
         return Reject(sample_id, decided_at, "exit_not_after_decision")
     document = read_document(features, feature_names)
@@ -98,6 +100,7 @@ def _outcome(row: RawRow, resolved_at: int | None) -> tuple[object, ...]:
 
 
 def _why_unlabelled(outcome_known: object, resolved_at: int | None, outcome: int | None) -> str:
+    # Only known forms of true count; any other value leaves the trade open.
     if outcome_known not in _YES:
         return "open"
     if resolved_at is None:
@@ -110,7 +113,7 @@ def _market_return(entry_price: float, exit_price: float) -> float:
 
 
 def number(value: object) -> float:
-    """Return a finite number, NaN for everything else."""
+    """Return a finite number, or NaN for any other value."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str, bytes)):
         return nan
     try:
@@ -121,7 +124,7 @@ def number(value: object) -> float:
 
 
 def _text(value: object) -> str:
-    """Return text that can be written as UTF-8, else the empty text."""
+    """Return the text if it is valid UTF-8, else the empty text."""
     try:
         if isinstance(value, bytes):
             return value.decode()

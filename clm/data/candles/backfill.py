@@ -1,4 +1,4 @@
-"""Labelled samples from candles alone, for a store that has none yet."""
+"""Derive labelled samples from candles, for a store without samples."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from clm.data.simulator import SimulatedSample
 from clm.domain.sample import Bytes8, Floats, Ints
 
 MODEL = "backfill"
-"""What stands where a served sample names its model."""
+"""Value of `model_version`, where a served sample names its model."""
 STAKE = 100.0
 """Quote currency a trade."""
 UNDECIDED = 0.5
-"""Score of a trade that no model asked for."""
+"""Score of a trade without a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillPolicy:
-    """Which trades are opened, and how they end."""
+    """Rules for opening and closing trades."""
 
     barriers: Barriers
     fee_bps: float
     """Of one side of a trade, in basis points."""
     every: int
-    """Candles from one decision to the next."""
+    """Candles between decisions."""
     side: str
     """A name of SIDES."""
     features: tuple[str, ...]
@@ -82,13 +82,14 @@ SIDES: Mapping[str, tuple[Callable[[CandleSeries], Bytes8], ...]] = {
     "sell": (_always(-1),),
     "both": (_always(1), _always(-1)),
 }
-"""How the side of a trade is chosen; each rule opens a trade of its own."""
+"""How the side of a trade is chosen; each rule opens a separate trade."""
 
 
 def _trades(series: CandleSeries, policy: BackfillPolicy) -> _Trades:
     # All features decide where trades begin, so that the choice of some does not move the trades.
     known_T = np.asarray(np.isfinite(features_of(series, FEATURES)).all(axis=1))
     entry_N = ends_known(series, policy.barriers)
+    # On the absolute grid, so that more history does not move the decisions.
     on_beat_N = series.opened_at_T[entry_N] // series.interval % policy.every == 0
     entry_N = entry_N[on_beat_N & known_T[entry_N]]
     rules = SIDES[policy.side]
@@ -135,6 +136,7 @@ def _sample(
     trades: _Trades, trade: int, *, sample_id: int, names: str, fee_bps: float, now: datetime
 ) -> SimulatedSample:
     closed = _closed(trades, trade)
+    # The fee is due twice: at the entry and at the exit.
     pnl = round(STAKE * (closed.gain - 2 * fee_bps / 10_000), 2)
     action = "BUY" if closed.side > 0 else "SELL"
     return SimulatedSample(

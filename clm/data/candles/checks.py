@@ -1,4 +1,4 @@
-"""Candles one by one and as a series: what is impossible, double, off the grid or unfinished is left out."""
+"""Check candles; impossible, duplicate, off-grid and unfinished ones are rejected."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 def settle(
     symbol: str, parts: Sequence[CandleColumns], *, now: int
 ) -> tuple[CandleSeries | None, CandleReport]:
-    """Return the usable candles of a symbol, and what was found; None where no interval can be seen.
+    """Return the usable candles of a symbol and a report; None instead of candles without an interval.
 
     A candle that was still open at `now`, or when its file was written, shows a price that was not its
     close. Two candles of one time with other numbers are both left out: which one is right is unknown.
@@ -34,6 +34,7 @@ def settle(
     if conflicting:
         rejected["conflicting_duplicate"] += conflicting
     opened_at_T, prices_TP = opened_at_T[index_T[kept_T]], prices_TP[index_T[kept_T]]
+    # max(): without an interval there are no candles to divide.
     steps = np.diff(opened_at_T) // max(interval, 1)
     there = len(opened_at_T) > 0
     report = CandleReport(
@@ -55,7 +56,7 @@ def settle(
 def _judge(
     opened_at_T: Ints, prices_TP: Floats, parts: Sequence[CandleColumns], now: int
 ) -> tuple[Mask, int, Counter[str]]:
-    """Return which candles are good each by itself, their interval, and what was wrong with the others."""
+    """Return which candles are individually valid, their interval, and the rejects by reason."""
     rejected: Counter[str] = Counter()
     good_T = ~_count(rejected, "bad_timestamp", opened_at_T == UNREADABLE)
     good_T &= ~_count(rejected, "bad_number", good_T & ~np.isfinite(prices_TP).all(axis=1))
@@ -63,6 +64,7 @@ def _judge(
     interval = interval_of(opened_at_T[good_T])
     if not interval:
         return good_T & ~_count(rejected, "no_interval", good_T), 0, rejected
+    # The grid may be offset, for example hours that begin at half past.
     phase = _most_common(opened_at_T[good_T] % interval)
     good_T &= ~_count(rejected, "off_grid", good_T & (opened_at_T % interval != phase))
     good_T &= ~_count(rejected, "still_open", good_T & _still_open(opened_at_T, interval, parts, now))
@@ -90,7 +92,7 @@ def _series(symbol: str, interval: int, opened_at_T: Ints, prices_TP: Floats) ->
 
 
 def possible(prices_TP: Floats) -> Mask:
-    """Whether the low is the least and the high the greatest of the four, and all of this world."""
+    """Return whether low and high enclose the other prices, and all values are in a plausible range."""
     open_T, high_T, low_T, close_T, volume_T = prices_TP.T
     return np.asarray(
         (low_T >= MIN_PRICE)
@@ -112,13 +114,14 @@ def _still_open(opened_at_T: Ints, interval: int, parts: Sequence[CandleColumns]
 
 
 def _one_each(opened_at_T: Ints, prices_TP: Floats) -> tuple[Ints, int, int]:
-    """Return which of these sorted candles to keep, how many repeat another, how many contradict another."""
+    """Return the candles to keep, the number of duplicates, and the number of contradictions."""
     if not len(opened_at_T):
         return np.empty(0, dtype=np.int64), 0, 0
     _, first_M, group_T, count_M = np.unique(
         opened_at_T, return_index=True, return_inverse=True, return_counts=True
     )
     same_T = (prices_TP == prices_TP[first_M[group_T]]).all(axis=1)
+    # A group agrees if all of its candles equal its first one.
     agree_M = np.bincount(group_T, weights=same_T) == count_M
     return (
         first_M[agree_M].astype(np.int64),

@@ -1,4 +1,4 @@
-"""Rows of candle files to numbers; what is no number becomes NaN here and is counted by the checks."""
+"""Convert rows of candle files to numbers; other values become NaN, and the checks count them."""
 
 import csv
 from collections import Counter
@@ -33,14 +33,15 @@ class CandleColumns:
 
     opened_at_T: Ints
     prices_TP: Floats
-    """In the order of PRICES; NaN where there was no number."""
+    """In the order of PRICES; NaN for a value that is not a number."""
     written_at: int | None = None
-    """When the file was written, where that is known."""
+    """When the file was written, if known."""
 
 
 def parse_csv(lines: Iterable[str]) -> RawCandles | tuple[str, ...]:
     """Return the columns of a CSV text with a header, or the names of the columns that it lacks."""
     rows = csv.reader(lines)
+    # Spreadsheets write a byte order mark, and exports differ in case.
     header = [name.strip().lower().removeprefix("\ufeff") for name in next(rows, [])]
     if missing := tuple(name for name in REQUIRED if name not in header):
         return missing
