@@ -22,6 +22,7 @@ def answer(inputs: MembersJob, work: Work) -> None:
     job = replace(inputs, directory=work.directory)
 
     def report(number: int, epoch: EpochReport) -> None:
+        # Append one line a write: the parent reads the file while it grows.
         with job.progress(number).open("ab") as progress:
             progress.write(encode_line(epoch))
 
