@@ -67,6 +67,7 @@ def _named(part: str) -> str:
         first, last = 0, 6
     else:
         first = int(match["first"])
+        # `3/2` means from Wednesday to the end of the week, as in cron.
         last = int(match["last"] or (6 if match["step"] else first))
     if first > last:
         raise ValueError(f"weekdays {part} run backwards")
