@@ -36,6 +36,7 @@ class EncoderLayer(nn.Module):
         self.config = config
         self.in_proj = nn.Linear(config.d_model, 3 * config.d_model)  # query, key and value in one matmul
         self.out_proj = nn.Linear(config.d_model, config.d_model)
+        # Named as in nn.TransformerEncoderLayer; the measurement of dead units finds `linear1` by name.
         self.linear1 = nn.Linear(config.d_model, config.d_feedforward)
         self.linear2 = nn.Linear(config.d_feedforward, config.d_model)
         # LayerNorm works on each token alone, so a window's logit does not depend on the rest of its batch.

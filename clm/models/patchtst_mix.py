@@ -107,6 +107,7 @@ class PatchTSTMix(nn.Module):
         """Return one logit per window, shape (B,)."""
         x_BLC = self.input_scaling(x_BLC)
         h_TD = self._tokens(x_BLC)  # (B * series, T, D)
+        # (B * series, T, D) in and out; with mixed channels there is one series.
         for layer in self.encoder:
             h_TD = layer(h_TD)
         with torch.autocast(x_BLC.device.type, enabled=False):  # a bf16 logit has only three digits
