@@ -1,11 +1,11 @@
-"""How good the networks are, on the rows of one store: every way with several seeds, beside plain models.
+"""Accuracy of the networks on one store, each with several seeds, compared with plain models.
 
     python benchmarks/accuracy.py --store PATH [--seeds N] [--only NAME ...] [--ablations] [--json]
 
 The store is cut into windows and parts as the daemon would with its default settings, and every network is
-trained with them. What is told of the validation part is what choices were made by; the test part is read
-once, with what was chosen. Plain models look at the last step of each window, and are fitted on the training
-part: logistic regression, and boosted trees whose number of rounds the validation part chooses.
+trained with them. All choices are made on the validation part; the test part is scored once, with the final
+choice. Plain models see the last step of each window and are fitted on the training part: logistic
+regression, and boosted trees whose number of rounds is chosen on the validation part.
 
 Figures are means over the seeds: AUROC, log loss in nats, expected calibration error in ten bins of equal
 mass, and how far log loss is from that of logistic regression on the same rows.
@@ -207,7 +207,7 @@ def told(name: str, found: Mapping[str, object], line: object) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and tell."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description="How good the networks are on the rows of one store.")
     parser.add_argument("--store", type=Path, help="SQLite store; without one there is nothing to measure")
     parser.add_argument("--seeds", type=int, default=5)

@@ -46,7 +46,7 @@ def timed(name, plain):
 for name in spent:
     setattr(loop, name, timed(name, getattr(loop, name)))
 code = main(["train", *sys.argv[1:]])
-# ru_maxrss would tell of the parent, too: it is handed down.
+# ru_maxrss would include the parent's peak, which a child inherits.
 peak_kb = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 Path(sys.argv[1], "spent.json").write_text(json.dumps({**spent, "peak_mb": peak_kb * 1.024 / 1000}))
 sys.exit(code)
@@ -120,7 +120,7 @@ def with_ratios(figures: dict[str, float], first: dict[str, float]) -> dict[str,
 
 
 def main() -> int:
-    """Measure and tell."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description="Memory and time of a training as the store grows.")
     parser.add_argument("--samples", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--epochs", type=int, default=2)

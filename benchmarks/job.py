@@ -1,4 +1,4 @@
-"""The whole job, process start to verdict: `clm run` beside the script that a person would start by hand.
+"""The whole job, from process start to verdict: `clm run` compared with a usual training script.
 
     python benchmarks/job.py [--windows N] [--repeats N] [--learning-rate RATE] [--all-epochs] [--json]
 
@@ -123,7 +123,7 @@ def measure(
 
 
 def main() -> int:
-    """Measure and tell."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description="The whole job beside the usual script.")
     parser.add_argument("--windows", type=int, default=2165)
     parser.add_argument("--repeats", type=int, default=3)

@@ -43,7 +43,7 @@ MARGIN = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How the test part lies in time."""
+    """Position of the test part in time."""
 
     days: int
     a_day: int

@@ -1,4 +1,4 @@
-"""Several networks at once: what five seeds cost beside one.
+"""Training several networks at once: the cost of five seeds compared with one.
 
     python benchmarks/members.py [--windows N] [--epochs N] [--repeats N] [--json]
 
@@ -7,8 +7,8 @@ in turn   a process that trains five, one after the other
 at once   the same with as many processes as there are cores, each taking the next seed that is left
 
 The entry is the one that an ensemble uses, `python -m clm.training members`, one thread a process. The ways
-are interleaved; a figure is the median. Beside wall time stands the processor time of all processes: what is
-gained is gained by using more cores, so it is there to be seen where others need them.
+are interleaved; a figure is the median. The CPU time of all processes is shown next to the wall time,
+because the gain comes from using more cores, which others may need.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def measure(n_windows: int, epochs: int, repeats: int, say: Callable[[str], None
 
 
 def main() -> int:
-    """Measure and tell."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description="What five networks cost beside one.")
     parser.add_argument("--windows", type=int, default=2165)
     parser.add_argument("--epochs", type=int, default=8)

@@ -1,10 +1,10 @@
-"""How a training fares beside busy neighbours, and what it does to the engine on the same machine.
+"""How busy neighbours slow a training, and how a training slows the engine on the same machine.
 
     python benchmarks/neighbours.py [--repeats N] [--seconds S] [--requests N] [--json]
 
-A training process that is asked again and again trains the engine's network for some seconds, alone and
-beside two processes that each keep a core busy (niceness 0; they end by themselves). A figure is how many
-times longer the same windows take beside them, median of the repeats, the ways in turn:
+A training process repeatedly trains the engine's network for some seconds, alone and together with two
+processes that each keep a core busy (niceness 0; they end by themselves). A figure is the slowdown by these
+processes, the median of the repeats. The variants take turns:
 
 one thread        as the training child runs: one thread, the batch class, not nicer than others
 two threads       that wait for each other for a moment before they sleep
@@ -221,7 +221,7 @@ def measure(repeats: int, seconds: float, requests: int, say: Callable[[str], No
 
 
 def main() -> int:
-    """Measure and tell."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description="A training and its neighbours.")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)

@@ -153,7 +153,7 @@ def measure(way: str, path: Path) -> dict[str, float]:
 
 
 def resident_mb(which: str) -> float:
-    """Return what the kernel says; ru_maxrss would tell of the parent, too."""
+    """Return the kernel's value; ru_maxrss would include the parent's peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
 

@@ -168,7 +168,7 @@ def compare(arguments: argparse.Namespace, say: Callable[[str], None]) -> dict[s
 
 
 def main() -> int:
-    """Measure, tell, and with --check fail where a target is missed."""
+    """Measure, print the figures, and with --check fail if a target is missed."""
     parser = argparse.ArgumentParser(description="How fast a model answers.")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--symbols", type=int, default=200)

@@ -1,4 +1,4 @@
-"""What each trick of the training loop is worth, beside the loop that scripts usually have.
+"""The gain of each optimisation of the training loop, compared with the loop of usual scripts.
 
     python benchmarks/training.py [--windows N] [--repeats N] [--compile] [--store PATH [--seeds N]] [--json]
 
@@ -434,7 +434,7 @@ def tell(report: dict) -> None:
 
 
 def main() -> int:
-    """Measure and tell."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description="What each trick of the training loop is worth.")
     parser.add_argument("--windows", type=int, default=2165)
     parser.add_argument("--repeats", type=int, default=7)

@@ -49,12 +49,12 @@ refuse_source_of_qt() {
   id -u qt >/dev/null 2>&1 || return 0
   while [[ $path != / ]]; do
     found=$(find "$path" -maxdepth 0 \( -user qt -o -group qt -perm /020 -o -perm /002 ! -perm /1000 \) -print)
-    [[ -z $found ]] || die "user qt can change $found, and root would execute what is in it; move the source"
+    [[ -z $found ]] || die "user qt can write $found, and root would execute files from it; move the source"
     path=$(dirname "$path")
   done
   found=$(find "$PROJECT" -mindepth 1 \( -name .git -o -name '.venv*' -o -name var \) -prune -o \
     \( -user qt -o -group qt -perm /020 -o ! -type l -perm /002 \) -print -quit)
-  [[ -z $found ]] || die "user qt can change $found, and root would execute it; move the source"
+  [[ -z $found ]] || die "user qt can write $found, and root would execute it; move the source"
 }
 
 put() {  # put SOURCE TARGET MODE: a file of somebody else's in its place is kept next to it

@@ -1,28 +1,28 @@
-"""A small engine that serves the model: environment, journal and endpoints of the existing one, no more.
+"""A small engine that serves the model, with the environment, journal and endpoints of the existing one.
 
-It reads PATCHTST_MODEL_PATH once at its start (else the newest name `patchtst_v*.pth` in --models-dir), loads
-the file, says so on stdout, and answers on 127.0.0.1:
+It reads PATCHTST_MODEL_PATH once at start (or takes the newest `patchtst_v*.pth` in --models-dir), loads the
+file, logs that on stdout, and listens on 127.0.0.1:
 
     GET  /health/live, /health/ready      {"status": "ok"}
     GET  /health                          {"status": "ok", "models_loaded": 1}
     POST /predict {"window": 128 x 8 raw numbers}                       {"p_win": 0.57, "action": "HOLD", ...}
-                  (of a model with more features 128 x as many)
+                  (128 x n for a model with n > 8 features)
     POST /predict {"symbol", "timestamp", "features": {name: number}}   from the symbol's rolling window
-    POST /predict {"symbol", "candle": {"timestamp", "open", ..., "volume"}}    likewise, of candles
-    POST /reload  {"path": a file beside the one that is served}        {"version": ...}
+    POST /predict {"symbol", "candle": {"timestamp", "open", ..., "volume"}}    likewise, from candles
+    POST /reload  {"path": a file next to the served one}               {"version": ...}
 
-A file that quantum-clm registered (its manifest lies in ENGINE_ARTEFACTS_DIR) is served by `clm.serving`, of
-whatever architecture: hash checked, features by the code of the training, an abstention with its reason where
-it cannot answer. `p_win` of a window is the network's answer even then. Any other file is loaded as the
-existing engine does, but strictly, and takes windows alone. With ENGINE_REDIS_URL a request with a `side`,
-which is what the rest of the ensemble decided, is told on `quantum:stream:trade.intent`, flagged as
-PATCHTST_SHADOW_ONLY says.
+A file that quantum-clm registered (its manifest is in ENGINE_ARTEFACTS_DIR) is served by `clm.serving`,
+whatever its architecture. Its hash is checked, features are computed by the code of training, and the engine
+abstains with a reason if it cannot predict. For a window, `p_win` is the network's output even then. Any
+other file is loaded strictly, otherwise as in the existing engine, and accepts only windows. With
+ENGINE_REDIS_URL, a request with a `side` (the decision of the rest of the ensemble) is published on
+`quantum:stream:trade.intent`, with the flag of PATCHTST_SHADOW_ONLY.
 
---like-existing makes it the existing engine, faults included: any file loads, whatever keys lack, and
-/predict repeats the last step of the window, so that every window is constant and every answer the same.
+--like-existing reproduces the faults of the existing engine: a file loads even if keys are missing, and
+/predict repeats the last step of the window, so every window is constant and every answer the same.
 
-Where no file is named and none is found it serves without a model; a named file that does not exist or cannot
-be loaded ends it with 1; SIGTERM ends it in order.
+Without a named or found file, it serves without a model. If a named file is missing or cannot be loaded, it
+exits with 1. It stops cleanly on SIGTERM.
 """
 
 import argparse
@@ -57,7 +57,7 @@ class Model:
         """Answer to a request.
 
         Raises:
-            ValueError, KeyError, TypeError: it is none that this model can answer.
+            ValueError, KeyError, TypeError: this model cannot answer the request.
         """
         _checked(request["window"])
         return {"p_win": 0.5, "action": "HOLD", "confidence": 0.5, "version": self.version}
@@ -151,7 +151,7 @@ def _ours(path: Path, artefacts: Path | None) -> Model:
 
         def reload(self, wanted: Path) -> str:
             if wanted.parent != path.parent:
-                raise ValueError(f"{wanted} does not lie beside {path}")
+                raise ValueError(f"{wanted} is not in the directory of {path}")
             predictor.reload(wanted)
             self.version = predictor.manifest.version
             return self.version
@@ -217,7 +217,7 @@ def _existing(path: Path, options: argparse.Namespace) -> Model:
 
 
 class Telemetry:
-    """Says what the model said while the ensemble decided; a Redis that is away costs nobody an answer."""
+    """Publishes the model's answer next to the ensemble's decision; answers do not depend on Redis."""
 
     def __init__(self, url: str, shadow: bool) -> None:
         import redis
@@ -302,7 +302,7 @@ def _serve(port: int, model: Model | None) -> None:
             self.wfile.write(body)
 
         def log_message(self, *_arguments: object) -> None:
-            """Say nothing: the journal tells of models, not of requests."""
+            """Log nothing: the journal is for models, not for requests."""
 
     class Server(ThreadingHTTPServer):
         allow_reuse_address = True

@@ -18,7 +18,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 def run_start(run_id: str = "p07_1", **changes: object) -> RunStart:
-    """A run that nobody queued."""
+    """A run without a task."""
     values: dict[str, object] = {
         "run_id": run_id,
         "family": DEFAULT_LINE.family,

@@ -179,7 +179,7 @@ def test_f5_a_file_that_answers_otherwise_than_it_was_judged_is_rejected(case):
 
 
 def test_golden_rows_are_kept_with_the_artefact(case):
-    """Whoever serves the model, now or after a rollback, can be asked for them."""
+    """Any engine that serves the model, now or after a rollback, can be checked with them."""
     report = case.run()
     artefact = report.pack.artefact
     golden = read_golden(artefact.golden_path)
@@ -203,7 +203,7 @@ def test_noise_is_rejected_by_the_skill_gate_and_kept_as_an_artefact(case):
 
 
 def test_a_rejection_is_explained_in_pack_row_and_event(case):
-    """Advice nobody measured is no explanation: the first finding names the cause and carries its figure."""
+    """Unmeasured advice explains nothing: the first finding names the cause and its figure."""
     case.trainer.predict = oracle(0.0)
     case.floor = FakeFloor(p_value=0.4)
     report = case.run()
@@ -481,7 +481,7 @@ def test_b11_a_model_that_was_held_is_not_trained_again_either(case):
 
 @pytest.mark.parametrize("source", ["cli", "redis:quantum:stream:manual.retrain_request"])
 def test_b11_a_person_who_asks_for_a_training_gets_one(case, source):
-    """Whoever asks by hand has a reason that we need not know."""
+    """A manual trigger always has a reason, even if it is not stated."""
     case.trainer.predict = oracle(0.0)
     for task in (SCHEDULED, asked_by(source), None):
         assert case.run(task).decision.kind is DecisionKind.REJECT

@@ -14,7 +14,7 @@ COMPLETE = [*(f"A{n}" for n in range(1, 17)), *(f"B{n}" for n in range(1, 15))]
 
 
 def test_every_fault_has_one_row_and_those_of_the_store_are_complete():
-    """A fault that is not listed is a fault that nobody looks for."""
+    """A fault that is not listed is never tested."""
     assert len(FOUND) == len(ROWS)
     assert [fault for fault in ROWS if fault[0] in "AB"] == COMPLETE
 

@@ -1,4 +1,4 @@
-"""The command line: every verb answers people on a terminal and, with --json, machines on stdout."""
+"""The command line. Every verb prints text for people or, with --json, one document for programs."""
 
 import sys
 import traceback
@@ -16,7 +16,7 @@ __all__ = ["backfill", "check", "data", "judge", "learn", "ledger", "look", "mai
 
 
 INTERRUPTED = 130
-"""128 + SIGINT, as shells say it."""
+"""128 + SIGINT, the exit code that shells use."""
 
 
 def _fail(error: ClmError, exit_code: int) -> NoReturn:
@@ -42,7 +42,7 @@ def main() -> NoReturn:
         _fail(UsageError("USAGE", said), UsageError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
-    except Exception as bug:  # noqa: BLE001  # a person gets one line; where it broke is the second half of it
+    except Exception as bug:  # noqa: BLE001  # print one line with the place instead of a traceback
         frame = traceback.extract_tb(bug.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}"
         _fail(ClmError("BUG", f"{type(bug).__name__}: {bug} ({where})"), ClmError.exit_code)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from clm.data.candles.series import CandleReport, Candles
 
 SIDES = ("both", "buy", "sell", "trend")
-"""Those of clm.data.candles.backfill, which only this verb loads; a test holds the two together."""
+"""The sides of clm.data.candles.backfill, which only this verb imports; a test compares the two."""
 
 
 class Options(TypedDict):
-    """The options that describe the trades, as click parsed them."""
+    """The parsed options that describe the trades."""
 
     take_profit: float
     stop_loss: float
@@ -36,7 +36,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 @verb("backfill")
 @click.option(
-    "--candles", type=click.Path(path_type=Path), help="Candle files; else those of CLM_CANDLES_DIR."
+    "--candles", type=click.Path(path_type=Path), help="Directory of candle files. Default: CLM_CANDLES_DIR."
 )
 @click.option(
     "--take-profit", type=_SHARE, default=0.006, show_default=True, help="Share of the entry price."
@@ -47,7 +47,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     type=click.IntRange(1, 10_000),
     default=6,
     show_default=True,
-    help="Candles until a trade ends by itself.",
+    help="Candles after which a trade is closed.",
 )
 @click.option(
     "--fee-bps",
@@ -61,20 +61,20 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
     type=click.IntRange(1, 10_000),
     default=3,
     show_default=True,
-    help="Candles from one decision to the next.",
+    help="Candles between decisions.",
 )
 @click.option(
     "--side",
     type=click.Choice(SIDES),
     default="trend",
     show_default=True,
-    help="BUY above the mean of 50 candles and SELL below it; one side; both.",
+    help="trend: BUY above the mean of 50 candles and SELL below it. Or one side, or both.",
 )
 @click.option(
     "--features",
     default=",".join(DEFAULT_FEATURES),
     show_default=True,
-    help="Of docs/reference/features.md, comma-separated.",
+    help="Comma-separated features from docs/reference/features.md.",
 )
 def backfill_verb(settings: Settings, say: Say, candles: Path | None, **options: Unpack[Options]) -> object:
     """Fill an empty store with labelled samples from market candles."""
@@ -107,7 +107,7 @@ def backfill_verb(settings: Settings, say: Say, candles: Path | None, **options:
 
 
 def _policy(options: Options) -> "BackfillPolicy":
-    """Return how trades are made of candles.
+    """Return the rules for deriving trades from candles.
 
     Raises:
         UsageError: USAGE, no feature is named.
@@ -118,7 +118,7 @@ def _policy(options: Options) -> "BackfillPolicy":
     names = (name.strip() for name in options["features"].split(","))
     features = tuple(dict.fromkeys(name for name in names if name))
     if not features:
-        raise UsageError("USAGE", "--features names none; docs/reference/features.md lists them")
+        raise UsageError("USAGE", "--features is empty; docs/reference/features.md lists them")
     return BackfillPolicy(
         barriers=Barriers(
             take_profit=options["take_profit"], stop_loss=options["stop_loss"], horizon=options["horizon"]
@@ -131,7 +131,7 @@ def _policy(options: Options) -> "BackfillPolicy":
 
 
 def _report(found: "Candles", say: Say) -> None:
-    """Print one line for each symbol: its candles, its gaps, and what was left out and why."""
+    """Print one line per symbol: number of candles, gaps, and rejected candles by reason."""
     for report in found.reports:
         lost = _lost(report, found.examples)
         say(

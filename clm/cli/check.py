@@ -1,4 +1,4 @@
-"""Verbs that check before anything is started: check-config, doctor."""
+"""Verbs that check a configuration before a start: check-config, example-config, doctor."""
 
 from dataclasses import asdict
 
@@ -12,9 +12,10 @@ from clm.verbs.configuration import old_names_in_use
 
 @verb("check-config")
 def check_config(settings: Settings, say: Say) -> object:
-    """Read the settings as the daemon would, start nothing."""
+    """Read and print the settings as the daemon would; nothing is started."""
     values = {**settings.model_dump(mode="json"), "redis_url": redacted(settings.redis_url)}
     for field, name in NAMES.items():
+        # A URL may contain a password, so it is printed redacted.
         value = values[field] if field == "redis_url" else getattr(settings, field)
         say(f"{name}={as_text(value)}")
     old = old_names_in_use()
@@ -32,7 +33,7 @@ def example_config(everything: bool) -> None:
 
 @verb("doctor")
 def doctor(settings: Settings, say: Say) -> object:
-    """Check everything a run will need; exit 1 when something is missing."""
+    """Check everything that a run needs; exit 1 if something is missing."""
     from clm.verbs.doctor import CheckStatus, examine
 
     checks = examine(settings)

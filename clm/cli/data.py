@@ -1,4 +1,4 @@
-"""Verbs that look at the data: preflight, discover."""
+"""Verbs that inspect the data: preflight, discover."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from clm.settings import Settings
 
 @verb("preflight")
 def preflight(settings: Settings, say: Say) -> object:
-    """Say what is wrong with the store, train nothing; exit 65 when a cycle would be refused."""
+    """Report problems of the store without training; exit 65 if a cycle would be refused."""
     from clm.verbs.preflight import preflight as ask
     from clm.verbs.preflight import preflight_document
 
@@ -34,7 +34,7 @@ def preflight(settings: Settings, say: Say) -> object:
 
 @verb("discover")
 def discover(settings: Settings, say: Say) -> object:
-    """Say what data lies on this server and of what use it is; nothing is changed."""
+    """List the data on this server and whether it is usable; nothing is changed."""
     from clm.report.plain import plain_record
     from clm.verbs.discovery import discover as look
 

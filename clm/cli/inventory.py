@@ -1,10 +1,10 @@
-"""An inventory as lines for people."""
+"""Print an inventory as lines for people."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 _MANY = 12
-"""Things of one kind and use that are named one by one; of more, the first few."""
+"""Maximum number of similar assets that are listed individually."""
 
 
 def inventory_lines(document: Mapping[str, Any]) -> Iterator[str]:

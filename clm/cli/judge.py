@@ -1,4 +1,4 @@
-"""Verbs that judge again what is there: gates, verify-run, compare."""
+"""Verbs that judge existing models and runs: gates, verify-run, compare."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +16,10 @@ from clm.settings import Settings
     "--shadow",
     "file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Events as JSON lines instead of the streams.",
+    help="Read events from a file of JSON lines instead of the streams.",
 )
 def gates(settings: Settings, say: Say, version: str, file: Path | None) -> object:
-    """Ask gates 3 and 4 what a model showed in shadow; exit 1 unless both pass."""
+    """Evaluate gates 3 and 4 on a model's shadow events; exit 1 unless both pass."""
     from clm.gates.shadow import judge_shadow
     from clm.gates.verdict import GateStatus
     from clm.report.sections import gate_rows
@@ -44,7 +44,7 @@ def gates(settings: Settings, say: Say, version: str, file: Path | None) -> obje
 @verb("verify-run")
 @click.argument("run_id")
 def verify_run(settings: Settings, say: Say, run_id: str) -> object:
-    """Compute figures, verdicts and decision of a run again and check its files; exit 1 on a difference."""
+    """Recompute a run's figures, verdicts and decision and check its files; exit 1 on a difference."""
     from clm.verbs.verify_run import verify_run as check
 
     checks = check(settings, run_id)
@@ -59,7 +59,7 @@ def verify_run(settings: Settings, say: Say, run_id: str) -> object:
 @click.argument("first")
 @click.argument("second")
 def compare(settings: Settings, say: Say, first: str, second: str) -> object:
-    """Score two models on the same rows: versions, or paths of checkpoints, also of the old kind."""
+    """Score two models on the same rows: versions, or paths of checkpoints, including the old format."""
     from clm.report.sections import gate_rows
     from clm.report.side_by_side import lines, side_by_side
     from clm.verbs.compare import compare_models

@@ -1,4 +1,4 @@
-"""Verbs that make the model learn: run, trigger, serve."""
+"""Verbs that train: run, trigger, serve."""
 
 import signal
 import threading
@@ -14,7 +14,7 @@ from clm.verbs.configuration import settings_for, warn_of_old_names
 
 
 @verb("run")
-@click.option("--no-promote", is_flag=True, help="Judge and register, but leave the engine alone.")
+@click.option("--no-promote", is_flag=True, help="Judge and register the model, but do not promote it.")
 def run(settings: Settings, say: Say, no_promote: bool) -> object:
     """Run one learning cycle now, in the foreground."""
     from clm.verbs.run import run_once
@@ -23,9 +23,9 @@ def run(settings: Settings, say: Say, no_promote: bool) -> object:
 
 
 @verb("trigger")
-@click.option("--reason", default="asked for by a person", help="Why; kept with the task.")
+@click.option("--reason", default="asked for by a person", help="Reason; stored with the task.")
 def trigger(settings: Settings, say: Say, reason: str) -> object:
-    """Put a retrain into the queue; the daemon takes it from there."""
+    """Queue a retrain for the daemon."""
     from clm.domain.task import Trigger
     from clm.wiring import wire
 
@@ -44,6 +44,7 @@ def serve(store: click.Path | None) -> None:
     """Run the daemon in the foreground, as systemd does."""
     from clm.daemon.serve import serve as run_daemon
 
+    # Twice: errors in the settings are logged too, before the configured level is known.
     logs.configure("info", journal=runs_under_journal())
     settings = settings_for(store)  # type: ignore[arg-type]  # click.Path(path_type=Path) gives a Path
     logs.configure(settings.log_level, journal=runs_under_journal())
@@ -51,12 +52,12 @@ def serve(store: click.Path | None) -> None:
     try:
         run_daemon(settings)
     except DataError as error:
-        # At the start a store that is no store is a matter of settings: systemd must not try again.
+        # An unusable store at start is a configuration error: systemd must not restart the daemon.
         raise ConfigError(error.code, error.message) from error
 
 
 def stop_on_signals() -> threading.Event:
-    """Return an event that SIGINT and SIGTERM set, so that a run in the foreground ends in order."""
+    """Return an event that SIGINT and SIGTERM set, so that a foreground run stops cleanly."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -66,10 +67,11 @@ def stop_on_signals() -> threading.Event:
 def show_epoch(epoch: EpochReport) -> None:
     mark = " *" if epoch.best else ""
     of = f"{epoch.network}  " if epoch.network else ""
-    learnt = f"train {epoch.train_loss:.4f}" if epoch.epoch else "as it began"
+    learnt = f"train {epoch.train_loss:.4f}" if epoch.epoch else "at start"
     click.echo(
         f"{of}epoch {epoch.epoch:3}/{epoch.epochs}  {learnt:12}  "
         f"validation {epoch.validation_log_loss:.4f}  AUROC {epoch.validation_auroc:.3f}  "
         f"std {epoch.validation_p_win_std:.3f}  {epoch.seconds:.1f} s{mark}",
+        # stderr, so that stdout has only the result.
         err=True,
     )

@@ -1,4 +1,4 @@
-"""The verb that holds the ledger against itself: verify-ledger."""
+"""The verb that checks the ledger: verify-ledger."""
 
 from dataclasses import asdict
 
@@ -14,10 +14,10 @@ from clm.settings import Settings
     "--accept",
     metavar="REASON",
     default="",
-    help="Let the breaks that are found stand; the reason is kept in the ledger.",
+    help="Accept the breaks that were found; the reason is stored in the ledger.",
 )
 def verify_ledger(settings: Settings, say: Say, accept: str) -> object:
-    """Check that no row of the ledger was changed, removed or slipped in; exit 1 when one was."""
+    """Check that no row of the ledger was changed, removed or inserted later; exit 1 if one was."""
     from clm.verbs.verify_ledger import accept_breaks, check_ledger
 
     found = check_ledger(settings)

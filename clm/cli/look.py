@@ -1,4 +1,4 @@
-"""Verbs that look and change nothing: status, runs, show."""
+"""Read-only verbs: status, runs, show."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from clm.settings import Settings
 
 @verb("status")
 def status(settings: Settings, say: Say) -> object:
-    """Say what the daemon does, who is champion, what waits."""
+    """Show what the daemon is doing, the champion, and what is waiting."""
     from clm.verbs.overview import overview
 
     facts = overview(settings)
@@ -24,7 +24,7 @@ def status(settings: Settings, say: Say) -> object:
 
 
 @verb("runs")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=20, help="How many, newest first.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, help="Number of runs, newest first.")
 def runs(settings: Settings, say: Say, limit: int) -> object:
     """List the latest runs."""
     from clm.verbs.overview import recent_runs
@@ -34,7 +34,7 @@ def runs(settings: Settings, say: Say, limit: int) -> object:
         number, decision = row["ledger_row"] or "-", row["decision"] or "-"
         say(f"{number:>5}  {row['run_id']}  {row['status']:11}  {decision:8}  {row['reason']}")
     if not rows:
-        say("no run yet; `clm run` does one now")
+        say("no run yet; `clm run` starts one")
     return {"runs": rows}
 
 
@@ -44,6 +44,7 @@ def show(settings: Settings, say: Say, run_id: str) -> object:
     """Show the proof pack of a run."""
     from clm.verbs.overview import ledger_row
 
+    # Only the last part: an argument like ../x must not leave the directory of the runs.
     directory = settings.runs_dir / Path(run_id).name
     try:
         proof = orjson.loads((directory / "proof.json").read_bytes())

@@ -1,4 +1,4 @@
-"""Verbs with which a person steers: promote, rollback, activate, pin, pause, resume, history, reconcile."""
+"""Verbs for operators: promote, rollback, activate, pin, pause, resume, history, reconcile."""
 
 import click
 
@@ -9,7 +9,7 @@ from clm.ports import PromotionOutcome, PromotionState
 from clm.settings import Settings
 
 _override = click.option(
-    "--override", metavar="REASON", help="Do it against the rules; the reason is recorded."
+    "--override", metavar="REASON", help="Proceed against the rules; the reason is recorded."
 )
 
 
@@ -17,7 +17,7 @@ _override = click.option(
 @click.argument("version")
 @_override
 def promote(settings: Settings, say: Say, version: str, override: str | None) -> object:
-    """Bring a registered model to the engine; one that did not pass its gates only with --override."""
+    """Promote a registered model; one that failed its gates needs --override."""
     from clm.verbs.operate import promote_version
 
     return _told(promote_version(settings, version, override=override, stop=stop_on_signals()), say)
@@ -25,9 +25,9 @@ def promote(settings: Settings, say: Say, version: str, override: str | None) ->
 
 @verb("rollback")
 @click.argument("version", required=False)
-@click.option("--reason", default="a person wanted it back", help="Why; kept with the promotion.")
+@click.option("--reason", default="a person wanted it back", help="Reason; stored with the promotion.")
 def rollback(settings: Settings, say: Say, version: str | None, reason: str) -> object:
-    """Bring a former champion back: the one before, or VERSION of `clm history`."""
+    """Promote a former champion again: the previous one, or VERSION from `clm history`."""
     from clm.verbs.operate import roll_back
 
     return _told(roll_back(settings, version, reason=reason, stop=stop_on_signals()), say)
@@ -48,10 +48,10 @@ def activate(settings: Settings, say: Say, version: str, override: str | None) -
 
 @verb("pin")
 @click.argument("version", required=False)
-@click.option("--off", is_flag=True, help="Take the pin off.")
-@click.option("--reason", default="a person wants it to stay", help="Why; shown by `clm status`.")
+@click.option("--off", is_flag=True, help="Remove the pin.")
+@click.option("--reason", default="a person wants it to stay", help="Reason; shown by `clm status`.")
 def pin(settings: Settings, say: Say, version: str | None, off: bool, reason: str) -> object:
-    """Keep the champion: nothing replaces it until the pin is taken off."""
+    """Keep the champion: nothing replaces it until the pin is removed."""
     from clm.verbs.operate import pin_champion, unpin
 
     if off:
@@ -59,14 +59,14 @@ def pin(settings: Settings, say: Say, version: str | None, off: bool, reason: st
         say(f"{before} is no longer pinned" if before else "nothing was pinned")
         return {"pinned": None}
     pinned = pin_champion(settings, version, reason=reason)
-    say(f"{pinned} is pinned; `clm pin --off` takes it off")
+    say(f"{pinned} is pinned; `clm pin --off` removes the pin")
     return {"pinned": pinned}
 
 
 @verb("pause")
 @click.argument("reason", nargs=-1)
 def pause(settings: Settings, say: Say, reason: tuple[str, ...]) -> object:
-    """Train and promote nothing by itself until `clm resume`; what asks for it waits."""
+    """Stop automatic training and promotion until `clm resume`; triggers wait in the queue."""
     from clm.verbs.operate import pause_learning
 
     words = " ".join(reason) or "a person said so"
@@ -90,7 +90,7 @@ def resume(settings: Settings, say: Say) -> object:
 
 @verb("history")
 def history(settings: Settings, say: Say) -> object:
-    """List who was champion when, and why; newest first."""
+    """List the champions with times and reasons, newest first."""
     from clm.verbs.operate import champions
 
     rows = champions(settings)
@@ -105,7 +105,7 @@ def history(settings: Settings, say: Say) -> object:
 @verb("reconcile")
 @click.option("--yes", is_flag=True, help="Make the record follow the environment file.")
 def reconcile(settings: Settings, say: Say, yes: bool) -> object:
-    """Compare the record with what the engine's environment file names; exit 1 where they differ."""
+    """Compare the record with the engine's environment file; exit 1 if they differ."""
     from clm.verbs.operate import reconcile_record
 
     differences = reconcile_record(settings, repair=yes)

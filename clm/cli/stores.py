@@ -1,4 +1,4 @@
-"""Verbs that make something new: store init, demo."""
+"""Verbs that create something: store init, store migrate, demo."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from clm.settings import Settings
 
 @cli.group()
 def store() -> None:
-    """Make a store, or bring our tables in it up to date."""
+    """Create a store, or migrate our tables in it."""
 
 
 @verb("init", group=store)
 def init(settings: Settings, say: Say) -> object:
-    """Make an empty store of the existing shape; an existing file is left alone."""
+    """Create an empty store with the existing schema; an existing file is never changed."""
     from clm.store.create import create_store
 
     create_store(settings.store)
@@ -25,12 +25,10 @@ def init(settings: Settings, say: Say) -> object:
 
 
 @cli.command("demo")
-@click.option(
-    "--root", type=click.Path(path_type=Path), default=Path("var"), help="Where everything is made."
-)
+@click.option("--root", type=click.Path(path_type=Path), default=Path("var"), help="Directory for all files.")
 @json_option
 def demo(root: Path, as_json: bool) -> None:
-    """Make a market, a store, an engine; run one learning cycle on them."""
+    """Simulate a market, create a store, start an engine, and run one learning cycle."""
     from clm import logs
     from clm.cli.verbs import emit
     from clm.verbs.demo import run_demo
@@ -45,10 +43,11 @@ def demo(root: Path, as_json: bool) -> None:
 
 @verb("migrate", group=store)
 def bring_up_to_date(settings: Settings, say: Say) -> object:
-    """Bring our own tables in the store up to date; the daemon also does this when it starts."""
+    """Migrate our tables in the store to the current version; the daemon also does this at start."""
     from clm.store.contract import check_contract
     from clm.store.migrate import migrate
 
+    # Before the migration: a mistyped path must not get our tables.
     check_contract(settings.store)
     migrate(settings.store)
     say(f"our tables in {settings.store} are up to date")

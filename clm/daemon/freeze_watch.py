@@ -34,10 +34,13 @@ class FreezeWatch:
             StoreBusy: a pause cannot be read now.
         """
         before = self._seen
+        # Each read of an unreachable Redis blocks until its time-out. Without this pause, the main loop
+        # would spend its time there and miss the watchdog.
         if not before.is_current and self._clock.monotonic() < self._ask_at:
             return before
         self._seen = seen = self._brake.freeze()
         self._ask_at = self._clock.monotonic() + ASK_S
+        # Compare without the reason: its text contains times that change on each read.
         if (seen.state, seen.cause, seen.is_current) != (before.state, before.cause, before.is_current):
             if seen.state is FreezeState.THAWED:
                 log.info("daemon.thawed")
@@ -53,6 +56,7 @@ class FreezeWatch:
             self.freeze()
         except ClmError as error:
             self._ask_at = self._clock.monotonic() + ASK_S
+            # Debug only: a busy store is normal, and the next read comes in ASK_S.
             log.debug("daemon.freeze_not_asked", code=error.code, error=error.message)
 
     def status_text(self, doing: str, *, is_busy: bool) -> str:

@@ -17,6 +17,7 @@ def use_one_arena() -> None:
 
     With one arena per thread, other threads cannot reuse freed memory. Does nothing without glibc.
     """
+    # mallopt(3): M_ARENA_MAX must be set before threads allocate, because existing arenas stay.
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_ARENA_MAX, 1)
 
@@ -27,6 +28,7 @@ def give_back() -> None:
     Python collects reference cycles by object count, and the few objects that hold a cycle's arrays do not
     trigger it. Without glibc, nothing is returned to the system.
     """
+    # Collect first: malloc_trim(3) returns only pages that are already free.
     gc.collect()
     if malloc_trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         malloc_trim(0)

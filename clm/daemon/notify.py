@@ -24,6 +24,8 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """Set the line in `systemctl status`; control characters are escaped, long text is truncated."""
+        # sd_notify(3): a message is a list of lines. An unescaped newline in the text would end STATUS= and
+        # start another assignment.
         self._systemd.notify(f"STATUS={plain(text)[:MAX_STATUS]}")
 
     def watchdog(self) -> None:
@@ -36,4 +38,5 @@ class Notifier:
 
     def extend_timeout(self, seconds: float) -> None:
         """Request more time to start or stop."""
+        # sd_notify(3): counted from this message, and never shorter than the unit's own time-out.
         self._systemd.notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1_000_000)}")

@@ -25,5 +25,6 @@ def not_before(
     allowed = [moment + timedelta(minutes=min_interval_min) for moment in ended[-1:]]
     today = [moment for moment in past if moment > now - DAY]
     if len(today) >= max_a_day:
+        # The day is a sliding window, not a calendar day: otherwise two days' runs could meet at midnight.
         allowed.append(today[-max_a_day] + DAY)
     return max((moment for moment in allowed if moment > now), default=None)

@@ -80,6 +80,8 @@ class Schedule:
         """Number of times a job came due during its last run; informational only."""
         self._scheduler = BackgroundScheduler(
             timezone=self._zone,
+            # APScheduler skips a job that is late by more than its grace time (1 s by default). None runs it
+            # at any delay; coalesce merges several missed times into one run.
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         self._scheduler.add_listener(self._on_error, EVENT_JOB_ERROR)
@@ -131,6 +133,8 @@ class Schedule:
         log.warning("clock.put_back", seconds=round(-moved, 1))
         for job in self._scheduler.get_jobs() if self._scheduler.running else ():
             due = job.next_run_time + timedelta(seconds=moved)
+            # A cron time is a wall-clock time, so it is computed again; an interval only shifts with the
+            # clock.
             if job.id == _RETRAIN and not isinstance(job.trigger.rule, IntervalTrigger):
                 due = _next_after(job.trigger, self._clock.now().astimezone(self._zone))
             self._scheduler.modify_job(job.id, next_run_time=due)
@@ -156,6 +160,8 @@ class Schedule:
         if self._catch_up_from:
             reason += f", catch_up of {iso(self._catch_up_from)}"
         fired_at = self._clock.now()
+        # Submit before saving the time: a crash in between causes one extra task, which merges with a
+        # pending one. The other order would lose a task.
         self._submit(reason)
         self._save_last_fired(fired_at)
         self._catch_up_from = None
@@ -170,9 +176,12 @@ class Schedule:
         log.error("schedule.job_failed", job=event.job_id, error=repr(event.exception), retry_s=self._retry_s)
         if event.job_id == _TICK or not self._scheduler.running:
             return
+        # APScheduler calls listeners from its pool threads, possibly two at once.
         with self._lock:
             again = self._clock.now() + timedelta(seconds=self._retry_s)
             self._retry_s = min(LONGEST_RETRY_S, self._retry_s * 2)
+        # A separate job with a fixed id: the regular job keeps its times, and failures do not pile up
+        # retries.
         self._scheduler.add_job(self._fire, "date", run_date=again, id=_AGAIN, replace_existing=True)
 
     def _on_overlap(self, event: JobEvent) -> None:

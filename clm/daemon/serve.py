@@ -29,6 +29,7 @@ def serve(settings: Settings) -> None:
         ConfigError: settings, password file, state directory.
     """
     use_one_arena()
+    # The lock comes before the store: a second daemon would requeue the tasks that the first one runs.
     with single_instance(settings.lock_file, "the daemon"):
         stop = threading.Event()
         wired = wire(settings, stop=stop)
@@ -41,6 +42,7 @@ def serve(settings: Settings) -> None:
             )
             wired.queue.submit(scheduled, wired.clock.now())
 
+        # Callables instead of the store: a schedule in a test needs no database.
         schedule = Schedule(
             submit,
             wired.clock,
@@ -64,6 +66,8 @@ def _machine_id() -> str:
     """Return an id that is stable across reboots; a container may have no machine-id."""
     try:
         return (
+            # The consumer name must survive restarts: Redis keeps unacknowledged entries per consumer name,
+            # and the daemon claims its own first.
             Path("/etc/machine-id").read_text(encoding="utf-8", errors="replace").strip()
             or socket.gethostname()
         )

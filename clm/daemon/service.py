@@ -74,6 +74,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGHUP, self._on_hangup)
+        # Before any thread starts, so that no new task can be mistaken for one of a crashed daemon.
         for interrupted in self._wired.queue.recover(self._clock.now()):
             log.warning("run.interrupted", run_id=interrupted)
         bus = threading.Thread(target=self._bus.run, args=(self._stop,), name="bus", daemon=True)
@@ -98,6 +99,7 @@ class Service:
 
     def _end(self, bus: threading.Thread) -> None:
         self._notify.stopping()
+        # The learner may be ending a child process, so ask for more time than the joins below need.
         self._notify.extend_timeout(60)
         self._stop.set()
         self._schedule.stop()
@@ -126,6 +128,7 @@ class Service:
         return self._learner is not None and self._learner.is_alive()
 
     def _begin(self, work: Callable[..., None], *args: object) -> None:
+        # A daemon thread: after the join in `_end` times out, it must not keep the process alive.
         self._learner = threading.Thread(target=work, args=args, name="learner", daemon=True)
         self._learner.start()
 
@@ -135,6 +138,7 @@ class Service:
         now = self._clock.monotonic()
         if now < max(self._not_before, self._look_at):
             return
+        # Set before the work, so that an exception cannot turn the loop into a poll every tick.
         self._look_at = now + LOOK_S
         self._settle()
         try:
@@ -159,6 +163,7 @@ class Service:
         if self._wired.promoter.is_open():
             self._begin(self._recover_at_start)
             return None
+        # An unsettled task still counts as running; starting more work could lose its result.
         waiting = None if self._settlement else self._wired.journal.waiting_model()
         if waiting and not self._freeze.freeze().holds_promotion:
             self._begin(self._take_up, waiting)
@@ -290,6 +295,7 @@ class Service:
 
     def _back_off(self, error: ClmError) -> None:
         self._breaks += 1
+        # Cap the exponent as well: 2 ** 1024 does not fit a float.
         wait_s = min(RETRY_S * 2 ** min(self._breaks - 1, 10), MAX_RETRY_S)
         self._not_before = self._clock.monotonic() + wait_s
         log.info("daemon.waiting", seconds=wait_s, code=error.code)

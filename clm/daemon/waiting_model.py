@@ -22,9 +22,11 @@ def take_up(wired: Wired, model: WaitingModel) -> PromotionOutcome | None:
         PromotionBusy, StoreBusy, Interrupted: it still waits.
     """
     champion = wired.promoter.champion()
+    # A crash after the promotion and before the record was removed leads here.
     if champion is not None and champion.version == model.version:
         wired.journal.end_waiting(model.run_id, f"{model.version} is the champion now")
         return None
+    # Compare path and hash: a file may be replaced under the same name.
     judged = (model.waiting.champion_path, model.waiting.champion_sha256)
     now = (str(champion.path), champion.sha256) if champion else (None, None)
     if judged != now:

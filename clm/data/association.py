@@ -1,4 +1,4 @@
-"""How far one column predicts another, by ranks: no scale, no outlier and no unit changes it."""
+"""Association of columns by ranks, which do not depend on scale, units or outliers."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,11 +6,11 @@ from numpy.typing import NDArray
 from clm.domain.sample import Floats, Ints
 
 ROWS_LOOKED_AT = 100_000
-"""Rows after which a rank statistic is known well enough; more are thinned out evenly."""
+"""Maximum rows for a rank statistic, which is precise enough; more rows are thinned evenly."""
 
 
 def spread(n_rows: int, limit: int = ROWS_LOOKED_AT) -> Ints:
-    """Return at most `limit` row numbers, evenly spread, the first and the last among them."""
+    """Return at most `limit` row numbers, evenly spread, including the first and the last."""
     if n_rows <= limit:
         return np.arange(n_rows, dtype=np.int64)
     return np.linspace(0, n_rows - 1, limit).astype(np.int64)
@@ -19,23 +19,25 @@ def spread(n_rows: int, limit: int = ROWS_LOOKED_AT) -> Ints:
 def midranks(values_N: Floats) -> Floats:
     """Return ranks from 1; equal values share the mean of theirs."""
     _, place_N, count_U = np.unique(values_N, return_inverse=True, return_counts=True)
+    # The mean rank of a group of c equal values that ends at rank r is r - (c - 1) / 2.
     last_U = np.cumsum(count_U)
     ranks_N: Floats = (last_U - (count_U - 1) / 2)[place_N]
     return ranks_N
 
 
 def auroc(score_N: Floats, positive_N: NDArray[np.bool_]) -> float:
-    """Return the probability that a positive scores above a negative; NaN where one of them is missing."""
+    """Return the probability that a positive scores above a negative; NaN if a class is missing."""
     positives = int(positive_N.sum())
     pairs = positives * (len(positive_N) - positives)
     if not pairs:
         return float("nan")
+    # AUROC equals the Mann-Whitney U statistic over the number of pairs; ties count half.
     rank_sum = float(midranks(score_N)[positive_N].sum())
     return (rank_sum - positives * (positives + 1) / 2) / pairs
 
 
 def rank_correlation(a_N: Floats, b_N: Floats) -> float:
-    """Return Spearman's coefficient; 0 where a column does not vary."""
+    """Return Spearman's coefficient; 0 if a column does not vary."""
     a_rank_N, b_rank_N = _centred(midranks(a_N)), _centred(midranks(b_N))
     scale = float(np.sqrt((a_rank_N**2).sum() * (b_rank_N**2).sum()))
     return float((a_rank_N * b_rank_N).sum()) / scale if scale > 0 else 0.0

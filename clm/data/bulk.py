@@ -1,6 +1,6 @@
-"""Many rows at once: columns joined to texts, parsed together, or not at all.
+"""Parse many rows at once from columns joined to texts; if a row is doubtful, parse none.
 
-Nothing is decided here: rows of which anything is in doubt are left to `clm.data.rows`.
+This is only a fast path. Rows with any doubtful value are left to `clm.data.rows`, which decides.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from clm.domain.sample import UNRESOLVED, Floats, Ints
 UNKNOWN = float("inf")
 """Stands for NULL among the figures of a JoinedRows."""
 ODD = 64.0
-"""Added to a code where a value has to be looked at by itself."""
+"""Added to a code if a value must be examined individually."""
 
 _FIGURES = 5
 _SIDE = np.array([0, 1, -1, 0], dtype=np.int8)
@@ -42,12 +42,12 @@ class JoinedRows:
     exit_times: bytes
     features: bytes
     least_features: object
-    """First and last in the order of bytes: between them lie all."""
+    """First and last text in byte order; all others are between them."""
     greatest_features: object
     longest_features: int
-    """Bytes of the longest text, 0 where that was not measured."""
+    """Bytes of the longest text, 0 if not measured."""
     names_counted: int
-    """How many rows have feature_names at all."""
+    """Number of rows with feature_names."""
     least_names: object
     greatest_names: object
     figures: Sequence[object]
@@ -59,7 +59,7 @@ class JoinedRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Numbers:
-    """Ids, times and figures of R rows, none of them in doubt; an exit that is not there is UNREADABLE."""
+    """Valid ids, times and figures of R rows; a missing exit is UNREADABLE."""
 
     id_R: Ints
     figures_RF: Floats
@@ -68,7 +68,7 @@ class _Numbers:
 
 
 def read_joined_rows(joined: JoinedRows, gathering: Gathering, *, since: int | None = None) -> bool:
-    """Put all rows into `gathering` and return True; return False, with nothing done, if one is in doubt."""
+    """Add all rows to `gathering` and return True; if one is doubtful, add none and return False."""
     count = joined.count
     numbers = _numbers(joined)
     if numbers is None or not _features_alike(joined):
@@ -106,7 +106,7 @@ def _keep_example(joined: JoinedRows, bad_R: NDArray[np.bool_], gathering: Gathe
 
 
 def _numbers(joined: JoinedRows) -> _Numbers | None:
-    """Return what is no text; None if a row has an odd value, or ends before it was decided."""
+    """Return the numeric columns, or None if a row has an odd value or ends before its decision."""
     count = joined.count
     texts: tuple[object, ...] = (
         joined.ids, joined.symbols, joined.timestamps, joined.exit_times, joined.features
@@ -114,11 +114,13 @@ def _numbers(joined: JoinedRows) -> _Numbers | None:
     if not all(type(text) is bytes for text in texts) or len(joined.figures) != count * _FIGURES:
         return None
     id_R, figures_RF = _whole_numbers(joined.ids, count), _figures(joined)
+    # Ids come by both ways: if the two aggregates had different orders, rows would be mixed up.
     if id_R is None or figures_RF is None or (figures_RF[:, 0] != id_R).any():
         return None
     decided_at_R, exit_R = parse_joined(joined.timestamps, count), parse_joined(joined.exit_times, count)
     if decided_at_R is None or exit_R is None or (decided_at_R == UNREADABLE).any():
         return None
+    # The careful way rejects such a row with a reason.
     if ((exit_R != UNREADABLE) & (exit_R <= decided_at_R)).any():
         return None
     return _Numbers(id_R=id_R, figures_RF=figures_RF, decided_at_R=decided_at_R, exit_R=exit_R)
@@ -128,8 +130,10 @@ def _outcomes(numbers: _Numbers) -> dict[str, NDArray[Any]]:
     """Return the columns that say how each trade ended, and why it has no label if it has none."""
     entry_R, exit_price_R, pnl_R = numbers.figures_RF[:, 1:4].T
     code_R = numbers.figures_RF[:, 4].astype(np.int64)
+    # Unpack the code that SQLite built; JoinedRows documents its bits.
     class_R = code_R >> 2 & 3
     unlabelled_R = np.where(_HAS_OUTCOME[class_R], 0, _BAD_TARGET_CLASS)
+    # Later lines take precedence, in the order of `clm.data.rows`: open, exit time, class.
     unlabelled_R[numbers.exit_R == UNREADABLE] = _BAD_EXIT_TIME
     unlabelled_R[code_R < 16] = _OPEN
     known_R = unlabelled_R == 0
@@ -149,7 +153,7 @@ def _outcomes(numbers: _Numbers) -> dict[str, NDArray[Any]]:
 
 
 def _whole_numbers(joined: bytes, count: int) -> Ints | None:
-    """Return integers, None where there are not `count` of them."""
+    """Return the integers, or None if there are not exactly `count`."""
     try:
         ids = orjson.loads(b"[" + joined + b"]")
     except orjson.JSONDecodeError:
@@ -166,7 +170,7 @@ def _figures(joined: JoinedRows) -> Floats | None:
 
 
 def _features_alike(joined: JoinedRows) -> bool:
-    """Whether all texts begin as a document does, none is too long, and all rows name features alike."""
+    """Return whether all texts start like a document, none is too long, and all names are equal."""
     least, greatest = joined.least_features, joined.greatest_features
     if type(least) is not bytes or type(greatest) is not bytes:
         return False

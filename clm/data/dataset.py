@@ -20,7 +20,7 @@ from clm.domain.sample import Bytes8, Floats, Ints, SampleTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataPolicy:
-    """How rows become a data set."""
+    """How rows are turned into a data set."""
 
     context_length: int
     target: str
@@ -31,11 +31,11 @@ class DataPolicy:
     window_source: str = "history"
     """`history` (the symbol's last samples) or `candles` (the last closed candles before the decision)."""
     contradictions: str = "drop"
-    """What becomes of outcomes that the recorded profit belies: `keep`, `drop` or `relabel`."""
+    """Treatment of outcomes that contradict the recorded profit: `keep`, `drop` or `relabel`."""
 
     @property
     def sample_features(self) -> tuple[str, ...]:
-        """Names that the samples have to carry; empty for whatever the newest one carries."""
+        """Features that the samples must have; empty means those of the newest sample."""
         return sample_features(self.features) if self.window_source == "candles" else self.features
 
 
@@ -53,9 +53,9 @@ class Dataset:
     split: Split
     scaler: Scaler
     fingerprint: str
-    """sha256 over everything above that training sees."""
+    """sha256 over everything above that affects training."""
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """Rows with a known outcome that became no window, by reason."""
+    """Rows with a known outcome but without a window, by reason."""
     contradictions: str = "drop"
     """As the policy says."""
     folds: tuple[Split, ...] = ()
@@ -69,26 +69,27 @@ class Dataset:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Of the windows' channels, in order."""
+        """Return the names of the windows' channels, in order."""
         return self.windows.names
 
     @property
     def base_rate(self) -> float:
-        """Share of label 1 in the training part; NaN when it is empty."""
+        """Share of label 1 in the training part; NaN if it is empty."""
         return float(self.label_N[self.split.train].mean()) if len(self.split.train) else float("nan")
 
 
 def build_dataset(table: SampleTable, policy: DataPolicy, candles: Candles | None = None) -> Dataset:
-    """Put a data set together from whatever the table holds; the audits judge it.
+    """Build a data set from the table without judging it; the audits do that.
 
     Raises:
-        ConfigError: FEATURE_UNKNOWN, where the windows are of candles.
+        ConfigError: FEATURE_UNKNOWN, for windows of candles.
     """
     labels = label(table, policy.target, policy.contradictions)
     made = (
         _of_history(table, labels, policy) if candles is None else _of_candles(table, labels, policy, candles)
     )
     row_N, label_N = made.row_N, labels.label_R[made.row_N]
+    # Splits come after the windows: rows without a window must not count in the shares.
     folds = walk_forward(table.decided_at_R[row_N], table.resolved_at_R[row_N], policy.split)
     split = folds[-1]
     return Dataset(
@@ -129,6 +130,7 @@ class _Made:
 
 def _of_history(table: SampleTable, labels: Labels, policy: DataPolicy) -> _Made:
     ends_N = window_ends(table, labels.known_R, policy.context_length)
+    # lexsort takes its last key first: by decision time, then by id, so that equal times have one order.
     row_N = ends_N[np.lexsort((table.sample_id_R[ends_N], table.decided_at_R[ends_N]))]
     return _Made(
         row_N=row_N,
@@ -153,7 +155,7 @@ def _of_candles(table: SampleTable, labels: Labels, policy: DataPolicy, candles:
 
 
 def _fingerprint(table: SampleTable, made: _Made, label_N: Bytes8, split: Split, policy: DataPolicy) -> str:
-    """Hash what the windows show, not where it lay: steps that no window holds do not count."""
+    """Hash the content of the windows, not its position; steps outside all windows do not count."""
     row_N, windows = made.row_N, made.windows
     used_M = _used(windows)
     all_used = bool(used_M.all())
@@ -182,6 +184,7 @@ def _fingerprint(table: SampleTable, made: _Made, label_N: Bytes8, split: Split,
         (split.test, "<i8"),
         *_told_of_candles(table, made, policy),
     ):
+        # The length first: two arrays must not hash like one that joins them.
         digest.update(len(array).to_bytes(8, "little"))
         for start in range(0, len(array), _HASHED_AT_ONCE):
             digest.update(np.ascontiguousarray(array[start : start + _HASHED_AT_ONCE], dtype=form).data)
@@ -193,7 +196,7 @@ _HASHED_AT_ONCE = 100_000
 
 
 def _used(windows: WindowSet) -> NDArray[np.bool_]:
-    """Return for each step whether a window holds it."""
+    """Return for each step whether it is in a window."""
     used_M = np.zeros(len(windows.steps_MC), dtype=np.bool_)
     for step in range(windows.context_length):
         used_M[windows.end_N - step] = True
@@ -203,7 +206,7 @@ def _used(windows: WindowSet) -> NDArray[np.bool_]:
 def _told_of_candles(
     table: SampleTable, made: _Made, policy: DataPolicy
 ) -> tuple[tuple[Ints | Floats, str], ...]:
-    """Return what a sample brings into its window where the steps are not samples themselves."""
+    """Return the arrays that a sample adds to its window if the steps are candles."""
     if policy.window_source == "history":
         return ()
     return (

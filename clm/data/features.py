@@ -1,4 +1,4 @@
-"""Feature texts to numbers; a bad text gets a reason, never a value.
+"""Convert feature texts to numbers; a bad text gets a reason, never a value.
 
 A text is a JSON array, named by the row's `feature_names`, or a JSON object of name to number.
 """
@@ -18,7 +18,7 @@ from clm.domain.sample import Floats
 
 MAX_TEXT_BYTES = 65_536
 MAX_MAGNITUDE = 1e12
-"""Beyond it a number is an accident: no price, volume or ratio of a market is that large."""
+"""Larger numbers are errors: no price, volume or ratio of a market is that large."""
 
 NOT_NUMBERS = "features_not_numbers"
 HUGE = "features_huge"
@@ -28,7 +28,7 @@ _NO_NUMBERS = (b"t", b"f", b"n", b'"')  # of true, false, null, and of texts
 
 
 def read_document(text: object, names_text: object) -> tuple[Layout, list[object]] | str:
-    """Return names and values as the row orders them, or the reason why there are none."""
+    """Return names and values in the row's order, or the reason why it is unusable."""
     encoded = _encoded(text)
     if encoded is None:
         return "features_wrong_form"
@@ -56,7 +56,7 @@ def read_document(text: object, names_text: object) -> tuple[Layout, list[object
 
 
 def as_numbers(values: Sequence[object]) -> list[float]:
-    """Return usable values as they are, an infinity for what is huge, NaN for what is no number."""
+    """Return usable values unchanged, infinity for huge ones, and NaN for values that are not numbers."""
     return [
         nan if type(value) not in _NUMBERS else float(value) if abs(value) <= MAX_MAGNITUDE else inf  # type: ignore[arg-type]
         for value in values
@@ -64,17 +64,17 @@ def as_numbers(values: Sequence[object]) -> list[float]:
 
 
 def why_unusable(values_RC: Floats) -> dict[str, NDArray[np.bool_]]:
-    """Return for each reason the rows that have it, of values that as_numbers made."""
+    """Return the bad rows by reason, for values from as_numbers."""
     not_numbers_R = np.asarray(np.isnan(values_RC).any(axis=1))
     huge_R = np.asarray(np.isinf(values_RC).any(axis=1)) & ~not_numbers_R
     return {NOT_NUMBERS: not_numbers_R, HUGE: huge_R}
 
 
 def read_joined(joined: bytes, count: int, names_text: object) -> tuple[Layout, Floats] | None:
-    """Return the one layout and the values of `count` texts, joined by commas, that all are well-formed.
+    """Return the common layout and the values of `count` well-formed texts, joined by commas.
 
-    None asks for a look at each row. Every text has to begin with the sign that `joined` begins with, and
-    to be no longer than MAX_TEXT_BYTES; the caller knows.
+    Return None if rows must be read one by one. The caller has checked that every text starts with the
+    character that `joined` starts with, and has at most MAX_TEXT_BYTES.
 
     Joining texts could let two broken rows make up a whole one. Each text therefore has to begin as a
     document does, hold numbers only, and as an object have no name with a brace in it: then no bracket is
@@ -175,7 +175,7 @@ def _why_not_json(encoded: bytes) -> str:
 
 
 def _repeats_a_name(encoded: bytes) -> bool:
-    """Whether an object that orjson accepted holds a name twice, at any depth."""
+    """Return whether an object that orjson accepted repeats a name, at any depth."""
     repeated = False
 
     def look(pairs: list[tuple[str, object]]) -> None:

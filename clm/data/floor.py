@@ -1,4 +1,4 @@
-"""Whether features predict anything: the skill of plain models out of sample, with its p-value."""
+"""The signal floor: the out-of-sample skill of plain models, with its p-value."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Skill:
 
     auroc: Figure
     p_value: Figure
-    """How often the outcomes of other times score as well; NaN where it cannot be told."""
+    """Share of permuted outcomes that score as well; NaN if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +40,13 @@ class Floor:
     """Out of sample, over all folds."""
     n_blocks: int
     absent_because: str = ""
-    """Why nothing was measured; empty where something was."""
+    """Why nothing was measured; empty if something was."""
 
     @property
     def p_value(self) -> float:
         """Of the best model, corrected for the choice among them (Bonferroni); NaN where unknown."""
         known = [skill.p_value for skill in self.skills.values() if not np.isnan(skill.p_value)]
+        # Bonferroni needs no assumption on how the models' results depend on each other.
         return min(1.0, len(known) * min(known)) if known else float("nan")
 
 
@@ -67,7 +68,7 @@ class FloorPolicy:
     """Length of a block of time; what happens within one counts as one event."""
     embargo_h: float
     max_rows: int = 40_000
-    """The newest ones that are looked at: the floor is to cost seconds."""
+    """Number of newest rows used, so that the floor takes only seconds."""
 
 
 def floor_rows(dataset: Dataset, policy: FloorPolicy) -> FloorRows:
@@ -83,15 +84,16 @@ def floor_rows(dataset: Dataset, policy: FloorPolicy) -> FloorRows:
 
 
 def measure_floor(rows: FloorRows, models: Mapping[str, Predict], policy: FloorPolicy) -> Floor:
-    """Let each model walk forward over purged folds, and hold its score against that of other outcomes.
+    """Score each model on purged walk-forward folds, and compare with permuted outcomes.
 
-    The outcomes are permuted by turning their sequence by whole blocks of time, over all symbols at once:
-    everything that markets and hours share stays as it is, only the tie to the features is cut. There are
+    The outcomes are permuted by rotating their sequence by whole blocks of time, over all symbols at once.
+    This keeps what markets and hours share and breaks only the link to the features. There are
     as many permutations as blocks, so that a few weeks cannot show skill however good they look: a regime
     of days is one event, not hundreds of trades.
     """
     folds = _folds(rows, policy.embargo_h)
     scored = np.concatenate([test for _, test in folds]) if folds else np.empty(0, dtype=np.int64)
+    # Blocks on the absolute time axis, so that all symbols share their boundaries.
     block_N = rows.decided_at_N[scored] // round(policy.block_h * HOUR)
     starts = np.flatnonzero(np.diff(block_N, prepend=block_N[:1] - 1))
     return Floor(
@@ -110,7 +112,7 @@ def _folds(rows: FloorRows, embargo_h: float) -> list[tuple[Ints, Ints]]:
         policy = SplitPolicy(
             train_share=FIRST_TRAIN_SHARE + fold * share, validation_share=share, embargo_h=embargo_h
         )
-        # The part that validation takes elsewhere is scored here; its own purge is not needed.
+        # The validation part is the scored part here.
         split = split_by_time(rows.decided_at_N, rows.resolved_at_N, policy)
         if 0 < rows.label_N[split.train].sum() < len(split.train) and len(split.validation):
             folds.append((split.train, split.validation))
@@ -122,7 +124,7 @@ def _skill(rows: FloorRows, folds: list[tuple[Ints, Ints]], predict: Predict, st
     for train, test in folds:
         score_N = predict(rows.features_NC[train], rows.label_N[train], rows.features_NC[test])
         won_N = rows.label_N[test] == 1
-        # Ranks within the fold, outcomes against the fold's own rate: folds are not held against each other.
+        # Ranks within the fold, outcomes against the fold's own rate: folds are not compared with each other.
         scores.append(midranks(score_N) / len(test) - (len(test) + 1) / (2 * len(test)))
         surprises.append(won_N - won_N.mean())
         areas.append(auroc(score_N, won_N))
@@ -154,4 +156,5 @@ def _p_value(score_N: Floats, surprise_N: Floats, starts: Ints) -> float:
         other_N = (block_N + turn) % n_blocks
         met_N = starts[other_N] + (place_N * size_B[other_N]).astype(np.int64)
         by_luck += float(score_N @ surprise_N[met_N]) >= observed
+    # The observed order counts as one permutation, so p is never 0 (Phipson & Smyth, 2010).
     return (1 + by_luck) / (1 + len(turns))

@@ -1,4 +1,4 @@
-"""What a sample's label is; two targets, both 0 or 1."""
+"""Labels of samples, for two targets; each label is 0 or 1."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Labels:
     label_R: Bytes8
     known_R: NDArray[np.bool_]
     undefined: int
-    """Rows with a known outcome for which the target says nothing."""
+    """Rows with a known outcome for which the target is undefined."""
     left_out: int
     """Rows without a label because their outcome contradicts their profit."""
     relabelled: int
@@ -26,8 +26,8 @@ class Labels:
 def label(table: SampleTable, target: str, contradictions: str = "keep") -> Labels:
     """Label the rows whose outcome was known at the cutoff.
 
-    `contradictions` says what becomes of outcomes that the recorded profit belies: `keep` believes the
-    outcome, `relabel` the profit, `drop` neither.
+    `contradictions` is the treatment of outcomes that contradict the recorded profit: `keep` trusts the
+    outcome, `relabel` trusts the profit, `drop` trusts neither.
     """
     wrong_R = contradicting(table)
     outcome_R = table.outcome_R
@@ -35,6 +35,7 @@ def label(table: SampleTable, target: str, contradictions: str = "keep") -> Labe
         outcome_R = np.where(wrong_R, np.sign(np.nan_to_num(table.pnl_R)), outcome_R).astype(np.int8)
     label_R, defined_R = TARGETS[target](outcome_R, table.side_R)
     dropped_R = wrong_R & (contradictions == "drop")
+    # Unlabelled rows stay in the table: windows need them as history.
     known_R = table.labelled_R & defined_R & ~dropped_R
     return Labels(
         label_R=np.where(known_R, label_R, 0).astype(np.int8),
@@ -46,7 +47,8 @@ def label(table: SampleTable, target: str, contradictions: str = "keep") -> Labe
 
 
 def contradicting(table: SampleTable) -> NDArray[np.bool_]:
-    """Return the rows called WIN without a profit, or LOSS without a loss; unknown profits belie nothing."""
+    """Return the rows with a WIN without profit or a LOSS without loss; unknown profits never contradict."""
+    # NaN fails both comparisons, so an unknown profit contradicts nothing.
     won_R, lost_R = table.outcome_R == 1, table.outcome_R == -1
     return np.asarray((won_R & (table.pnl_R <= 0)) | (lost_R & (table.pnl_R >= 0)))
 

@@ -1,4 +1,4 @@
-"""Columns of the store to a SampleTable as of one moment; bad rows are counted, never filled in."""
+"""Convert columns of the store to a SampleTable as of one moment; bad rows are counted, not repaired."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,18 +26,18 @@ class RawSamples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """Which features are used, in which order."""
+    """The features in use and their order."""
 
     names: Layout
     available: Layout
-    """What the newest sample carries; empty when no sample is readable."""
+    """Features of the newest sample; empty if no sample is readable."""
     missing: Layout
-    """What was asked for by name and is not available."""
+    """Requested features that are not available."""
     by_request: bool
-    """True where the names were asked for: rows may then carry other names too."""
+    """True if the names were requested; rows may then have other features in addition."""
 
     def admits(self, names: Layout) -> bool:
-        """Whether a row with these names can be used."""
+        """Return whether a row with these names can be used."""
         return set(self.names) <= set(names) if self.by_request else set(self.names) == set(names)
 
 
@@ -78,6 +78,8 @@ def _newest_contract(blocks: Sequence[Block], requested: Layout) -> Contract:
         if len(block) and (block.whole or requested):
             moment = int(block.decided_at_R.max())
             row = moment, int(block.sample_id_R[block.decided_at_R == moment].max())
+            # Equal times are decided by the id, so that the contract does not depend on the order of
+            # reading.
             if newest is None or row > newest:
                 newest, available = row, block.names
     if newest is None:
@@ -121,12 +123,13 @@ def _table(
     rows, symbols = merged(blocks, len(contract.names))
     counts = np.bincount(rows["unlabelled"], minlength=len(WHY_UNLABELLED)).tolist()
     unlabelled = dict(zip(WHY_UNLABELLED, counts, strict=True))
-    # What was not known at the cutoff stays unknown, even if the row knows it now.
+    # What was unknown at the cutoff stays unknown: training must not see the future.
     late_R = (rows["resolved_at"] > cutoff) & (rows["resolved_at"] != UNRESOLVED)
     if late_R.any():
         unlabelled["resolved_after_cutoff"] = int(late_R.sum())
         for name, unknown in _UNKNOWN.items():
             rows[name] = np.where(late_R, np.array(unknown, dtype=rows[name].dtype), rows[name])
+    # Symbols of rejected rows must not appear in reports and slices.
     symbol_R, symbols = _of_these_rows(rows["symbol"], symbols)
     return SampleTable(
         sample_id_R=rows["sample_id"],

@@ -1,4 +1,4 @@
-"""One raw row of `ai_training_samples` after the other: the careful way, which decides what is right."""
+"""Read raw rows of `ai_training_samples` one by one. These rules are authoritative."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ RawRow = tuple[object, ...]
 
 
 def read_rows(rows: Iterable[RawRow], gathering: Gathering, *, since: int | None = None) -> None:
-    """Put rows into `gathering`, each as a sample or as a reject; those before `since` are passed over."""
+    """Add rows to `gathering`, each as a sample or a reject; rows before `since` are skipped."""
     samples: dict[tuple[Layout, bool], list[tuple[object, ...]]] = defaultdict(list)
     for row in rows:
         read = _read_row(row, gathering, since)
@@ -62,6 +62,7 @@ def _read_row(
     if since is not None and decided_at is not None and decided_at < since:
         gathering.passed_over += 1
         return None
+    # type, not isinstance: True is an int in Python.
     if type(sample_id) is not int or sample_id not in _INT64:
         return Reject(sample_id, decided_at, "bad_id", example(sample_id))
     codes = gathering.symbol_codes([text_of(symbol).encode()])
@@ -70,6 +71,7 @@ def _read_row(
     if decided_at is None:
         return Reject(sample_id, None, "bad_timestamp", example(timestamp))
     resolved_at = parse_micros(exit_time)
+    # A trade that ends before it starts would leak its outcome into its own features.
     if resolved_at is not None and resolved_at <= decided_at:
         return Reject(sample_id, decided_at, "exit_not_after_decision", example(exit_time))
     side, known = side_of(raw_side), boolean_of(raw_known)
@@ -132,7 +134,7 @@ def _market_return(entry_price: float, exit_price: float) -> float:
 
 
 def number(value: object) -> float:
-    """Return a finite number, NaN for everything else."""
+    """Return a finite number, or NaN for any other value."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str, bytes)):
         return nan
     try:

@@ -1,4 +1,4 @@
-"""Standardisation fitted on the training part alone; folded into the served model at export."""
+"""Standardisation, fitted on the training part only and folded into the served model at export."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ from clm.data.windows import WindowSet
 from clm.domain.sample import Floats, Ints
 
 RESOLUTION = 1e-6
-"""Smallest spread, relative to a feature's magnitude, that the served model can see: it reads float32."""
+"""Smallest spread, relative to a feature's magnitude, that the served model resolves in float32."""
 
 _QUARTILES_APART = 1.349
-"""Distance of the quartiles of a normal distribution, in standard deviations."""
+"""Interquartile range of a normal distribution, in standard deviations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scaler:
-    """x' = (x - mean_C) / scale_C; scale is 1 where the feature did not vary in training."""
+    """x' = (x - mean_C) / scale_C; scale is 1 if the feature did not vary in training."""
 
     mean_C: Floats
     scale_C: Floats
@@ -41,12 +41,13 @@ def fit_scaler(features_RC: Floats, row_N: Ints) -> Scaler:
 def fit_robust(features_NC: Floats) -> Scaler:
     """Fit on median and quartiles, as wide as a standard deviation where values are normal.
 
-    One absurd value does not move them. Where half of the values are alike the standard deviation is taken.
+    A single outlier does not move them. If half of the values are equal, use the standard deviation.
     """
     if not len(features_NC):
         return fit_scaler(features_NC, np.empty(0, dtype=np.int64))
     low_C, middle_C, high_C = np.percentile(features_NC, (25, 50, 75), axis=0)
     width_C = (high_C - low_C) / _QUARTILES_APART
+    # A feature that is mostly constant has no interquartile range to divide by.
     tight_C = width_C <= RESOLUTION * np.maximum(np.abs(low_C), np.abs(high_C))
     spread_C = np.where(tight_C, features_NC.std(axis=0), width_C)
     return Scaler(mean_C=middle_C, scale_C=np.where(varies(features_NC), spread_C, 1.0))
@@ -58,7 +59,7 @@ def unscaled(n_features: int) -> Scaler:
 
 
 def fit_window_scaler(windows: WindowSet, train: Ints) -> Scaler:
-    """Fit on the last steps of these windows; a step counts once, a held value once a window."""
+    """Fit on the last steps of these windows; a step counts once, a static value once per window."""
     stepping = fit_scaler(windows.steps_MC, windows.end_N[train])
     if not len(windows.held_K):
         return stepping
@@ -73,4 +74,5 @@ def varies(features_RC: Floats) -> NDArray[np.bool_]:
     if not len(features_RC):
         return np.zeros(features_RC.shape[1], dtype=np.bool_)
     magnitude_C = np.abs(features_RC).max(axis=0)
+    # Relative to the magnitude: rounding of a large constant must not look like variation.
     return np.asarray(features_RC.std(axis=0) > RESOLUTION * magnitude_C, dtype=np.bool_)

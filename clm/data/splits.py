@@ -21,7 +21,7 @@ class SplitPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Indices into the windows, each ordered by decided_at; what is in none was purged or embargoed."""
+    """Indices into the windows, each ordered by decided_at; windows in no part were purged or embargoed."""
 
     train: Ints
     validation: Ints
@@ -39,11 +39,12 @@ def split_by_time(decided_at_N: Ints, resolved_at_N: Ints, policy: SplitPolicy) 
 
 
 def walk_forward(decided_at_N: Ints, resolved_at_N: Ints, policy: SplitPolicy) -> tuple[Split, ...]:
-    """Return the folds, oldest first, their test parts one behind the other.
+    """Return the folds, oldest first, with consecutive test parts.
 
-    A fold is the split that would have been made when its test part ended: it holds no window decided
-    later. The further back, the shorter is its training part, down to none.
+    A fold is the split that would have been made when its test part ended: it contains no window decided
+    later. Older folds have shorter training parts, down to none.
     """
+    # Stable, so that equal times keep the order of their ids.
     order_N = np.argsort(decided_at_N, kind="stable").astype(np.int64)
     decided_N, resolved_N = decided_at_N[order_N], resolved_at_N[order_N]
     n_train = int(policy.train_share * len(order_N))
@@ -51,6 +52,7 @@ def walk_forward(decided_at_N: Ints, resolved_at_N: Ints, policy: SplitPolicy) -
     folds: list[Split] = []
     for back in range(policy.folds):
         shift = back * (len(order_N) - n_before_test)
+        # An older fold ends where the next one's test part starts.
         known = int(np.searchsorted(decided_N, folds[-1].test_starts_at)) if folds else len(decided_N)
         fold = _split(
             decided_N[:known],
@@ -78,10 +80,12 @@ def _split(
     Windows decided at the same moment never straddle a cut. A window whose outcome came after the end of
     its part is purged; one decided within the embargo after a cut is embargoed.
     """
+    # Equal decision times can move both cuts to one moment; the order must hold anyway.
     test_starts_at = max(validation_starts_at, test_starts_at)
     before_validation_N = decided_N < validation_starts_at
     before_test_N = decided_N < test_starts_at
     between_N = before_test_N & ~before_validation_N
+    # Purging and embargo: Lopez de Prado, Advances in Financial Machine Learning (2018), 7.4.
     train_N = before_validation_N & (resolved_N <= validation_starts_at)
     rested_N = between_N & (decided_N >= validation_starts_at + embargo)
     validation_N = rested_N & (resolved_N <= test_starts_at)
@@ -99,7 +103,7 @@ def _split(
 
 
 def _cut(decided_N: Ints, before: int) -> int:
-    """Return the moment before which so many of the ordered windows were decided."""
+    """Return the moment before which `before` of the ordered windows were decided."""
     if not len(decided_N):
         return 0
     position = max(0, before)

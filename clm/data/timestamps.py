@@ -10,7 +10,7 @@ from clm.clock import SECOND, to_micros
 from clm.domain.sample import Floats, Ints
 
 UNREADABLE = np.iinfo(np.int64).min
-"""Stands for what is no moment where a whole column is read."""
+"""Marks an unreadable time in a column."""
 
 _EARLIEST = to_micros(datetime(2000, 1, 1, tzinfo=UTC))
 _LATEST = to_micros(datetime(2100, 1, 1, tzinfo=UTC))
@@ -75,9 +75,9 @@ def epoch_unit(value: object) -> str:
 
 
 def parse_joined(texts: bytes, count: int) -> Ints | None:
-    """Return what parse_micros says of each of `count` texts joined by commas, UNREADABLE where None.
+    """Return parse_micros of each of `count` texts joined by commas, with UNREADABLE for None.
 
-    Returns None where a comma lies within a text.
+    Return None if a text contains a comma.
     """
     if len(texts) == count * (len(_USUAL) + 1) - 1:
         micros_R = _parse_usual(texts + b",", count)
@@ -88,7 +88,7 @@ def parse_joined(texts: bytes, count: int) -> Ints | None:
 
 
 def parse_each(texts: Sequence[bytes]) -> Ints:
-    """Return what parse_micros says of each text, UNREADABLE where that is None."""
+    """Return parse_micros of each text, with UNREADABLE for None."""
     usual = [text + b".000000" if len(text) == _WITHOUT_FRACTION else text for text in texts]
     lengths_R = np.fromiter(map(len, usual), dtype=np.int64, count=len(usual))
     fits_R = lengths_R == len(_USUAL)
@@ -122,12 +122,12 @@ def parse_epochs(numbers_R: Ints | Floats) -> Ints:
 
 
 def _parse_usual(texts: bytes, count: int) -> Ints:
-    """Read texts of the usual form, each followed by a comma; UNREADABLE where one is not of it.
+    """Read texts of the usual form, each followed by a comma; UNREADABLE for other forms.
 
-    Every place is looked at, so that texts whose lengths only add up do not pass.
+    Every position is checked, so that texts whose lengths merely add up do not pass.
     """
     signs_SR = np.frombuffer(texts, dtype=np.uint8).reshape(count, len(_USUAL) + 1).T.copy()
-    tens_PR = signs_SR[_TENS] - np.uint8(ord("0"))  # what lies below the digits wraps round
+    tens_PR = signs_SR[_TENS] - np.uint8(ord("0"))  # characters below the digits wrap around to large values
     ones_PR = signs_SR[_TENS + 1] - np.uint8(ord("0"))
     pairs_PR = tens_PR * np.uint8(10) + ones_PR
     century, year, month, day, hour, minute, second, *fraction = pairs_PR

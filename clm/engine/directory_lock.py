@@ -23,6 +23,8 @@ def directory_lock(
         PromotionBusy: code `busy`: another process held the lock for longer than `wait_s`.
     """
     try:
+        # A lock on the directory itself: a lock file could be removed while somebody holds it, and a second
+        # process would then lock a new file of the same name.
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as exc:
         raise PromotionError(
@@ -39,6 +41,7 @@ def _wait(handle: int, directory: Path, busy: str, wait_s: float, clock: SystemC
     deadline = clock.monotonic() + wait_s
     while True:
         try:
+            # Poll instead of blocking: flock(2) has no time-out, and a signal handler must be able to run.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             if clock.monotonic() >= deadline:

@@ -74,6 +74,7 @@ def without_value(data: bytes, key: str, sha256_before: str) -> bytes:
     found = _assignments_of(data, key)
     if not found:
         return data
+    # Our append may have added a newline, or replaced an empty value: the hash shows which.
     ways_back = (
         _without_line(data, found[-1], with_newline_before=False),
         _without_line(data, found[-1], with_newline_before=True),
@@ -119,9 +120,11 @@ class EnvFile:
             PromotionError: ENV_MISSING, ENV_EMPTY, ENV_UNREADABLE.
         """
         try:
+            # Resolve first: a rename over the link would replace the link and leave its target unchanged.
             target = self.path.resolve(strict=True)
             with target.open("rb") as handle:
                 data = handle.read()
+                # fstat of the open file, not stat of the path: both must describe the same inode.
                 status = os.fstat(handle.fileno())
         except FileNotFoundError as exc:
             raise PromotionError(
@@ -186,6 +189,7 @@ class EnvFile:
                 data,
                 mode=snapshot.mode,
                 owner=Owner(uid=snapshot.uid, gid=snapshot.gid),
+                # Compare as late as possible, after the new file is on disk: editors do not take our lock.
                 before_rename=lambda: self._prepare(snapshot, data),
             )
 
@@ -227,6 +231,7 @@ def previous_of(target: Path) -> Path:
 
 def _keep(target: Path, *, unless: bytes) -> None:
     kept = previous_of(target)
+    # This write restores the kept version, so keeping the current one would lose the operator's.
     if kept.is_file() and kept.read_bytes() == unless:
         return
     # A hard link: it keeps owner, mode and ACL, and copies no secret.
@@ -318,6 +323,7 @@ def _without_line(data: bytes, assignment: Assignment, *, with_newline_before: b
 
 def _checked(before: bytes, after: bytes, change: Mapping[str, str], key: str) -> bytes:
     _assignments_of(after, key)  # our own output must be readable, or a rollback would be impossible
+    # Compare everything that systemd would read: a change of one line can end a continued one.
     if parse(after) != {**parse(before), **change}:
         raise PromotionError(
             "ENV_UNSAFE",

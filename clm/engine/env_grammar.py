@@ -232,6 +232,7 @@ class _Scanner:
             self._matters(offset)
         elif c in _BLANK:
             if self._trailing is None:
+                # systemd drops whitespace at the end of a plain value, but keeps it inside.
                 self._trailing = len(self._value)
             self._value.append(c)
         else:
@@ -266,6 +267,7 @@ class _Scanner:
         self._state = _State.DOUBLE_QUOTE
         if c in _UNESCAPED_IN_DOUBLE_QUOTES:
             self._take(offset, c)
+        # systemd keeps the backslash before any other character in double quotes.
         elif c != "\n":
             self._take(offset, "\\" + c)
 
@@ -277,6 +279,7 @@ class _Scanner:
 
     def _comment_escape(self, offset: int, c: str) -> None:
         self._state = _State.COMMENT
+        # After CR of a CRLF, the comment's backslash has escaped only the CR; the LF still ends the line.
         crlf = c == "\r" and self._text[offset + 1 : offset + 2] == "\n"
         if c in _NEWLINE and not crlf:
             self._comments.append(line_at(self._data, offset))

@@ -93,5 +93,6 @@ def _meant(key: str, names: Collection[str]) -> str:
     """Return the setting that a name without our prefix was meant to be, or ""."""
     if key.upper() in names:
         return key.upper()
+    # Only close names: the file may hold variables of other programs.
     near = difflib.get_close_matches(key.upper(), names, n=1, cutoff=_SIMILAR)
     return near[0] if near else ""

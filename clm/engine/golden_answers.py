@@ -52,6 +52,7 @@ class GoldenCheck:
 def judge_probe(engine_G: Floats, file_G: Floats) -> ProbeReading:
     """Compare the engine's scores with the file's."""
     count = len(file_G)
+    # This comes first, because it has another cause than wrong scores: the engine ignores its input.
     if count > 1 and np.ptp(engine_G) <= _SAME and np.ptp(file_G) > TOLERANCE:
         return ProbeReading(
             proven=False,
@@ -63,6 +64,7 @@ def judge_probe(engine_G: Floats, file_G: Floats) -> ProbeReading:
             ),
         )
     apart_G = np.abs(engine_G - file_G)
+    # Negate the condition for passing: NaN must count as wrong.
     wrong_G = ~(apart_G <= TOLERANCE)
     if wrong_G.any():
         worst = int(np.argmax(apart_G))
@@ -89,6 +91,7 @@ def _p_win(body: bytes) -> float | None:
         p_win = json.loads(body)["p_win"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    # bool is a subclass of int in Python, and `true` is not a probability.
     if isinstance(p_win, bool) or not isinstance(p_win, int | float):
         return None
     # Other values are not probabilities, and an integer of 400 digits does not fit a float.

@@ -59,6 +59,7 @@ class HttpHealth:
 
 def judge_answer(status: int, body: bytes) -> HealthReading:
     """Return the grade of this response; a redirect is SILENT."""
+    # 503 with a JSON body is how the engine reports trouble while it serves.
     if status not in {200, 503}:
         return _silent(f"HTTP {status}")
     try:
@@ -68,6 +69,7 @@ def judge_answer(status: int, body: bytes) -> HealthReading:
     if not isinstance(answer, dict):
         return _silent(f"HTTP {status}, but not a JSON object")
     word = _shown(answer.get("status", "")).lower()
+    # An engine that does not count its models is not penalised.
     models = answer.get("models_loaded", 1)
     if isinstance(models, bool) or not isinstance(models, int) or not models > 0:
         return _silent(f"HTTP {status}, models_loaded {_shown(models)}")

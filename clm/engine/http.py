@@ -56,6 +56,7 @@ class Endpoint:
                     chunk = connection.recv(8192)
                 except TimeoutError as exc:
                     raise self._too_late() from exc
+                # End of the stream; without Content-Length this is the only end that HTTP/1.0 has.
                 if not chunk:
                     break
                 raw += chunk
@@ -64,6 +65,7 @@ class Endpoint:
         return _split_answer(raw)
 
     def _request(self, body: bytes | None) -> bytes:
+        # HTTP/1.0: no chunked encoding, and the server closes the connection after the reply.
         lines = [f"{'GET' if body is None else 'POST'} {self._target} HTTP/1.0", f"Host: {self._address[0]}"]
         if body is not None:
             lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]

@@ -24,6 +24,8 @@ class JournalWitness:
             return "the service manager names no invocation whose journal could be read"
         command = ["journalctl", "--quiet", "--no-pager", "--output=cat", f"--lines={_LINES}"]
         try:
+            # The invocation id selects one start of the unit: an earlier start may have logged the same
+            # file.
             done = self._run([*command, f"_SYSTEMD_INVOCATION_ID={invocation_id}"], _TIMEOUT_S)
         except (OSError, subprocess.TimeoutExpired) as exc:
             return f"the journal cannot be read: {exc}"

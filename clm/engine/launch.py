@@ -17,6 +17,7 @@ def main() -> None:
     me = identity_of(os.getpid())
     if me is None:
         raise SystemExit(71)
+    # Before exec: afterwards this process is the engine, with the same pid and start time.
     replace_durably(pid_file, f"{me.pid} {me.started}\n".encode(), mode=0o644)
     # The inherited environment: the interpreter adds variables to os.environ.
     given = Path("/proc/self/environ").read_bytes()

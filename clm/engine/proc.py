@@ -30,8 +30,10 @@ def identity_of(pid: int) -> ProcessIdentity | None:
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()  # the name before it may contain spaces and parentheses
+    # A zombie keeps its pid, but its program has ended.
     if fields[0] in {"Z", "X"}:
         return None
+    # proc_pid_stat(5): field 22 is the start time; the list starts at field 3.
     return ProcessIdentity(pid=pid, started=f"{boot}:{fields[19]}")
 
 

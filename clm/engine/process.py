@@ -79,6 +79,7 @@ class ProcessEngine:
         Raises:
             PromotionError: ENGINE_RESTART_FAILED, ENV_MISSING, ENV_EMPTY, ENV_UNREADABLE, ENV_ENCODING.
         """
+        # Read before the stop: if the file is bad, the running engine stays up.
         environment = {**self._program.environment, **parse(EnvFile(self._program.env_file).read().data)}
         self.stop()
         try:
@@ -134,8 +135,10 @@ class ProcessEngine:
                 (os.POSIX_SPAWN_OPEN, 1, str(self._program.log_file), log, 0o640),
                 (os.POSIX_SPAWN_DUP2, 1, 2),
             ],
+            # Its own session, so that Ctrl-C in our terminal does not reach the engine.
             setsid=True,
             setsigmask=(),
+            # exec keeps ignored signals ignored (signal(7)), and Python ignores SIGPIPE and SIGXFSZ.
             setsigdef=_RESET_SIGNALS,
         )
 

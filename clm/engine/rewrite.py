@@ -68,6 +68,7 @@ def rewrite(
     try:
         _once(env_file, key, expected, target, sha256_before, before_replacing)
     except PromotionError as exc:
+        # One retry is enough for an editor's save; a program that keeps writing needs a person.
         if exc.code != "ENV_CHANGED":
             raise
         _once(env_file, key, expected, target, sha256_before, before_replacing)
@@ -84,6 +85,8 @@ def _once(
     snapshot = env_file.read()
     named = value_of(snapshot.data, key)
     if named == target:
+        # A crash may have come between the rename and the sync of the directory. Until that sync, a power
+        # loss can bring the old name back (fsync(2)).
         with translated("cannot make the last switch durable"):
             sync_directory(snapshot.target.parent)
         return

@@ -54,6 +54,7 @@ def ask(request: Request, connection: socket.socket | None = None) -> Answer:
         data = b""
         try:
             line.sendall(request.encode())
+            # The helper closes the connection after its reply. The limit guards against a faulty one.
             while len(data) <= MAX_BYTES and (chunk := line.recv(MAX_BYTES)):
                 data += chunk
             return decode_answer(data)
@@ -94,6 +95,7 @@ class HelperSwitch:
     def is_installed(self, path: Path, sha256: str) -> bool:
         """Return whether root owns the file; the caller compares its content."""
         status = path.lstat()
+        # Root's read-only file cannot be changed by the user who trains, so a checked hash stays true.
         return status.st_uid == self._helpers_uid and status.st_mode & 0o222 == 0
 
     def install(self, path: Path, source: Path | None, sha256: str) -> None:
@@ -134,6 +136,7 @@ class HelperSwitch:
         left = tuple(
             sorted(path.name for directory in directories for path in directory.glob(".*.clm-*.tmp"))
         )
+        # CHECK also makes the helper sweep its files, which this user cannot remove.
         if left:
             self.refuse_unusable()
         return left

@@ -83,6 +83,8 @@ def name_of(path: str | None, models_dir: Path, line: Line) -> str:
     if path is None:
         return NO_MODEL
     stem = Path(path).stem
+    # A version's name stands for one path only. Any other path is named by its hash, so that a request can
+    # never contain a path.
     if line.is_version(stem) and path == str(models_dir / f"{stem}.pth"):
         return stem
     return f"other-{hashlib.sha256(path.encode()).hexdigest()[:12]}"
@@ -126,6 +128,7 @@ def _fields(data: bytes, types: Mapping[str, object]) -> Mapping[str, str | None
         plain = json.loads(data)
     except (ValueError, RecursionError) as exc:
         raise _malformed("it is not JSON") from exc
+    # Exact fields: an unknown one may carry a meaning that this helper would ignore.
     if not isinstance(plain, dict) or plain.keys() != types.keys():
         raise _malformed(f"it does not have exactly the fields {', '.join(types)}")
     for field, kind in types.items():

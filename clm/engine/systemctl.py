@@ -110,5 +110,6 @@ def restart(unit: str, *, timeout_s: float = RESTART_TIMEOUT_S, run: Run = run_p
     Raises:
         PromotionError: ENGINE_RESTART_FAILED with systemd's message.
     """
+    # Past failures must not block a rollback: systemd refuses starts above StartLimitBurst=.
     clear_start_limit(unit, run=run)
     systemctl(unit, "restart", code="ENGINE_RESTART_FAILED", timeout_s=timeout_s, run=run)

@@ -46,9 +46,11 @@ class SystemdEngine:
                 f"{self._unit} is {load or 'unknown'} to systemd; {advice.get(load, 'see its status')}",
             )
         pid = self._number(facts, "MainPID") or None
+        # The running process, not the file: systemd reads EnvironmentFile= only at a start.
         path, why_not = variable_of(pid, self._key) if pid else (None, "no main process")
         state = f"{facts.get('ActiveState', '')} ({facts.get('SubState', '')})"
         return EngineObservation(
+            # An unknown state counts as still changing: verification then waits instead of passing.
             status=_STATUS.get(facts.get("ActiveState", ""), EngineStatus.ACTIVATING),
             main_pid=pid,
             invocation_id=facts.get("InvocationID", ""),

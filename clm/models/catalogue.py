@@ -46,6 +46,7 @@ class Architecture:
         Raises:
             TrainingError: JOB_UNREADABLE, there are too many features.
         """
+        # An architecture with a fixed number of channels has no input for a further feature.
         if n_features > self.facts.max_features:
             raise TrainingError(
                 "JOB_UNREADABLE",
@@ -59,14 +60,18 @@ class Architecture:
         return self.draw(dropout, self.n_features)
 
 
+# A tuple, so that the order is stable: error messages list the names in it, and tests run over all of them.
 ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture(
         facts=KNOWN[ENGINE],
         draw=lambda dropout, n: EngineNetwork(EngineConfig(n_features=n, dropout=dropout)),
+        # The engine loads exactly the keys of this network, so the scaling has no buffers to go into. Its
+        # embedding is linear over whole steps and can hold it.
         fold_scaling=fold_into_weights,
         output_layer="output_proj",
     ),
     Architecture(
+        # Channels share one embedding, which cannot hold a scale per channel: the scaling goes into buffers.
         facts=KNOWN["patchtst"],
         draw=lambda dropout, n: PatchTST(PatchTSTConfig(n_channels=n, dropout=dropout)),
         fold_scaling=fold_into_buffers,
@@ -79,6 +84,8 @@ ARCHITECTURES: tuple[Architecture, ...] = (
         output_layer="output_proj",
     ),
     Architecture(
+        # The newest step reaches the output layer without passing the embedding, so folding into the
+        # embedding alone would leave that path unscaled.
         facts=KNOWN["patchtst-mix"],
         draw=lambda dropout, n: PatchTSTMix(MixConfig(n_channels=n, dropout=dropout)),
         fold_scaling=fold_into_buffers,

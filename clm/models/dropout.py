@@ -29,9 +29,13 @@ class ByteDropout(nn.Module):
 
     def __init__(self, probability: float) -> None:
         super().__init__()
+        # Srivastava et al., "Dropout", JMLR 2014. A byte has 256 values, so the share is rounded to a
+        # multiple of 1/256: 0.1 becomes 26/256.
         self.dropped_values = round(VALUES * probability)
         if not 0 <= self.dropped_values < VALUES:
             raise ValueError(f"dropout must lie between 0/256 and 255/256, not {probability}")
+        # A plain attribute, not a buffer: a pool must not appear in the state dict, which becomes the served
+        # file.
         self._pools: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     @property
@@ -64,6 +68,8 @@ class ByteDropout(nn.Module):
         if size > MAX_POOLED:
             return self._drawn(size, kind, device).view(tuple(shape))
         pool_N = self._pools.get((kind, device))
+        # A pool as small as the mask would leave one possible offset, so every step would drop the same
+        # elements.
         if pool_N is None or 4 * size > len(pool_N):
             pool_N = self._pools[kind, device] = self._drawn(max(MIN_POOL, 4 * size), kind, device)
         # A random offset gives every layer and every step another mask without new random bytes.

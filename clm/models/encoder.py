@@ -36,8 +36,10 @@ class EncoderLayer(nn.Module):
         self.config = config
         self.in_proj = nn.Linear(config.d_model, 3 * config.d_model)  # query, key and value in one matmul
         self.out_proj = nn.Linear(config.d_model, config.d_model)
+        # Named as in nn.TransformerEncoderLayer; the measurement of dead units finds `linear1` by name.
         self.linear1 = nn.Linear(config.d_model, config.d_feedforward)
         self.linear2 = nn.Linear(config.d_feedforward, config.d_model)
+        # LayerNorm works on each token alone, so a window's logit does not depend on the rest of its batch.
         self.norm1 = nn.LayerNorm(config.d_model)
         self.norm2 = nn.LayerNorm(config.d_model)
         self.dropout = ByteDropout(config.dropout)
@@ -48,6 +50,8 @@ class EncoderLayer(nn.Module):
 
     def forward(self, h_BTD: Tensor) -> Tensor:
         """Return the tokens (B, T, D) after both branches."""
+        # Post-norm is the original transformer (Vaswani et al., 2017); pre-norm trains without warm-up
+        # (Xiong et al., "On Layer Normalization in the Transformer Architecture", ICML 2020).
         if self.config.pre_norm:  # the residual stream itself is never normalised here
             h_BTD = h_BTD + self.dropout(self._attend(self.norm1(h_BTD)))
             fed_BTD: Tensor = h_BTD + self.dropout(self._feed_forward(self.norm2(h_BTD)))

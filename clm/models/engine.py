@@ -61,6 +61,8 @@ class EngineNetwork(nn.Module):
                 f"{config.patch_length} steps: choose a context length that is a multiple of the patch length"
             )
         self.config = config
+        # The engine's names and shapes: its file loader matches keys exactly. Parameters come in the order
+        # in which the random generator draws them, so moving a line changes every training.
         self.patch_embedding = nn.Linear(config.patch_length * config.n_features, config.d_model)
         self.pos_encoding = nn.Parameter(POSITION_STD * torch.randn(1, config.n_patches, config.d_model))
         self.dropout = ByteDropout(config.dropout)
@@ -73,6 +75,7 @@ class EngineNetwork(nn.Module):
             norm_first=False,
             batch_first=True,
         )
+        # Nested tensors speed up padded batches only, and windows are never padded.
         self.transformer = nn.TransformerEncoder(layer, config.n_layers, enable_nested_tensor=False)
         for block in self.transformer.layers:
             # TransformerEncoder clones one layer, so all layers would start with the same weights.

@@ -25,7 +25,10 @@ class ExistingEngineNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patch_embedding = nn.Linear(PATCH_LENGTH * N_FEATURES, D_MODEL)
+        # Zeros are enough: this network is never trained, and a file overwrites every value.
         self.pos_encoding = nn.Parameter(torch.zeros(1, CONTEXT_LENGTH // PATCH_LENGTH, D_MODEL))
+        # Torch's own layer with its defaults (post-norm, ReLU, dropout 0.1), as the engine builds it. Not
+        # our layer: a shared mistake would cancel out.
         layer = nn.TransformerEncoderLayer(d_model=D_MODEL, nhead=4, dim_feedforward=512, batch_first=True)
         self.transformer = nn.TransformerEncoder(layer, num_layers=3, enable_nested_tensor=False)
         self.output_proj = nn.Linear(D_MODEL, 1)
@@ -47,6 +50,7 @@ def load_as_engine(data: bytes) -> nn.Module:
     """
     network = ExistingEngineNetwork()
     load_served(network, data)
+    # Evaluation mode switches off the layer's dropout.
     return network.eval()
 
 
@@ -57,6 +61,7 @@ def as_bare_state_dict(data: bytes) -> bytes:
         ArtefactError: MODEL_UNREADABLE.
     """
     buffer = io.BytesIO()
+    # A plain dict: `weights_only` loading accepts no custom mapping.
     torch.save(dict(read_state(data)), buffer)
     return buffer.getvalue()
 

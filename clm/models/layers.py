@@ -18,9 +18,12 @@ from torch.nn import functional
 from clm.models.dropout import ByteDropout
 from clm.models.linear import linear
 
+# The operators behind torch's layers. Called directly, they return the statistics that `backward` needs.
 _norm = torch.ops.aten.native_layer_norm
 _norm_backward = torch.ops.aten.native_layer_norm_backward
+# ReLU's gradient is a threshold at 0.
 _relu_backward = torch.ops.aten.threshold_backward
+# Gradients to compute: of the input, the weight and the bias.
 _ALL = [True, True, True]
 
 
@@ -31,6 +34,7 @@ def learn(block: nn.TransformerEncoderLayer, h_BPD: Tensor, dropout: ByteDropout
         ValueError: the layer has another structure.
     """
     attend, first, second = block.self_attn, block.norm1, block.norm2
+    # Refuse any other structure: the code below would train it as if it were this one, with wrong gradients.
     usual = attend.batch_first and block.linear1.bias is not None
     if block.norm_first or block.activation is not functional.relu or not usual:
         raise ValueError(
@@ -41,6 +45,7 @@ def learn(block: nn.TransformerEncoderLayer, h_BPD: Tensor, dropout: ByteDropout
         *(attend.in_proj_weight, attend.in_proj_bias, attend.out_proj.weight, attend.out_proj.bias),
         *(first.weight, first.bias),
     )
+    # Parameters are passed one by one because autograd tracks tensors only as direct arguments of `apply`.
     learnt_BPD: Tensor = _FeedForward.apply(  # type: ignore[no-untyped-call]
         *(h_BPD, dropout, second.eps),
         *(block.linear1.weight, block.linear1.bias, block.linear2.weight, block.linear2.bias),
@@ -170,15 +175,18 @@ def _drop(x: Tensor, dropout: ByteDropout) -> None:
 
 
 def _times(x: Tensor, mask: Tensor | None) -> Tensor:
+    # No mask means no dropout: skip the multiplication by ones.
     return x if mask is None else x * mask
 
 
 def _plus(x: Tensor, y: Tensor, mask: Tensor | None) -> Tensor:
+    # addcmul reads each operand once; x + y * mask would write the product to memory first.
     return x + y if mask is None else torch.addcmul(x, y, mask)
 
 
 def _softmax(score_GPP: Tensor, head_size: int) -> Tensor:
     """Return the softmax of the scaled scores, in place; six times as fast as torch's over eight columns."""
+    # Subtracting the maximum keeps exp from overflowing and does not change the result.
     score_GPP.sub_(score_GPP.amax(-1, keepdim=True)).mul_(head_size**-0.5).exp_()
     return score_GPP.div_(score_GPP.sum(-1, keepdim=True))
 
@@ -186,5 +194,6 @@ def _softmax(score_GPP: Tensor, head_size: int) -> Tensor:
 def _softmax_backward(g_weight_GPP: Tensor, weight_GPP: Tensor, head_size: int) -> Tensor:
     """Return the gradient of the unscaled scores: w * (g - sum(g * w)) / sqrt(head_size)."""
     g_GPP = g_weight_GPP * weight_GPP
+    # The softmax's Jacobian is diag(w) - w w^T, so its product with a vector needs one row sum only.
     g_GPP.addcmul_(weight_GPP, g_GPP.sum(-1, keepdim=True), value=-1)
     return g_GPP.mul_(head_size**-0.5)

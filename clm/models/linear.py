@@ -32,6 +32,7 @@ def linear(x_TI: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Ten
     return functional.linear(x_TI, weight_OI, bias_O)
 
 
+# The test runs once per type and device: an operator does not change within a process.
 @cache
 def onednn(kind: torch.dtype, device: str = "cpu") -> Callable[..., Any] | None:
     """Return oneDNN's operator for this type and device, or None if it must not be used."""
@@ -47,8 +48,10 @@ def onednn(kind: torch.dtype, device: str = "cpu") -> Callable[..., Any] | None:
         try:
             for weight in (weight_OI, weight_OI.t().contiguous().t()):
                 y_TO = operator(x_TI, weight, bias_O, "none", [], "")
+                # Bit equality would be too strict: the two add the products in different orders.
                 if not torch.allclose(y_TO, plain_TO, rtol=0, atol=_CLOSE):
                     return None
+        # A private operator may change its signature in any release of torch.
         except (RuntimeError, TypeError, NotImplementedError):
             return None
     return operator

@@ -6,12 +6,15 @@ from torch import Tensor
 
 START_SCALE = 0.1
 """Factor on the random weights of branches and of the output layer outside the linear path."""
+# Not zero: a branch whose last matrix is zero passes no gradient to the layers before it.
 
 
 @runtime_checkable
 class StartsLinear(Protocol):
     """A network in which a weighted sum of the last step can reach the output layer unchanged."""
 
+    # A logistic regression on the newest step is a strong baseline for short trainings. A network that
+    # starts there needs to learn only the rest (clm.training.start fits the weights).
     linear_units: slice
     """Inputs of the output layer that carry the sum, up to scale."""
 

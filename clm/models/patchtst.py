@@ -61,6 +61,7 @@ def n_patches(context_length: int, patch_length: int, patch_stride: int) -> int:
     Raises:
         ValueError: no number of patches does.
     """
+    # `unfold` drops a remainder in silence, and the remainder would be the newest steps.
     strides, rest = divmod(context_length - patch_length, patch_stride)
     if strides < 0 or rest:
         raise ValueError(
@@ -78,7 +79,9 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Return the normalised windows (B, L, C)."""
+        # Statistics per window and channel, over the steps: shape (B, 1, C).
         centred_BLC = x_BLC - x_BLC.mean(dim=1, keepdim=True)
+        # Divide by L, not by L - 1, as in the paper.
         variance_B1C = centred_BLC.square().mean(dim=1, keepdim=True)
         return centred_BLC * torch.rsqrt(variance_B1C + LEAST_VARIANCE)
 
@@ -90,6 +93,7 @@ class PatchTST(nn.Module):
         super().__init__()
         self.config = config
         self.input_scaling = InputScaling(config.n_channels)
+        # An identity has no keys, so both variants have the same state dict.
         self.instance_norm = InstanceNorm() if config.instance_norm else nn.Identity()
         self.patch_embedding = nn.Linear(config.patch_length, config.d_model)
         self.pos_encoding = nn.Parameter(POSITION_STD * torch.randn(1, config.n_patches, config.d_model))
@@ -103,10 +107,14 @@ class PatchTST(nn.Module):
             pre_norm=False,
         )
         self.encoder = nn.ModuleList(EncoderLayer(layer) for _ in range(config.n_layers))
+        # The paper flattens all patches for a forecast. The mean over patches keeps the head at C * D
+        # weights, so a few thousand samples are enough to fit it.
         self.output_proj = nn.Linear(config.n_channels * config.d_model, 1)
 
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Return one logit per window, shape (B,)."""
+        # Scale first: the served file receives raw windows, and silent channels must be zero before the
+        # norm.
         x_BLC = self.instance_norm(self.input_scaling(x_BLC))
         # Repeat the newest value for one stride, so the last patch ends exactly at the last step.
         x_BLC = torch.cat([x_BLC, x_BLC[:, -1:].expand(-1, self.config.patch_stride, -1)], dim=1)

@@ -77,7 +77,9 @@ class PatchTSTMix(nn.Module):
         self.input_scaling = InputScaling(config.n_channels)
         self.patch_embedding = nn.Linear(config.patch_length * seen, config.d_model)
         self.pos_encoding = nn.Parameter(POSITION_STD * torch.randn(1, config.n_patches, config.d_model))
+        # A separate layer: a mean over 128 steps has another scale and meaning than the steps of a patch.
         self.static_embedding = nn.Linear(seen, config.d_model) if config.static_token else None
+        # One module for all places, so that they share a pool of random bytes.
         self.dropout = ByteDropout(config.dropout)
         layer = EncoderConfig(
             d_model=config.d_model,
@@ -105,6 +107,7 @@ class PatchTSTMix(nn.Module):
         """Return one logit per window, shape (B,)."""
         x_BLC = self.input_scaling(x_BLC)
         h_TD = self._tokens(x_BLC)  # (B * series, T, D)
+        # (B * series, T, D) in and out; with mixed channels there is one series.
         for layer in self.encoder:
             h_TD = layer(h_TD)
         with torch.autocast(x_BLC.device.type, enabled=False):  # a bf16 logit has only three digits
@@ -122,12 +125,14 @@ class PatchTSTMix(nn.Module):
     def _tokens(self, x_BLC: Tensor) -> Tensor:
         """Return the tokens: one per patch and one for the channel means, shape (B * series, T, D)."""
         size, stride = self.config.patch_length, self.config.patch_stride
+        # Patches overlap by half, so a pattern on the border of one patch is inside the next.
         x_BPCS = x_BLC.unfold(1, size, stride)  # overlapping patches, without a copy
         if self.config.mix_channels:
             patch_BPF, level_BC = x_BPCS.flatten(2), x_BLC.mean(dim=1)
         else:  # one sequence per channel: B is B * C here
             patch_BPF, level_BC = x_BPCS.transpose(1, 2).flatten(0, 1), x_BLC.mean(dim=1).reshape(-1, 1)
         h_BPD = self.patch_embedding(patch_BPF) + self.pos_encoding
+        # The token gets no positional encoding: it describes the whole window.
         if self.static_embedding is not None:
             h_BPD = torch.cat([h_BPD, self.static_embedding(level_BC)[:, None]], dim=1)
         tokens: Tensor = self.dropout(h_BPD)
@@ -135,6 +140,7 @@ class PatchTSTMix(nn.Module):
 
     def _of_last_step(self, last_BC: Tensor) -> list[Tensor]:
         """Return the inputs of the output layer that come from the newest step."""
+        # No dropout on the raw step: the linear start relies on this path.
         found = [last_BC] if self.config.last_step else []
         if self.last_step_layer is not None:
             found.append(self.dropout(torch.relu(self.last_step_layer(last_BC))))
@@ -146,11 +152,13 @@ class AttentionPooling(nn.Module):
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
+        # Scaled by 1/sqrt(D), so that the products have variance 1 and the softmax starts nearly flat.
         self.query_D = nn.Parameter(torch.randn(d_model) * d_model**-0.5)
 
     def forward(self, h_BTD: Tensor) -> Tensor:
         """Return one vector per sequence, shape (B, D)."""
         weight_BT = torch.softmax(h_BTD @ self.query_D, dim=1)
+        # (B, 1, T) @ (B, T, D) -> (B, 1, D)
         pooled_BD: Tensor = (weight_BT[:, None] @ h_BTD).squeeze(1)
         return pooled_BD
 

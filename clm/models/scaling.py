@@ -33,12 +33,14 @@ class InputScaling(nn.Module):
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
+        # Buffers, not parameters: they are saved in the file, but the optimiser does not change them.
         self.register_buffer("mean_C", torch.zeros(n_channels, dtype=torch.float64))
         self.register_buffer("scale_C", torch.ones(n_channels, dtype=torch.float64))
         self.register_buffer("live_C", torch.ones(n_channels, dtype=torch.bool))
 
     def forward(self, x_BLC: Tensor) -> Tensor:
         """Return the scaled windows (B, L, C) in the type of the input."""
+        # float64, as in clm.data.scaling: float32 would round differently from the training's windows.
         scaled_BLC = (x_BLC.double() - self.mean_C) / self.scale_C
         # Select instead of multiplying: zero times infinity is NaN.
         return torch.where(self.live_C, scaled_BLC, 0.0).to(x_BLC.dtype)
@@ -54,6 +56,7 @@ class InputScaling(nn.Module):
 def fold_into_buffers(model: nn.Module, scaler: Scaler, live_C: NDArray[np.bool_]) -> None:
     """Set the network's `input_scaling`."""
     layer = model.get_submodule("input_scaling")
+    # get_submodule returns any module with this name: a renamed layer must fail here, not in the engine.
     if not isinstance(layer, InputScaling):
         raise TypeError(f"input_scaling is {type(layer).__name__}, not InputScaling")
     layer.take(scaler, live_C)
@@ -74,6 +77,7 @@ def fold_scaling(input_layer: nn.Linear, scaler: Scaler, live_C: NDArray[np.bool
     mean_C[: len(scaler.mean_C)], scale_C[: len(scaler.scale_C)] = scaler.mean_C, scaler.scale_C
     steps = input_layer.in_features // len(live_C)
     mean_F, scale_F, live_F = np.tile(mean_C, steps), np.tile(scale_C, steps), np.tile(live_C, steps)
+    # Zero the dead columns before the bias is computed, so that their mean does not enter it.
     weight_DF = np.where(live_F, input_layer.weight.detach().double().numpy(), 0.0)
     bias_D = input_layer.bias.detach().double().numpy() - weight_DF @ (mean_F / scale_F)
     with torch.no_grad():

@@ -19,8 +19,12 @@ def read_state(data: bytes) -> Mapping[str, Tensor]:
         ArtefactError: MODEL_UNREADABLE.
     """
     try:
+        # A pickle can run code. weights_only restricts it to tensors and plain containers (torch.load's
+        # documentation), so an unknown file cannot take over the process.
+        # map_location: a file that was trained on a GPU must load on a host without one.
         document = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
         state = document.get("model_state_dict", document)
+        # Our files have the wrapper; a file of the existing engine may be a bare state dict.
         strangers = [name for name, tensor in state.items() if not isinstance(tensor, Tensor)]
     # weights_only raises UnpicklingError, a truncated zip RuntimeError, and other content the rest.
     except (
@@ -47,9 +51,12 @@ def load_served(model: nn.Module, data: bytes) -> None:
     """
     state = read_state(data)
     try:
+        # Not strict, a misnamed key would leave that layer at its random weights, and the file would still
+        # "load".
         model.load_state_dict(state, strict=True)
     except (RuntimeError, TypeError, AttributeError) as exc:
         raise _unreadable(f"the file does not load into this architecture: {exc}") from exc
+    # A NaN weight would make every answer NaN, and NaN passes no threshold: the engine would always hold.
     if not is_finite(model.state_dict()):
         raise _unreadable("the file contains weights that are not finite")
 

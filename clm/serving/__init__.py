@@ -1,4 +1,4 @@
-"""What an engine imports, so that training and serving cannot drift: the same checks, the same features.
+"""The package that an engine imports. It uses the checks and features of training, so the two cannot drift.
 
 Import `Predictor` from `clm.serving.predictor`; docs/reference/serving.md shows how.
 """

@@ -1,4 +1,4 @@
-"""Rolling windows of a symbol's own samples, as `clm.data.windows.history_windows` cuts them."""
+"""Rolling windows of each symbol's samples, equal to those of `clm.data.windows.history_windows`."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from clm.serving.abstention import Abstains, Abstention
 
 
 class RowBook:
-    """The last rows of each symbol; the caller keeps two threads from adding at once."""
+    """The latest rows of each symbol. Only one thread may add at a time."""
 
     def __init__(self, n_features: int, context_length: int, max_age_s: float) -> None:
         self._n_features = n_features
@@ -17,7 +17,7 @@ class RowBook:
         self._rows: dict[str, _Rows] = {}
 
     def add(self, symbol: str, decided_at: int, values_C: Floats) -> str:
-        """Append a row and return "", or why it is none: rows of a symbol come in the order of time."""
+        """Append a row and return "", or "out_of_order" if it is older than the symbol's newest row."""
         rows = self._rows.get(symbol)
         if rows is None:
             rows = self._rows[symbol] = _Rows(self._n_features, self._context_length)
@@ -27,7 +27,7 @@ class RowBook:
         return ""
 
     def window(self, symbol: str, now: int) -> Floats | Abstention:
-        """Return the raw window x_LC that ends at the symbol's newest row."""
+        """Return the raw window x_LC that ends at the symbol's newest row, or why there is none."""
         rows = self._rows.get(symbol)
         if rows is None or len(rows) < self._context_length:
             return Abstention(
@@ -35,16 +35,17 @@ class RowBook:
                 reason=f"{symbol} has {len(rows) if rows else 0} of {self._context_length} rows",
             )
         age_s = (now - rows.newest) / SECOND
+        # A negative age means that the row is from the future: a window must not use what was not yet known.
         if not 0 <= age_s <= self._max_age_s:
             return Abstention(
                 kind=Abstains.STALE,
-                reason=f"the newest row of {symbol} is {age_s:g} s old, wanted 0 to {self._max_age_s:g}",
+                reason=f"the newest row of {symbol} is {age_s:g} s old; allowed are 0 to {self._max_age_s:g}",
             )
         return rows.window()
 
 
 class _Rows:
-    """Rows of one symbol in a buffer of twice their number; a full one is followed by a new one."""
+    """Rows of one symbol in a buffer twice as large as needed; a full buffer is replaced."""
 
     def __init__(self, n_features: int, context_length: int) -> None:
         self._context_length = context_length
@@ -54,7 +55,7 @@ class _Rows:
 
     def append(self, decided_at: int, values_C: Floats) -> None:
         if self._count == len(self._values_RC):
-            # A new buffer: a window that was given out stays what it was.
+            # A new buffer, because windows that were returned earlier are views of the old one.
             kept = self._values_RC[1 - self._context_length :]
             self._values_RC = np.empty_like(self._values_RC)
             self._values_RC[: len(kept)] = kept

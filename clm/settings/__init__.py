@@ -1,4 +1,4 @@
-"""Every setting, read once at the start; the only readers of the environment."""
+"""All settings, read once at the start. Only this package reads the environment."""
 
 from clm.settings.derived import Settings
 from clm.settings.environment import (

@@ -1,4 +1,4 @@
-"""Cron expressions as crontab(5) reads them, in terms of APScheduler."""
+"""Translate cron expressions from the rules of crontab(5) to those of APScheduler."""
 
 import re
 from datetime import UTC, datetime, tzinfo
@@ -14,7 +14,7 @@ _NUMBERED = re.compile(r"(?:(?P<all>\*)|(?P<first>[0-7])(?:-(?P<last>[0-7]))?)(?
 def parse_cron(text: str, zone: tzinfo = UTC, *, now: datetime | None = None) -> CronTrigger:
     """Return the trigger of a five-field cron expression; weekday 0 and 7 are Sunday.
 
-    Given `now`, an expression that never comes due after it is refused.
+    If `now` is given, an expression that is never due after it is an error.
 
     Raises:
         ConfigError: CRON_INVALID.
@@ -63,9 +63,11 @@ def _named(part: str) -> str:
         return part
     step = int(match["step"] or 1)
     if match["all"]:
+        # A step counts from Sunday: `*/2` is Sunday, Tuesday, Thursday, Saturday.
         first, last = 0, 6
     else:
         first = int(match["first"])
+        # `3/2` means from Wednesday to the end of the week, as in cron.
         last = int(match["last"] or (6 if match["step"] else first))
     if first > last:
         raise ValueError(f"weekdays {part} run backwards")

@@ -1,4 +1,4 @@
-"""What follows from the settings: where our own things lie, and the policies of each part."""
+"""Values derived from the settings: paths in the state directory, and the policy of each part."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +13,7 @@ from clm.settings.schedule import parse_schedule
 
 
 class Settings(Fields):
-    """All settings of quantum-clm, and what follows from them."""
+    """All settings of quantum-clm, and the values derived from them."""
 
     @property
     def line(self) -> Line:
@@ -22,47 +22,48 @@ class Settings(Fields):
 
     @property
     def runs_dir(self) -> Path:
-        """One directory a run."""
+        """One directory per run."""
         return self.state_dir / "runs"
 
     @property
     def artefacts_dir(self) -> Path:
-        """One directory a model, rejected ones too."""
+        """One directory per model, including rejected models."""
         return self.state_dir / "artefacts"
 
     @property
     def sample_cache_dir(self) -> Path:
-        """Columns of samples; may be removed at any time."""
+        """Cache of samples as columns; may be removed at any time."""
         return self.state_dir / "samples"
 
     @property
     def tuning_file(self) -> Path:
-        """Optuna's studies; may be removed while nothing is being tried."""
+        """Optuna's studies; may be removed while no trials run."""
         return self.state_dir / "tuning.db"
 
     @property
     def checkpoints_dir(self) -> Path:
-        """Trainings that were interrupted; may be removed while nothing is trained."""
+        """Checkpoints of interrupted trainings; may be removed while no training runs."""
         return self.state_dir / "checkpoints"
 
     @property
     def lock_file(self) -> Path:
-        """Held by the one instance that works on this state directory."""
+        """Lock of the one instance that uses this state directory."""
         return self.state_dir / "lock"
 
     @property
     def freeze_file(self) -> Path:
-        """The last known freeze; may be removed only where Redis is gone for good."""
+        """The last known freeze; may be removed only if Redis will not return."""
         return self.state_dir / "freeze.json"
 
     @property
     def promotion_min_free_mb(self) -> int:
         """Free megabytes below which no model is promoted."""
+        # A promotion copies one file, so it needs less space than a run with its checkpoints.
         return self.train_min_free_mb // 5 if self.min_free_mb is None else self.min_free_mb
 
     @property
     def training_min_free_share(self) -> float:
-        """Free share of a disk below which no model is trained: half of what the mark leaves."""
+        """Free share of a disk below which no model is trained; default: half of 1 - disk mark."""
         share = self.train_min_free_share
         return round((1 - self.disk_mark) / 2, 6) if share is None else share
 
@@ -101,7 +102,7 @@ class Settings(Fields):
         )
 
     def evaluation_policy(self) -> EvaluationPolicy:
-        """Return how figures are measured."""
+        """Return the policy for measuring figures."""
         return EvaluationPolicy(
             bootstrap_replicates=self.bootstrap_replicates,
             confidence=self.bootstrap_confidence,
@@ -112,11 +113,11 @@ class Settings(Fields):
         )
 
     def gate_policy(self) -> GatePolicy:
-        """Return the bars of the gates; each is the setting of its name."""
+        """Return the thresholds of the gates; each has the name of its setting."""
         return GatePolicy(**{bar.name: getattr(self, bar.name) for bar in fields(GatePolicy)})
 
     def split_policy(self) -> SplitPolicy:
-        """Return how time is cut."""
+        """Return the policy for splitting windows by time."""
         return SplitPolicy(
             train_share=self.train_share,
             validation_share=self.validation_share,

@@ -1,4 +1,4 @@
-"""The only readers of the environment."""
+"""Access to environment variables. No other module reads them."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from clm.settings.fields import below
 from clm.settings.section import PREFIX
 
 CONFIG_FILE = Path("/etc/quantum/clm.env")
-"""Read by systemd for the daemon, and by the command line for everybody else; below CLM_ROOT."""
+"""Read by systemd for the daemon, and by the command line itself; below CLM_ROOT."""
 
 
 def given() -> dict[str, str]:
@@ -18,13 +18,14 @@ def given() -> dict[str, str]:
 
 
 def config_file() -> Path:
-    """Return where clm.env lies, below CLM_ROOT where that is set."""
+    """Return the path of clm.env, below CLM_ROOT if that is set."""
     root = os.environ.get(PREFIX + "ROOT")
     return below(Path(root), CONFIG_FILE) if root else CONFIG_FILE
 
 
 def inherited_environment() -> dict[str, str]:
     """Return what child processes may inherit: no secrets, no settings."""
+    # A list of what is allowed: a child must not see a password that is added to the environment later.
     names = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "TZ")
     return {name: os.environ[name] for name in names if name in os.environ}
 
@@ -35,13 +36,14 @@ def runs_under_journal() -> bool:
 
 
 def redis_password(settings: Settings) -> str | None:
-    """Return the password from the file or the systemd credential, None where there is none.
+    """Return the password from the file or the systemd credential, or None without one.
 
     Raises:
         ConfigError: REDIS_PASSWORD_UNREADABLE.
     """
     path = settings.redis_password_file
     if path is None and (directory := os.environ.get("CREDENTIALS_DIRECTORY")):
+        # systemd.exec(5), LoadCredential=: the file exists only if the unit loads it.
         credential = Path(directory) / "redis-password"
         path = credential if credential.exists() else None
     if path is None:

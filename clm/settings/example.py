@@ -1,4 +1,4 @@
-"""The shipped clm.env, made of the fields."""
+"""Generate the shipped clm.env from the fields."""
 
 from collections.abc import Iterator
 from textwrap import wrap
@@ -10,7 +10,7 @@ _WIDTH = 108
 
 
 def example_env(*, everything: bool = False) -> str:
-    """Return etc/quantum/clm.env with the everyday settings, or the same with every setting."""
+    """Return etc/quantum/clm.env with the everyday settings, or with all settings."""
     lines = [
         "# Settings of quantum-clm. Every line shows a default; remove the # to change it.",
         "# `clm check-config` reads this file and starts nothing.",
@@ -28,6 +28,7 @@ def _settings(section: type[Section]) -> Iterator[str]:
         yield from wrap(
             " ".join((info.description or "").split()), _WIDTH, initial_indent="# ", subsequent_indent="# "
         )
+        # Commented out: a default that changes in a later version then applies to this file.
         yield f"#{name}={as_text(info.default)}"
 
 

@@ -1,4 +1,4 @@
-"""Every setting: the sections in the order of clm.env, and the rules that span several sections."""
+"""All settings: the sections in the order of clm.env, and rules across sections."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -71,6 +71,7 @@ class Fields(
         if not root:
             return values
         values = dict(values)
+        # Only defaults move: a path that was given is meant as it is.
         for name in ("store", "state_dir", "models_dir", "engine_env_file", "candles_dir"):
             if name not in values:
                 values[name] = below(Path(str(root)), cls.model_fields[name].default)
@@ -78,6 +79,7 @@ class Fields(
 
     @model_validator(mode="after")
     def _parts_leave_a_test(self) -> Self:
+        # Checked here: otherwise it would fail only after the samples are read.
         if self.train_share + self.validation_share >= 0.95:
             raise ValueError(
                 "CLM_DATA__TRAIN_SHARE + CLM_DATA__VALIDATION_SHARE must leave at least 0.05 for the test"

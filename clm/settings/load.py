@@ -1,4 +1,4 @@
-"""Settings from what was given, with every problem at once."""
+"""Load the settings from clm.env, the environment and overrides, and report all problems at once."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -29,23 +29,26 @@ def load_settings(
     overrides: Mapping[str, object] | None = None,
     problems: Sequence[str] = (),
 ) -> Settings:
-    """Return the settings: overrides before the environment before the values of clm.env before defaults.
+    """Return the settings. Precedence: overrides, the environment, clm.env, defaults.
 
-    `overrides` has fields; `problems` are those that clm.env has as a file.
+    `overrides` is keyed by field. `problems` are problems of clm.env as a file.
 
     Raises:
         ConfigError: CONFIG_INVALID with every problem at once, unknown CLM_ names included.
     """
+    # A file shared with other programs may have their variables, too.
     of_file = {k: v for k, v in (file_values or {}).items() if k.startswith(PREFIX)}
     of_environment = given()
     found = [
         *problems,
         *_unknown(of_file | of_environment),
+        # Each source separately: the environment may override the file on purpose.
         *_in_conflict(of_file),
         *_in_conflict(of_environment),
     ]
     values: dict[str, Any] = {**_fields(of_file), **_fields(of_environment), **(overrides or {})}
     try:
+        # An operator should fix the file once, so problems are collected and not raised one by one.
         settings = Settings(**values)
     except ValidationError as exc:
         found += [_problem(error) for error in exc.errors()]
@@ -62,8 +65,9 @@ def old_names(file_values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _fields(values: Mapping[str, str]) -> dict[str, Any]:
-    """Return one source's values by field; a name of today takes precedence over the one of 0.1."""
+    """Return one source's values by field; a current name takes precedence over one of 0.1."""
     fields: dict[str, Any] = {}
+    # In 0.1 these thresholds were independent, so an old file keeps its old defaults.
     if any(name in values for name in _DISK):
         fields |= DISK_OF_THE_FIRST_EDITION
     if schedule := _old_schedule(values):
@@ -116,6 +120,7 @@ def _problem(error: Mapping[str, Any]) -> str:
     reason = str(error["msg"]).removeprefix("Value error, ")
     if not where:
         return reason
+    # The URL may contain a password.
     shown = "(not shown)" if where == "redis_url" else f"{error['input']!s:.80}"
     return f"{named(where)}={shown}: {reason}"
 

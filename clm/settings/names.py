@@ -1,4 +1,4 @@
-"""The names of the settings in clm.env, and what became of the names of 0.1."""
+"""The names of the settings in clm.env, and the replacements of the names of 0.1."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -18,13 +18,13 @@ NAMES: Mapping[str, str] = MappingProxyType({field: name for name, field in FIEL
 RENAMED: Mapping[str, str] = MappingProxyType(
     {old: name for field, name in NAMES.items() if (old := PREFIX + field.upper()) != name}
 )
-"""Name of 0.1 to the name of today; the values have the same form."""
+"""Name of 0.1 to current name; the values have the same form."""
 
 FOLLOWING: Mapping[str, str] = MappingProxyType(
     {
         "CLM_RETRAIN_INTERVAL_H": "CLM_SCHEDULE, as in 24h",
         "CLM_RETRAIN_CRON": "CLM_SCHEDULE",
-        "CLM_MIN_FREE_MB": "CLM_DISK__MIN_FREE_MB, of which it is a fifth",
+        "CLM_MIN_FREE_MB": "CLM_DISK__MIN_FREE_MB; it is a fifth of that",
         "CLM_TRAIN_MIN_FREE_SHARE": "CLM_DISK__MAX_USED_SHARE, half of what that leaves free",
         "CLM_TRAIN_PROCESSES": "CLM_LIMITS__THREADS and the number of cores",
     }
@@ -34,7 +34,7 @@ FOLLOWING: Mapping[str, str] = MappingProxyType(
 RETIRED: Mapping[str, str] = MappingProxyType(
     {"CLM_SWITCH": "root's helper makes every switch of a systemd unit; remove the line"}
 )
-"""Names of 0.1 that have no effect any more, with what to do."""
+"""Names of 0.1 without effect, with the required action."""
 
 OLD_FIELDS: Mapping[str, str] = MappingProxyType(
     {
@@ -47,7 +47,7 @@ OLD_FIELDS: Mapping[str, str] = MappingProxyType(
 DISK_OF_THE_FIRST_EDITION: Mapping[str, object] = MappingProxyType(
     {"min_free_mb": 200, "train_min_free_share": 0.05}
 )
-"""Defaults that belong to an old name of a disk threshold, because they did not follow from it then."""
+"""Defaults that belong to an old name of a disk threshold, because 0.1 did not derive them."""
 
 
 def named(field: str) -> str:

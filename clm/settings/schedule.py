@@ -1,4 +1,4 @@
-"""The schedule: a time between retrains, a cron expression, or off."""
+"""Parse the schedule: an interval between retrains, a cron expression, or off."""
 
 import re
 
@@ -22,6 +22,7 @@ def parse_schedule(text: str) -> tuple[float, str]:
         if not _MIN_HOURS <= hours <= _MAX_HOURS:
             raise ValueError("must be between 6m and 366d, or off")
         return hours, ""
+    # Checked first, so that the message names all three forms and not only cron's.
     if len(text.split()) != 5:
         raise ValueError("is neither a time (30m, 24h, 7d), nor a cron expression of five fields, nor off")
     crontab(text)

@@ -23,12 +23,13 @@ class Section(BaseModel):
     group: ClassVar[str | None] = None
     """Name of the group, as in CLM_TRAINING__EPOCHS; None for the names without a group."""
     short: ClassVar[Mapping[str, str]] = {}
-    """Field to name within the group, where it is not the name of the field."""
+    """Field to name within the group, if the two differ."""
 
     @classmethod
     def names(cls) -> Iterator[tuple[str, str]]:
         """Yield the name in clm.env and the field of each setting of this section."""
         before = PREFIX if cls.group is None else f"{PREFIX}{cls.group}__"
+        # Own annotations only, in the order of the source; inherited fields belong to other sections.
         for field in cls.__annotations__:
             if field in cls.model_fields:
                 yield before + cls.short.get(field, field).upper(), field

@@ -54,6 +54,7 @@ def write_block(directory: Path, block: Block) -> BlockFile:
     with path.open("xb") as file:
         for name, form in FORMS.items():
             column = np.ascontiguousarray(block.columns()[name], dtype=form)
+            # Padding aligns each column, so that a view of the mapped file has aligned elements.
             for part in (column.tobytes(), bytes(-column.nbytes % _ALIGNMENT)):
                 file.write(part)
                 crc32 = zlib.crc32(part, crc32)
@@ -85,6 +86,7 @@ def read_block(directory: Path, file: BlockFile) -> Block:
     untouched = (status.st_ino, status.st_mtime_ns, _boot_id()) == (
         file.inode, file.modified_ns, file.boot_id
     )  # fmt: skip
+    # Nothing is synced, so after a reboot a file may have lost pages that were never written.
     if not untouched and zlib.crc32(data.data) != file.crc32:
         raise ValueError(f"{path} is not what was written")
     columns, at = {}, 0

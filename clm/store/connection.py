@@ -33,6 +33,7 @@ def open_store(path: Path, *, read_only: bool, busy_timeout_s: float = BUSY_TIME
         # isolation_level=None: sqlite3 starts no transactions on its own.
         return sqlite3.connect(uri, uri=True, timeout=busy_timeout_s, isolation_level=None)
 
+    # NullPool: a pooled connection would hold a descriptor of a file that a restore may replace.
     engine = create_engine("sqlite+pysqlite://", creator=connect, poolclass=NullPool)
 
     @event.listens_for(engine, "connect")

@@ -52,6 +52,7 @@ class SqliteControls:
         """Lift controls and return those that were in force."""
         names = [control.value for control in which]
         with self._store.writing() as connection:
+            # Read and delete in one transaction, so that the reply names exactly what was lifted.
             before = read_controls(connection)
             connection.execute(delete(controls).where(controls.c.name.in_(names)))
         return {control: before[control] for control in which if control in before}

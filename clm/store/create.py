@@ -32,6 +32,7 @@ def create_store(path: Path) -> None:
         raise DataError("STORE_READ_ONLY", f"{path} cannot be made: {exc.strerror}") from exc
     try:
         with translated(path), closing(sqlite3.connect(unfinished, isolation_level=None)) as connection:
+            # EXTRA also syncs the directory after the journal is deleted (SQLite, PRAGMA synchronous).
             connection.execute("PRAGMA synchronous=EXTRA")
             connection.execute("BEGIN IMMEDIATE")
             for statement in ddl():
@@ -72,6 +73,7 @@ def _give_name(unfinished: Path, path: Path) -> None:
         raise DataError("STORE_EXISTS", f"{path} was made by somebody else meanwhile; not touched") from exc
     except OSError as exc:
         raise DataError("STORE_IO", f"{path} could not be made: {exc.strerror}") from exc
+    # fsync(2): the file's own sync does not make its name in the directory durable.
     descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

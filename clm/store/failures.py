@@ -68,6 +68,7 @@ def error_name(error: DBAPIError | sqlite3.Error) -> str:
 def translate(error: sqlite3.Error, path: Path) -> ClmError:
     """Return our error for `error` in the store at `path`."""
     name = error_name(error)
+    # Extended codes have more parts: SQLITE_IOERR_FSYNC belongs to SQLITE_IOERR.
     family = "_".join(name.split("_")[:2])
     if family in ("SQLITE_BUSY", "SQLITE_LOCKED"):
         return StoreBusy("STORE_BUSY", f"{path} is locked by another process; it will be tried again")
@@ -116,6 +117,7 @@ _SIDE_FILES = (
 
 
 def _input_output(name: str, path: Path) -> ClmError:
+    # A full disk can also appear as an I/O error.
     if _free_bytes(path) == 0:
         return DataError("DISK_FULL", f"{path} could not be written ({name}){_space('DISK_FULL', path)}")
     return DataError(

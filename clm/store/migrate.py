@@ -64,6 +64,7 @@ def upgrade(path: Path, *, clock: Clock | None = None, busy_limit_s: float = BUS
 
 def _is_current(path: Path, connection: Connection) -> bool:
     version = schema_version(connection)
+    # Older programs must not write to newer tables: they would ignore columns that matter.
     if version is not None and version not in REVISIONS:
         raise ConfigError(
             "SCHEMA_NEWER",
@@ -74,6 +75,7 @@ def _is_current(path: Path, connection: Connection) -> bool:
 
 
 def _upgrade(connection: Connection) -> None:
+    # Imported here: alembic takes 12 MB, and most starts need no migration.
     from alembic import command
     from alembic.config import Config
 

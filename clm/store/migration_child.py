@@ -46,6 +46,7 @@ def _ask(path: Path, environment: Mapping[str, str], busy_limit_s: float) -> Non
     limit_s = busy_limit_s + WORK_S
     try:
         done = subprocess.run(
+            # -P keeps the working directory out of the import path (Python's command line).
             [sys.executable, "-P", "-m", __name__, str(path), str(busy_limit_s)],
             env={**environment, "PYTHONPATH": str(Path(clm.__file__).parents[1])},
             stdin=subprocess.DEVNULL,

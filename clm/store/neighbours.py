@@ -69,6 +69,7 @@ def obstacle(connection: Connection, neighbour: TableClause) -> str:
     wanted = set(neighbour.c.keys())
     if missing := sorted(wanted - {row.name for row in rows}):
         return f"it lacks {', '.join(missing)}"
+    # A NOT NULL column without a default, which we do not fill, would make every insert fail.
     demanded = sorted(
         row.name
         for row in rows
@@ -107,6 +108,7 @@ def mirror_new_named(
     name = str(values[name_column])
     taken = select(neighbour.c.id).where(neighbour.c[name_column] == bindparam("name"))
     free, suffix = name, 1
+    # The write lock is held, so a name that is free now stays free until the insert.
     while connection.execute(taken, {"name": free}).first():
         suffix += 1
         free = f"{name}-{suffix}"

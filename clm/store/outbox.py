@@ -35,6 +35,8 @@ def insert_events(
         insert(outbox),
         [
             {
+                # Drawn when stored, not when published: a repeated publication has the same id, and readers
+                # can drop it.
                 "event_id": uuid.uuid4().hex,
                 "event_type": event.event_type,
                 "payload": to_text(event.payload()),
@@ -118,12 +120,14 @@ class SqliteOutbox:
                 return 0
         with self._store.writing() as connection:
             put_back = update(outbox).where(lost).values(published_at=None, server="", saves_seen=0)
+            # A server with another identity, or one that was flushed, has lost what it had not saved.
             again = connection.execute(put_back).rowcount
             if state.saved:
                 connection.execute(update(outbox).where(here).values(saves_seen=outbox.c.saves_seen + 1))
                 connection.execute(
                     update(outbox).where(here, outbox.c.saves_seen >= SURE_SAVES).values(is_kept=1)
                 )
+            # Redis, appendfsync everysec: the file is synced once a second, so older entries are on disk.
             if state.appends:
                 appended_by = iso(self._clock.now() - timedelta(seconds=APPENDED_AFTER_S))
                 connection.execute(

@@ -105,6 +105,7 @@ class SqlitePromotionLog:
             if not state.is_open:
                 entry = append(connection, _ended(row), now)
                 events = [_with_head(event, entry) for event in events]
+            # In the same transaction: a crash must not leave a failed promotion with `auto` still on.
             if hold:
                 set_control(connection, Control.SUSPENDED, value="", reason=hold, now=now)
             self._add_events(connection, events, row.run_id, now)
@@ -141,6 +142,7 @@ class SqlitePromotionLog:
         now, version = self._clock.now(), path.stem
         activate = activate_model if known else adopt_model
         with self._store.writing() as connection:
+            # Under the write lock, so that no promotion can commit between this read and the insert.
             before = reigns(connection)
             start = PromotionStart(
                 run_id="adopted",

@@ -27,6 +27,7 @@ def recover(connection: Connection, now: datetime) -> list[str]:
     """
     interrupted: list[str] = []
     for run in connection.execute(_left_running()).all():
+        # The promotion's own commit is the fact; the run's row only lags behind it.
         if run.promoted:
             _complete(connection, run, now)
         else:

@@ -77,6 +77,7 @@ class SqliteJournal:
             DataError: RUN_UNKNOWN.
         """
         with self._store.writing() as connection:
+            # One transaction for run, ledger row, mirror and events: a crash shows all of them or none.
             if not close_run(connection, end):
                 raise DataError(
                     "RUN_UNKNOWN", f"run {end.run_id} is not in {self._store.path}; was it restored?"
@@ -91,6 +92,7 @@ class SqliteJournal:
     def standing(self) -> LedgerStanding:
         """Return the ledger's standing for the next attempt; an empty one if our tables do not exist."""
         rows, found = self._examined(())
+        # A broken ledger cannot count attempts, so the standing carries the reason.
         return standing_of(rows, found[0].message if found else None)
 
     def ledger_row(self, kind: LedgerKind, subject: str) -> LedgerRow | None:
@@ -106,6 +108,7 @@ class SqliteJournal:
         with self._store.reading() as connection:
             rows, ended = all_rows(connection), closed_runs(connection)
             known = has_table(connection, ledger.name)
+        # A store of an older version has runs without ledger rows, which is not a break.
         found = [*breaks(rows), *(unrecorded(rows, ended) if known else ()), *gone(rows, heads)]
         return rows, not_accepted(rows, found)
 

@@ -102,10 +102,13 @@ class SampleCache:
             "pending": np.concatenate([known.pending, *dropped]).tolist(),
             "blocks": [file.as_json() for file in files],
         }
+        # The manifest comes last and by a rename: until then, the old one names complete old files.
         temporary = self._directory / f"{token_hex(4)}.tmp"
         temporary.write_bytes(_sealed(manifest))
         temporary.replace(self._directory / _MANIFEST)
         named = {file.name for file in files}
+        # Only after the rename: the old manifest still named them. A reader's mapping stays valid
+        # (unlink(2)).
         for path in (*self._directory.glob(_BLOCKS), *self._directory.glob("*.tmp")):
             if path.name not in named:
                 path.unlink(missing_ok=True)
@@ -167,6 +170,7 @@ def _about(store: Path) -> dict[str, Any]:
         "format": _FORMAT,
         "version": clm.__version__,
         "store": str(store.absolute()),
+        # A restored store has another inode, and its rows may have other contents under the same ids.
         "device": status.st_dev,
         "inode": status.st_ino,
     }

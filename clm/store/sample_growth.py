@@ -77,6 +77,7 @@ def catch_up(
     reader.read_copy(window, gathering)
     fresh, found = _parted(gathering.finish(), probe_ids)
     probes = sum(map(len, probe_ids))
+    # Rows kept + rows read must be all rows: a removed row makes the sum too large.
     if total != known.rows - len(known.pending) + copied - probes or not _alike(probed, found):
         return None
     grown = known.grown(fresh, max(last_id, known.last_id), total, pending_too=True)
@@ -93,6 +94,7 @@ def _both_spelled(
 
 def _some_of(blocks: Sequence[Block], probes: int) -> list[Block]:
     """Return a random sample of about `probes` rows."""
+    # Not seeded: each reading must probe other rows, so that a rewritten label is found in time.
     chance = np.random.default_rng()
     total = sum(map(len, blocks))
     some = []

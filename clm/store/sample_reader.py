@@ -46,6 +46,7 @@ class SampleReader:
         self._driver = driver
         # A row with text that is not UTF-8 must not abort the whole read.
         self._driver.text_factory = bytes
+        # Copies go to memory: the reader must not write next to the store.
         self._driver.execute("ATTACH ':memory:' AS snapshot")
 
     def close(self) -> None:
@@ -80,6 +81,7 @@ class SampleReader:
 
     def copy_ids(self, ids: Sequence[int], *, and_after: float, window: Window) -> int:
         """Copy the rows with these ids, and all rows of the window with ids above `and_after`."""
+        # json_each takes any number of ids as one parameter; a list of "?" has a limit.
         listed = "id IN (SELECT value FROM json_each(?))"
         values = (orjson.dumps(list(ids)).decode(), and_after, *window.bounds)
         return self.copy(f"WHERE {listed} OR (id > ? {window.where})", values)
@@ -105,6 +107,7 @@ class SampleReader:
         more = True
         while more:
             with self.snapshot():
+                # SQLite: data_version changes if another connection has committed, and only then.
                 versions.add(self._driver.execute("PRAGMA data_version").fetchone())
                 after_id, more = self._read_piece(after_id, window, gathering)
         return PiecesRead(last_id=after_id, undisturbed=len(versions) == 1)

@@ -92,6 +92,7 @@ class SqliteSampleSource:
             self._check_size(wanted, max_rows, features)
             share = wanted / everything if everything else 1.0
             copied_bytes = self._store.path.stat().st_size * share
+            # Without an integer key there are no ranges to read, so the copy is the only way.
             if not shape.has_id_key or (wanted <= _COPIED_ROWS and copied_bytes <= _COPIED_BYTES):
                 return self._read_copied(reader, window, max_rows, scan=share >= _SCAN_FROM_SHARE)
             return _read_in_pieces(reader, window, wanted)
@@ -202,6 +203,7 @@ def _window(connection: Connection, since: datetime | None) -> Window:
     if since is None:
         return Window()
     moment = since.astimezone(UTC)
+    # A wide bound for the index on text; the exact comparison follows on parsed times.
     bound = f"{moment - _ZONES:%Y-%m-%d %H:%M:%S}"
     if not connection.execute(_ANY_EARLIER, {"bound": bound}).scalar_one():
         return Window(since=to_micros(moment))
@@ -215,6 +217,7 @@ def _cut(columns: SampleColumns, since: datetime | None, reader: SampleReader) -
     earliest = to_micros(since)
     blocks = []
     for block in columns.blocks:
+        # The cache holds all rows, because a cut by time would make it useless for the next history.
         late_enough_R = block.decided_at_R >= earliest
         blocks.append(block if late_enough_R.all() else block.take(late_enough_R))
     timeless = [reject.sample_id for reject in columns.rejects if reject.decided_at is None]

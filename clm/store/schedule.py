@@ -44,6 +44,7 @@ class SqliteScheduleState:
 
     def _write(self, name: str, column: str, moment: datetime) -> None:
         row = insert(schedule).values({"name": name, column: iso(moment)})
+        # Only the given column changes, so that the two times cannot overwrite each other.
         upsert = row.on_conflict_do_update(
             index_elements=[schedule.c.name], set_={column: row.excluded[column]}
         )

@@ -54,6 +54,7 @@ tasks = Table(
 """`triggers` counts the requests merged into this task; `neighbour_id` is its row in training_tasks."""
 
 Index(
+    # At most one pending task a key, enforced by the database: two processes may insert at once.
     "ux_clm_tasks_one_pending",
     tasks.c.dedupe_key,
     unique=True,
@@ -70,6 +71,7 @@ inbox = Table(
     Column("task_id", Integer),
     Column("reason", Text, nullable=False),
     Column("received_at", String, nullable=False),
+    # The payload's hash is part of the key: after a reset of Redis, another entry may have the same id.
     PrimaryKeyConstraint("stream", "entry_id", "payload_sha256"),
 )
 
@@ -92,6 +94,7 @@ outbox = Table(
 """`is_kept`: the server has the event on disk; otherwise a restart of the server requeues it."""
 
 Index(
+    # Partial indexes: nearly all events are published and kept, and the relay looks often.
     "ix_clm_outbox_waiting",
     outbox.c.seq,
     sqlite_where=text("published_at IS NULL"),
@@ -143,6 +146,7 @@ models = Table(
 """Training facts are NULL for a model that was promoted without a recorded training."""
 
 Index(
+    # The same guarantee for the active model, and below for the open promotion.
     "ux_clm_models_one_active",
     models.c.is_active,
     unique=True,
@@ -220,4 +224,5 @@ ledger = Table(
 )
 """Every attempt; triggers reject UPDATE, DELETE and out-of-order rows (`clm.domain.ledger`)."""
 
+# One row a subject makes a repeated append harmless.
 Index("ux_clm_ledger_subject", ledger.c.kind, ledger.c.subject, unique=True)

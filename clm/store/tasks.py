@@ -67,6 +67,7 @@ class SqliteTaskQueue:
     def bury(self, delivery: Delivery, reason: str, now: datetime) -> None:
         """Record a delivery that can never become a task as dead; a known delivery is unchanged."""
         with self._store.writing() as connection:
+            # Stored before it is acknowledged, so that a bad entry is judged once and its reason survives.
             _note(connection, [delivery], now, state=DEAD, reason=reason)
 
     def claim(self, now: datetime, *, only_a_persons: bool = False) -> Task | None:
@@ -80,6 +81,7 @@ class SqliteTaskQueue:
                     return None
         with self._store.writing() as connection:
             task_id = _oldest(connection, only_a_persons=only_a_persons)
+            # Look again under the write lock: another process may have claimed it in between.
             if task_id is None:
                 return None
             set_status(connection, task_id, now, status=RUNNING, outcome="", started=True)
@@ -107,6 +109,7 @@ class SqliteTaskQueue:
             self._demand_running(connection, task_id)
             put_back(connection, task_id, now, reason)
             if not counted:
+                # Undo the count of `claim`, which counted at the start so that a crash counts.
                 given_back = update(tasks).where(tasks.c.id == task_id).values(attempts=tasks.c.attempts - 1)
                 connection.execute(given_back)
 

@@ -74,6 +74,7 @@ class Store:
             try:
                 with translated(self.path):
                     return attempt()
+            # Only a held lock is retried. Every other error may mean that the disk or the file is bad.
             except StoreBusy as exc:
                 left_s = deadline - self._clock.monotonic()
                 if left_s <= 0:
@@ -96,6 +97,7 @@ class Store:
 
     @property
     def _busy_timeout_s(self) -> float:
+        # SQLite's own wait must end before our limit, or `patiently` could not keep it.
         return min(BUSY_TIMEOUT_S, self._busy_limit_s)
 
     def _begin_reading(self) -> Connection:

@@ -41,9 +41,11 @@ def main(arguments: Sequence[str]) -> ChildExit:
     name, directory = arguments[0], Path(arguments[1])
     parent_pid = int(arguments[2]) if len(arguments) > 2 else None
     try:
+        # First of all: a parent that dies during the imports must not leave an orphan.
         become_disposable(parent_pid)
         _answer(name, directory, waits=parent_pid is not None)
     except TrainingError as error:
+        # An unknown code is a bug: its traceback is worth more than a short line.
         if error.code not in ChildExit.__members__:
             raise
         return _end(ChildExit[error.code], error.message)
@@ -63,6 +65,7 @@ def _answer(name: str, directory: Path, *, waits: bool) -> None:
     with loading():
         handler = import_module(HANDLERS[name])
     files = Files(directory=directory, name=name)
+    # The parent starts the child before it has written the inputs, so that imports overlap with its work.
     while waits and not files.inputs.exists():
         time.sleep(_POLL_S)
     try:

@@ -26,6 +26,7 @@ def activation_figures(model: nn.Module, x_BLC: Tensor) -> Mapping[str, float]:
     exchanged_BLC = x_BLC - level_B1C + level_B1C.roll(1, dims=0)
     with _seen(model) as seen, torch.inference_mode():
         model(x_BLC)
+        # A copy: the second pass overwrites the entries.
         plain = dict(seen)
         model(exchanged_BLC)
     return {
@@ -65,6 +66,7 @@ def _dead_share(seen: Mapping[str, tuple[Tensor, Tensor]]) -> float:
 
 
 def _static_share(x_BLC: Tensor) -> float:
+    # Law of total variance: variance = variance of means + mean of variances.
     between_C = x_BLC.mean(dim=1).var(dim=0, correction=0)
     all_C = x_BLC.flatten(0, 1).var(dim=0, correction=0)
     share_C = (between_C / all_C)[all_C > 0].double().numpy()

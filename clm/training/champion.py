@@ -47,6 +47,7 @@ def score_champion(
         data = champion.path.read_bytes()
     except OSError as exc:
         return _absent(champion, f"cannot be read: {exc.strerror}")
+    # The bytes that were hashed are the bytes that are loaded; the file may change in between.
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != champion.sha256:
         return _absent(champion, f"has sha256 {sha256[:12]}…, but {champion.sha256[:12]}… is recorded")
@@ -77,6 +78,7 @@ def _own_channels(
     if not set(own) <= set(feature_names):
         return None
     chosen = arrays.with_columns([feature_names.index(name) for name in own])
+    # Different windows would compare two models on different inputs.
     return None if len(chosen.held_K) == len(own) else chosen
 
 

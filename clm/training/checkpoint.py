@@ -47,6 +47,7 @@ class Checkpoint:
         except OSError as exc:
             self.remark = f"the checkpoint could not be read: {exc.strerror}"
             return None
+        # Checked before torch.load: a torn file must not reach the unpickler.
         digest, rest = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
         if hashlib.sha256(rest).digest() != digest:
             self.remark = "a corrupt checkpoint was ignored"
@@ -94,6 +95,7 @@ class Checkpoints:
 
     def of(self, name: str) -> Checkpoint:
         """Return the checkpoint of the network with this name."""
+        # Half of the key in the name keeps jobs apart; the whole key inside the file decides.
         path = self._directory / f"{self._key[:16]}-{name}{SUFFIX}"
         return self._given.setdefault(name, Checkpoint(path, f"{self._key}-{name}", self._on_resume))
 
@@ -141,6 +143,7 @@ def code_hash() -> str:
     """Return the sha256 of the sources that affect the weights; they can change within one version."""
     root = Path(clm.__file__).parent
     digest = hashlib.sha256(clm.__version__.encode())
+    # Sorted, because the order of a directory depends on the file system.
     for path in sorted(path for package in _CODE for path in (root / package).rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()

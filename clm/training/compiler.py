@@ -31,6 +31,7 @@ class _Absent(ModuleType):
     def __getattr__(self, name: str) -> object:
         if name == "__file__":  # inspect reads it from every module and must not load the compiler
             raise AttributeError(name)
+        # Remove the placeholder first, or the import would find it again.
         if sys.modules.get(_NAME) is self:
             del sys.modules[_NAME]
             torch._dynamo = importlib.import_module(_NAME)

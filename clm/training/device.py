@@ -22,4 +22,5 @@ def device_of(asked: str) -> torch.device:
             "set CLM_TRAINING__DEVICE=cpu or auto, or install a torch for the GPU and let the unit see it "
             "(deploy/systemd/examples/gpu.conf)",
         )
+    # With an index: torch.device("cuda") and torch.device("cuda:0") are not equal.
     return torch.device("cuda", torch.cuda.current_device())

@@ -57,6 +57,7 @@ def fit_candidate(
     taught = Part(row_N=train.row_N, label_N=taught_N.to(train.row_N.device))
     # The teachers' probabilities match the base rate and are soft already.
     plain = replace(spec, class_weights=False, label_smoothing=0.0)
+    # Members draw numbers too, and how many depends on the processes that trained them.
     torch.manual_seed(spec.seed)
     student = begin(material.architecture, windows, train, plain)
     return student, fit(student, windows, taught, validation, plain, on_epoch, kept("pupil"))

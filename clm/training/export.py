@@ -26,6 +26,7 @@ def save_served(model: nn.Module, path: Path) -> bytes:
     Raises:
         ArtefactError: DISK_FULL, READ_ONLY_FS, PERMISSION, IO_ERROR.
     """
+    # clone: torch.save would otherwise write the whole storage of a view.
     state = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
     buffer = io.BytesIO()
     torch.save({"model_state_dict": state}, buffer)
@@ -37,6 +38,7 @@ def save_served(model: nn.Module, path: Path) -> bytes:
 def weights_hash(state: Mapping[str, Tensor]) -> str:
     """Return the sha256 over names, shapes, types and bytes of all tensors, sorted by name."""
     digest = hashlib.sha256()
+    # Sorted: the hash must depend on the weights, not on the order of their definition.
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         digest.update(f"{name} {list(tensor.shape)} {tensor.dtype}\n".encode())
@@ -51,6 +53,7 @@ def require_agreement(p_served_N: Floats, p_trained_N: Floats) -> float:
         TrainingError: EXPORT_MISMATCH, the difference exceeds TOLERANCE or is NaN.
     """
     difference = float(np.abs(p_served_N - p_trained_N).max(initial=0.0))
+    # The condition for passing, so that NaN fails.
     if difference <= TOLERANCE:
         return difference
     raise TrainingError(

@@ -83,6 +83,7 @@ class Queue:
     def next(self) -> Tensor:
         """Return the indices of the windows of the next epoch."""
         if len(self._waiting) < self._an_epoch:
+            # Its own generator: the order of windows must not depend on how often dropout draws.
             again = torch.randperm(self._n_windows, generator=self._shuffle)
             self._waiting = torch.cat([self._waiting, again])
         index_N, self._waiting = self._waiting[: self._an_epoch], self._waiting[self._an_epoch :]

@@ -39,6 +39,7 @@ def answer(inputs: LoadCheckInputs, _work: Work) -> LoadCheck:
         OSError: the file cannot be read.
     """
     job, golden = inputs.job, inputs.golden
+    # The engine shares its core, so the budget is for one thread.
     torch.set_num_threads(1)
     data, facts = job.weights_path.read_bytes(), KNOWN.get(job.architecture)
     window_GLC = _padded(golden, facts.fixed_channels if facts else None)
@@ -107,6 +108,7 @@ def _time(predict: Predict, window_GLC: Floats) -> tuple[Floats, Floats]:
     cpu_ms, wall_ms = [], []
     for number in range(WARM_UP + PREDICTIONS if len(window_GLC) else 0):
         one_1LC = window_GLC[number % len(window_GLC)][None]
+        # CPU time is judged: wall time would measure the load of the machine.
         cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
         predict(one_1LC)
         cpu_ms.append((time.thread_time_ns() - cpu) / 1e6)

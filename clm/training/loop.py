@@ -108,6 +108,7 @@ def fit(
         if checkpoint:
             checkpoint.save(standing.as_document())
         on_epoch(report)
+    # The mean of one epoch's weights is that epoch, which has been judged.
     if story.averaged > 1:
         story.reports.append(_average_judged(model, judge, story, clock))
         on_epoch(story.reports[-1])
@@ -207,10 +208,12 @@ def _train_epoch(
         x_BLC, label_B = windows.gather(train.row_N[index_B]), train.label_N[index_B]
         with products(spec.precision, x_BLC.device):
             logit_B = model(x_BLC)
+        # The loss in fp32: bf16 has three digits, too few for a gradient near zero.
         logit_B = logit_B.float()
         loss = weighted_loss(logit_B, label_B, label_smoothing=spec.label_smoothing, weights=weights)
         if spec.spread_weight:
             loss = loss + spec.spread_weight * spread_term(logit_B)
+        # Kept on the device: reading each loss would wait for the GPU.
         loss_S[step] = loss.detach()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -37,6 +37,7 @@ def spread_term(logit_B: Tensor) -> Tensor:
     It rewards spread whether the predictions are right or wrong. It adds no skill, which the gates check.
     Beyond ENOUGH_SPREAD there is no reward, so that predictions do not end at 0 and 1.
     """
+    # The biased variance: a batch of one row then gives 0 and not NaN.
     variance = torch.sigmoid(logit_B).var(correction=0).clamp(max=ENOUGH_SPREAD**2)
     return -0.5 * torch.log(variance + _LEAST_VARIANCE)
 

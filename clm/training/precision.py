@@ -18,6 +18,7 @@ _CPU = torch.device("cpu")
 
 def unit_of_bf16() -> str:
     """Return the CPU feature for bf16 matmuls, or "" if there is none."""
+    # Ask the processor: torch computes bf16 on any CPU, but emulates it slowly.
     capabilities = torch.cpu.get_capabilities()
     return next((unit for unit in _UNITS if capabilities.get(unit)), "")
 

@@ -28,6 +28,7 @@ class Disk:
 
 def disk_of(path: Path) -> Disk:
     """Return the file system of `path`, which need not exist yet."""
+    # statvfs(3) needs an existing path; a missing directory will be on the disk of its parent.
     there = next(p for p in (path, *path.parents) if p.exists())
     usage = shutil.disk_usage(there)
     return Disk(path=path, total_bytes=usage.total, free_bytes=usage.free)
@@ -53,6 +54,7 @@ class DiskBrake:
         """Return which disk is too full, or None if all have enough space."""
         for path in self._paths:
             disk = self._disk(path)
+            # Both limits must hold: a share is too small on a small disk and too large on a large one.
             enough = disk.free_bytes >= self._min_free_bytes and 1 - disk.used_share >= self._min_free_share
             if not enough:
                 return (

@@ -21,6 +21,7 @@ def single_instance(path: Path, role: str) -> Iterator[None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Mode a+ creates the file and does not truncate it: the content names the current holder.
         handle = path.open("a+", encoding="utf-8")
     except OSError as exc:
         raise ConfigError(
@@ -32,6 +33,8 @@ def single_instance(path: Path, role: str) -> Iterator[None]:
                 "ALREADY_RUNNING",
                 f"{path} is held by {_holder(path)}; wait for it, or queue a retrain with `clm trigger`",
             )
+        # Write the holder only once the lock is taken. The file is never removed: another process could hold
+        # a lock on the removed inode.
         handle.seek(0)
         handle.truncate()
         handle.write(f"pid {os.getpid()} since {iso(SystemClock().now())}, {role}\n")
@@ -57,6 +60,8 @@ def holder(path: Path) -> str | None:
     try:
         with path.open("r", encoding="utf-8") as handle:
             try:
+                # A shared lock, so that two status commands do not report each other; it ends with the file
+                # (flock(2)).
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return _holder(path)

@@ -30,6 +30,7 @@ def models_in_use(
 
     `named` is the environment file's value, `running` the running engine's.
     """
+    # dict.fromkeys removes duplicates and keeps the order: a champion that returned counts once.
     latest = list(dict.fromkeys(reign.path for reign in reigns))[:CHAMPIONS_KEPT]
     in_use: set[Path | None] = {*latest, named, running}
     if open_record is not None:
@@ -42,6 +43,7 @@ def surplus_models(reigns: Sequence[Reign], in_use: Collection[Path]) -> tuple[R
     """Return former champions whose file may be removed, each path once; only files that we installed."""
     found = {
         reign.path: reign
+        # Oldest first, so that the newest reign of a path wins; adopted files belong to an operator.
         for reign in reversed(reigns)
         if reign.path not in in_use and reign.kind in {PromotionKind.CYCLE, PromotionKind.PROMOTE}
     }

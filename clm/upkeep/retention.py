@@ -93,6 +93,7 @@ class Retention:
             DataError: the store cannot be read. StoreBusy.
         """
         try:
+            # The same lock as a promotion's: a candidate that is being installed is not yet named anywhere.
             with directory_lock(self._served.models_dir, missing="MODELS_MISSING", busy="PROMOTION_BUSY"):
                 return self._tidy()
         except PromotionError as error:
@@ -102,6 +103,7 @@ class Retention:
     def _tidy(self) -> tuple[str, ...]:
         reigns = self._records.promotions.reigns()
         in_use, is_certain = self._in_use(reigns)
+        # Models are removed only if every use is known; the engine must find its file after a restart.
         gone = self._remove_models(reigns, in_use) if is_certain else []
         versions = {path.stem for path in in_use} | {
             str(waiting(self._kept.registry, self._records.promotions))
@@ -154,6 +156,7 @@ class Retention:
         for reign in surplus_models(reigns, in_use):
             if reign.path.parent != self._served.models_dir or not reign.path.is_file():
                 continue
+            # Another hash means that somebody replaced the file: it is not ours to remove.
             if reign.path.is_symlink() or sha256_of(reign.path) != reign.sha256:
                 log.warning("retention.stranger_left", path=str(reign.path))
                 continue
@@ -177,6 +180,7 @@ class Retention:
         gone = []
         too_old = surplus(things, kept=kept, days=days, newest=NEWEST_KEPT)
         for name in (*too_old, *surplus(things, kept={*kept, *too_old}, days=0, newest=1)):
+            # Measured again after each removal, so that no more is removed than necessary.
             if name not in too_old and not self._is_over_the_mark():
                 break
             try:
@@ -195,6 +199,7 @@ class Retention:
                 manifest = self._kept.registry.manifest(version)
                 made, run_id = datetime.fromisoformat(manifest.created_at), manifest.lineage.run_id
             except (ArtefactError, ValueError):
+                # A manifest that cannot be read must not protect its artefact forever.
                 made, run_id = self._served.line.made_at(version) or _NEVER_OLD, ""
             found.append((version, self._age_days(made), run_id))
         return found
@@ -203,6 +208,7 @@ class Retention:
         """Return the directories of finished runs."""
         if not self._kept.runs_dir.is_dir():
             return []
+        # Names with our suffix that a killed process left; nothing else would remove them.
         sweep_temporaries(self._kept.runs_dir)
         running = {
             run.run_id for run in self._records.journal.recent_runs(50) if run.status is RunStatus.RUNNING

@@ -337,7 +337,7 @@ def test_what_does_not_have_its_declared_type_is_not_written(change: dict[str, o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Untold:
-    """A union that JSON cannot tell apart."""
+    """A union whose members look the same in JSON."""
 
     value: int | str
 

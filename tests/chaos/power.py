@@ -67,7 +67,7 @@ def _forgotten(place: DiskPlace, end: Ended) -> list[str]:
 def _beside_the_engine(work: Callable[[DiskPlace], str], place: DiskPlace) -> str:
     """Work while somebody else has the store open, as the trading engine always has.
 
-    Whoever closes a WAL store as the last one writes it all back and syncs it: alone on the store even
+    The last process that closes a WAL store checkpoints and syncs it: alone on the store even
     commits without a sync would outlive the power.
     """
     with closing(sqlite3.connect(place.store)) as neighbour:

@@ -75,7 +75,7 @@ def test_f5_a_fresh_process_repeats_the_golden_answers_in_every_way(model_file: 
 
 
 def test_f5_what_the_existing_engine_does_not_load_is_proven_by_clm_serving_alone(tmp_path: Path) -> None:
-    """A way that nobody goes proves nothing, and would fail every such model."""
+    """A loader that is not used proves nothing, and checking it would fail every such model."""
     torch.manual_seed(11)
     path, window_GLC = tmp_path / "model.pth", WINDOW_GLC[:, :, :5]
     network = architecture("patchtst-mix").sized(5).build(0.0)

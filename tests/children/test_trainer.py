@@ -89,7 +89,7 @@ def train(
 def finished(
     tmp_path_factory: pytest.TempPathFactory, dataset: Dataset
 ) -> tuple[Path, TrainingResult, list[EpochReport]]:
-    """A training that went well: its directory, its result, what was told; for scripts to copy."""
+    """A successful training: its directory, its result and its reports, for scripts to copy."""
     directory, told = tmp_path_factory.mktemp("finished"), list[EpochReport]()
     spec = training_spec(batch_size=64, epochs=2)
     return directory, train(directory, dataset, on_epoch=told.append, spec=spec), told
@@ -197,7 +197,7 @@ def test_e5_every_epoch_is_a_word(tmp_path: Path, directory: Path, dataset: Data
 def test_e6_a_child_that_floods_its_output_still_answers(
     tmp_path: Path, directory: Path, dataset: Dataset, answer: Path
 ) -> None:
-    """A pipe of 64 KiB that nobody empties would stop it for ever."""
+    """A full pipe of 64 KiB would block the child forever."""
     flood = script(tmp_path, f"head -c 5000000 /dev/zero | tee /dev/stderr; {give(answer)}")
     assert len(train(directory, dataset, python=flood).epochs) == 2
     assert (directory / "train.stdout.log").stat().st_size >= 5_000_000
@@ -205,7 +205,7 @@ def test_e6_a_child_that_floods_its_output_still_answers(
 
 
 def test_e7_the_child_dies_with_a_killed_parent(tmp_path: Path, directory: Path) -> None:
-    """kill -9 leaves the parent no time to tell anybody; an orphan would train on for hours."""
+    """After kill -9, the parent cannot stop its child; an orphan would train for hours."""
     parent = subprocess.Popen(
         [
             sys.executable,
@@ -267,7 +267,7 @@ def test_e12_a_count_that_is_to_be_measured_is_left_to_the_child(
 def test_a_training_that_was_stopped_goes_on_where_it_stood(
     tmp_path: Path, directory: Path, dataset: Dataset
 ) -> None:
-    """An orderly stop, the next run in its own directory: the undisturbed file, no epoch told twice."""
+    """After a clean stop, the next run gives the file of an undisturbed one and reports no epoch twice."""
     spec = training_spec(batch_size=64, epochs=4, patience=4)
     stop, first, second = threading.Event(), list[EpochReport](), list[EpochReport]()
 
@@ -304,7 +304,7 @@ def test_other_data_begin_anew(tmp_path: Path, directory: Path, dataset: Dataset
 def test_e1_a_resumed_child_that_is_killed_is_told_with_its_real_epoch(
     tmp_path: Path, directory: Path, dataset: Dataset
 ) -> None:
-    """Epochs of an earlier process are behind it, though nobody is told of them again."""
+    """The epoch number includes those of an earlier process, which are not reported again."""
     told: list[EpochReport] = []
     line = encode_line(TrainProgress(news=Resumed(epoch=7))).decode().strip()
     body = f"echo '{line}' > $5/{PROGRESS}; kill -9 $$"
@@ -343,7 +343,7 @@ def test_e3_a_child_gets_no_more_memory_than_its_budget(
 
 
 def test_a_training_beyond_its_budget_is_refused_before_it_starts(directory: Path, dataset: Dataset) -> None:
-    """Ten minutes of training that end in an OOM kill teach nobody anything."""
+    """Ten minutes of training that end in an OOM kill are wasted."""
     with pytest.raises(TrainingError, match=r"needs about 6\d\d MB.*CLM_HISTORY_DAYS") as caught:
         train(directory, dataset, memory_mb=600)
     assert (caught.value.code, caught.value.exit_code) == ("MEMORY_BUDGET", 78)

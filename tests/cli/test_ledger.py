@@ -1,4 +1,4 @@
-"""`clm verify-ledger` and what status, runs and show tell of the ledger."""
+"""`clm verify-ledger`, and what status, runs and show report about the ledger."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def pack(root: Path, rows: int, head: str) -> None:
 
 
 def test_a_whole_ledger_is_exit_0_and_a_broken_one_exit_1_with_its_first_row(tmp_path, store):
-    """For cron, and for whoever has to believe it."""
+    """For cron jobs and auditors."""
     (tmp_path / "runs").mkdir()
     done = clm(tmp_path, "verify-ledger", "--json", "--store", str(store))
     whole = json.loads(done.stdout)

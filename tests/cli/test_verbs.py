@@ -38,7 +38,7 @@ def clm(
 
 
 def wrong_store(directory: Path, kind: str) -> Path:
-    """Make a store that is none."""
+    """Write a file that is not a store."""
     path = directory / f"{kind}.db"
     if kind == "empty":
         path.touch()

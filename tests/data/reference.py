@@ -30,7 +30,7 @@ _INT64 = range(-(2**63), 2**63)
 
 
 class _Row(NamedTuple):
-    """What a good row says beside its features; a named tuple, as there are millions."""
+    """The values of a valid row except its features; a named tuple, because there are millions."""
 
     sample_id: int
     symbol: str
@@ -154,7 +154,7 @@ def _read_row(row: tuple[object, ...], cutoff: int) -> _Row | str:
         sample_id=sample_id,
         symbol=symbol,
         decided_at=decided_at,
-        # What was not known at the cutoff stays unknown, also where the row tells it by now.
+        # What was unknown at the cutoff stays unknown, even if the row contains it now.
         resolved_at=resolved_at if known and resolved_at is not None else UNRESOLVED,
         side=side_of(side) or 0,
         outcome=outcome if known and outcome is not None else 0,
@@ -215,7 +215,7 @@ class Contract:
     missing: tuple[str, ...]
     """What was asked for by name and is not available."""
     by_request: bool
-    """True where the names were asked for: rows may then carry others beside them."""
+    """True if the names were given: rows may then have other features in addition."""
 
     def admits(self, names: Sequence[str]) -> bool:
         """Whether a row with these names can be used."""

@@ -9,7 +9,7 @@ RNG = np.random.default_rng(5)
 
 
 def test_equal_values_share_their_rank():
-    """Ties must not favour whoever comes first in the table."""
+    """Ties must not favour the row that comes first in the table."""
     assert midranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
 
 

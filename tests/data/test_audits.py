@@ -37,13 +37,13 @@ def ask(name, dataset):
 
 
 def test_a_clean_store_raises_nothing():
-    """An alarm that always rings is none."""
+    """An audit that always reports is useless."""
     assert audit(dataset_of(ROWS), POLICY, CUTOFF) == ()
 
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_the_audit_for_the_fault_speaks_first(name):
-    """Whoever reads one line has to read the cause, not what it brought about."""
+    """The first line must name the cause, not a consequence."""
     findings = audit(planted(name), POLICY, CUTOFF)
 
     assert findings
@@ -53,7 +53,7 @@ def test_the_audit_for_the_fault_speaks_first(name):
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_every_finding_is_one_line_with_a_figure_and_a_next_step(name):
-    """Whoever reads it at night has to know what to do."""
+    """An operator on call must know what to do."""
     for finding in audit(planted(name), POLICY, CUTOFF):
         assert "\n" not in finding.message
         assert finding.message
@@ -111,7 +111,7 @@ def test_b1_samples_without_enough_history_are_told_apart_from_missing_outcomes(
 
 
 def test_b2_many_bad_rows_block():
-    """More than 5 % bad rows: what writes them is broken, and nobody knows what else is."""
+    """With more than 5 % bad rows, the writer is broken, and other rows may be wrong too."""
     finding = ask("bad_rows", dataset_of(every(10, lambda row: {"features": "null"})))
 
     assert finding.severity is Severity.BLOCK
@@ -172,7 +172,7 @@ def test_static_inputs_are_refused_where_the_architecture_normalises_windows():
 
 
 def test_what_is_held_over_a_window_is_refused_there_too():
-    """A feature of the sample beside its candles is one value all over the window."""
+    """With candle windows, a feature of the sample has one value for the whole window."""
     dataset = dataset_of(ROWS)
     held = replace(
         dataset.windows,
@@ -273,7 +273,7 @@ def with_first_feature(dataset, first_N):
 
 @pytest.mark.parametrize(("foresight", "guilty"), [(0.33, False), (0.75, True)])
 def test_a_forecast_is_no_leak_until_it_is_half_as_good_as_hindsight(foresight, guilty):
-    """What an honest feature knows of the coming move is little beside what it shows of the last one."""
+    """A valid feature predicts the next move far less than it describes the last one."""
     dataset, rng = dataset_of(ROWS), np.random.default_rng(2)
     table, row_N = dataset.table, dataset.row_N
     symbol_N, decided_N, resolved_N = (
@@ -293,7 +293,7 @@ def test_a_forecast_is_no_leak_until_it_is_half_as_good_as_hindsight(foresight, 
 
 
 def test_every_audit_is_documented_in_the_order_of_its_rank():
-    """Whoever reads a finding looks its bar and its reason up."""
+    """A reader of a finding can look up its threshold and reason."""
     document = (Path(__file__).parents[2] / "docs/reference/findings.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\| `([a-z_]+)` \|", document, re.MULTILINE)
 

@@ -45,7 +45,7 @@ def test_no_rows_scale_nothing():
 
 
 def test_nothing_after_the_training_part_moves_the_scaler():
-    """A scaler that saw the test part tells the model about it."""
+    """A scaler fitted on the test part leaks it into the model."""
     dataset = dataset_of(simulated_rows())
     features_RC = dataset.table.features_RC.copy()
     late_R = dataset.table.decided_at_R >= dataset.split.validation_starts_at

@@ -45,7 +45,7 @@ def test_a_model_that_knows_something_is_found():
 
 
 def test_luck_is_as_frequent_as_the_p_value_says():
-    """Where features tell nothing, p is spread evenly: at most about one in twenty is below 0.05."""
+    """Without information in the features, p is uniform: at most about one in twenty is below 0.05."""
     p_values = [
         measure_floor(rows(n=600, seed=seed), {"plain": first_feature}, DAILY).p_value for seed in range(100)
     ]
@@ -83,7 +83,7 @@ def test_few_weeks_cannot_show_skill_and_the_advice_says_so():
 
 
 def test_nothing_trains_whose_outcome_came_after_the_cut():
-    """A label that is known later than the test begins tells of the test."""
+    """A label that becomes known after the test part begins contains information about it."""
     seen = []
 
     def remember(train, label, test):
@@ -131,7 +131,7 @@ def test_an_operator_may_have_a_store_without_skill_refused():
 
 
 def test_a_history_of_one_outcome_has_no_floor():
-    """There is nothing to tell apart."""
+    """There are no two classes to separate."""
     one = replace(rows(), label_N=np.ones(2000, dtype=np.int8))
     floor = measure_floor(one, {"plain": first_feature}, DAILY)
 

@@ -143,7 +143,7 @@ def test_what_is_open_at_the_end_has_no_outcome():
 
 
 def test_ids_do_not_follow_time():
-    """As in the real store; whoever sorts by id is found out."""
+    """As in the real store: code that sorts by id must fail a test."""
     moments = [sample.timestamp for sample in simulate(seed=3, n_samples=200, until=CUTOFF, days=20)]
 
     assert moments != sorted(moments)

@@ -211,14 +211,14 @@ def test_the_layers_of_the_encoder_start_differently() -> None:
 
 
 def test_every_known_architecture_has_a_network() -> None:
-    """Settings and audits ask facts that know no torch; whoever passes them can be trained."""
+    """Settings and audits use facts without torch; an architecture that passes them can be trained."""
     assert [chosen.name for chosen in ARCHITECTURES] == list(KNOWN)
     assert all(chosen.facts is KNOWN[chosen.name] for chosen in ARCHITECTURES)
     assert [chosen.name for chosen in ARCHITECTURES if chosen.facts.loads_in("existing")] == ["engine"]
 
 
 def test_the_document_tells_every_architecture_with_its_size() -> None:
-    """Whoever chooses one reads it there."""
+    """Operators choose an architecture from this page."""
     document = (Path(__file__).parents[2] / "docs/explanation/models.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| `([a-z-]+)` \| ([\d,]{5,}) \| (\d+) \|", document, re.MULTILINE)
     assert told == [

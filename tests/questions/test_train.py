@@ -189,7 +189,7 @@ HALF = np.full(44, 0.5)
 def test_e13_an_answer_that_lies_or_is_torn_is_refused(
     answered: tuple[Path, TrainingResult], trained: Trained, spoil: Callable[[Path], None], said: str
 ) -> None:
-    """The parent takes nothing on trust: the file is hashed anew, each prediction has to be one."""
+    """The parent trusts nothing: it hashes the file again and checks that each prediction is valid."""
     directory, result = answered
     assert len(result.p_candidate_N) == len(HALF)
     spoil(directory)

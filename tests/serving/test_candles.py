@@ -56,7 +56,7 @@ def market() -> dict[str, CandleSeries]:
 
 @pytest.fixture(scope="module")
 def dataset(market: dict[str, CandleSeries]) -> Dataset:
-    """Windows of three features of the candles, and one of the sample held beside them."""
+    """Windows of three candle features and one feature of the sample."""
     policy = replace(data_policy(), window_source="candles", features=NAMES)
     return build_dataset(jobs.table(), policy, candles(*market.values()))
 
@@ -64,7 +64,7 @@ def dataset(market: dict[str, CandleSeries]) -> Dataset:
 def test_answers_are_those_to_the_windows_of_training(
     dataset: Dataset, market: dict[str, CandleSeries], tmp_path: Path
 ) -> None:
-    """From raw candles, with the sample's own feature held beside them."""
+    """From raw candles, together with the sample's own feature."""
     artefact = registered(tmp_path, dataset)
     assert artefact.manifest.inputs is not None
     assert artefact.manifest.inputs.interval == HOUR
@@ -126,7 +126,7 @@ class TestWithoutAWindow:
     ) -> None:
         hourly = market["BTCUSDT"]
         self.ask(predictor, hourly, range(700))
-        with pytest.raises(DataError, match="FEATURES_MISSING: the model reads macd"):
+        with pytest.raises(DataError, match="FEATURES_MISSING: the model also reads the sample's macd"):
             predictor.predict("BTCUSDT", self.close_of(hourly))
 
     def test_rows_are_refused(self, predictor: Predictor, market: dict[str, CandleSeries]) -> None:
@@ -149,7 +149,7 @@ class TestWithoutAWindow:
     ],
 )
 def test_what_is_no_candle_is_not_taken(changes: dict[str, float], reason: str) -> None:
-    """By the reasons of candle files; times are told from the next one on."""
+    """With the reasons of candle files; times are checked from the second candle on."""
     (market,) = minutes(1, 12)
     book = CandleBook(MINUTE)
     for number in range(10):

@@ -49,7 +49,7 @@ def test_a_coarse_answer_is_near_the_exact_one(predictor: Predictor, window_NLC:
     assert off_N.mean() < COARSE / 5
     assert (
         np.corrcoef(coarse_N, exact_N)[0, 1] > 0.95
-    )  # although an untrained network hardly tells them apart
+    )  # although an untrained network hardly distinguishes them
 
 
 def test_what_is_not_asked_to_be_coarse_is_exact(

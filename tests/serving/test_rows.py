@@ -183,7 +183,7 @@ class TestItAbstains:
         window = np.tile(dataset.windows.gather(dataset.split.test[:1])[0][-1], (128, 1))
         answer = predictor.answer(window)
         assert answer.abstains is Abstains.CONSTANT_INPUT
-        assert answer.reason == "all 128 steps are the same: one row repeated is no history"
+        assert answer.reason == "all 128 steps are the same: a repeated row contains no history"
 
 
 @pytest.mark.parametrize(
@@ -239,11 +239,11 @@ def test_a_file_named_after_its_version_finds_its_manifest(artefact: Artefact, t
 def test_a_model_whose_manifest_does_not_say_what_it_reads_is_refused(
     artefact: Artefact, tmp_path: Path
 ) -> None:
-    """Without ranges and source it could not tell when to abstain."""
+    """Without ranges and source, it would not know when to abstain."""
     old = DirectoryRegistry(tmp_path / "old").register(
         artefact.model_path, replace(artefact.manifest, inputs=None, golden_sha256="")
     )
-    with pytest.raises(ArtefactError, match="does not say what it reads"):
+    with pytest.raises(ArtefactError, match="does not contain its inputs"):
         Predictor.load(old.model_path)
 
 

@@ -161,7 +161,7 @@ def test_no_signal_no_tries(tmp_path, dataset):
 
 
 def test_a_cause_that_no_setting_repairs_is_not_tuned(tmp_path, dataset):
-    """Nobody learns anything from a hundred tries on a constant serving input."""
+    """A hundred trials on a constant serving input teach nothing."""
     tuner = FakeTuner()
     tried(tmp_path, dataset, tuner, "serving_input_constant")
     tried(tmp_path, dataset, tuner)
@@ -247,7 +247,7 @@ def test_the_best_try_is_judged_once_and_promoted_in_the_same_run(tmp_path):
 
 
 def test_a_second_rejection_leaves_the_first_one_in_the_report(tmp_path):
-    """The diagnosis explains the first; the second is told beside it."""
+    """The diagnosis explains the first model; the report shows the second next to it."""
     case = Case(tmp_path)
     Repair(case, second=0.0)
     report = case.run()

@@ -44,7 +44,7 @@ def test_all_rows_or_none(empty: Path) -> None:
 
 
 def test_a_store_with_samples_is_refused(empty: Path) -> None:
-    """Made-up trades among real ones could never be told apart again."""
+    """Synthetic trades among real ones could never be separated again."""
     fill_empty(empty, ROWS[:1])
 
     with pytest.raises(DataError, match="STORE_NOT_EMPTY"):
@@ -89,7 +89,7 @@ def test_the_verb_fills_the_store_and_says_so(empty: Path, tmp_path: Path) -> No
     [
         (["--candles", "{}/absent"], 65, "CANDLES_MISSING"),
         (["--candles", "{}", "--features", "rsii"], 78, "FEATURE_UNKNOWN"),
-        (["--candles", "{}", "--features", ","], 64, "names none"),
+        (["--candles", "{}", "--features", ","], 64, "is empty"),
         (["--candles", "{}", "--take-profit", "0"], 64, "take-profit"),
         (["--candles", "{}", "--side", "up"], 64, "side"),
         (["--candles", "{}", "--horizon", "5000"], 65, "CANDLES_TOO_FEW"),

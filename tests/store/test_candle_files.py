@@ -75,7 +75,7 @@ def test_what_is_wrong_is_counted_over_all_files(tmp_path: Path) -> None:
 
 
 def test_the_candle_that_ran_when_its_file_was_written_is_left_out(tmp_path: Path) -> None:
-    """The time of writing tells it, however late the file is read."""
+    """The file's modification time decides, however late the file is read."""
     write(tmp_path / "BTCUSDT.csv", lines())
     written = (START + 29 * HOUR + HOUR // 2) / 1e6
     os.utime(tmp_path / "BTCUSDT.csv", (written, written))
@@ -84,7 +84,7 @@ def test_the_candle_that_ran_when_its_file_was_written_is_left_out(tmp_path: Pat
 
 
 def test_the_candle_that_runs_now_is_left_out(tmp_path: Path) -> None:
-    """It is closed by nobody yet."""
+    """It is not closed yet."""
 
     class Then(SystemClock):
         def now(self):

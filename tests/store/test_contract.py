@@ -41,7 +41,7 @@ def test_a3_a_renamed_column_and_a_missing_table_are_named(bare):
 
 
 def test_a3_an_extra_column_and_another_type_are_fine(bare):
-    """The engine grows; SQLite's types bind nobody, the reader checks values."""
+    """The engine may add columns. SQLite does not enforce types, so the reader checks values."""
     change(bare, "ALTER TABLE ai_training_samples ADD COLUMN regime VARCHAR")
     change(bare, "ALTER TABLE ai_training_samples DROP COLUMN entry_price")
     change(bare, "ALTER TABLE ai_training_samples ADD COLUMN entry_price TEXT")

@@ -1,4 +1,4 @@
-"""A store from nothing: the existing shape, whole or not at all, over nobody's file."""
+"""Creating a store: the existing schema, complete or not at all, never over an existing file."""
 
 import pytest
 

@@ -88,7 +88,7 @@ def test_a_run_that_is_closed_twice_keeps_its_first_row(journal, store):
 
 
 def test_a_run_that_a_crash_left_is_an_attempt(journal, queue, store):
-    """Nobody knows how far it came; a crash must not be a way to look at the test rows for nothing."""
+    """It may have used the test rows. A crash must not give an uncounted look at them."""
     journal.start_run(run_start(), [])
     queue.recover(NOW)
     assert look(store, "SELECT outcome, judged FROM clm_ledger") == [("INTERRUPTED", 1)]
@@ -96,7 +96,7 @@ def test_a_run_that_a_crash_left_is_an_attempt(journal, queue, store):
 
 
 def test_what_no_run_tells_is_recorded_beside_it(journal, store):
-    """A try of the tuning ladder is an attempt of its own; told twice it is still one."""
+    """Each tuning trial is an attempt. Recorded twice, it still counts once."""
     trial = LedgerEntry(
         kind=LedgerKind.TRIAL,
         subject="p07_1/3",
@@ -208,7 +208,7 @@ def test_two_rows_that_changed_places_are_named(five, journal):
 
 
 def test_a_row_that_was_slipped_in_with_a_good_hash_of_its_own_is_named(five, journal):
-    """Whoever can compute the hash still cannot make the next row name it."""
+    """A valid hash is not enough: the next row names the hash of the original row."""
     rows = rows_of(five)
     slipped = replace(rows[2], subject="p07_9", run_id="p07_9", outcome="PROMOTE")
     change(five, *OPEN, "UPDATE clm_ledger SET seq = seq + 100 WHERE seq >= 3")
@@ -300,7 +300,7 @@ def test_a_promotion_that_was_rolled_back_crowns_nobody(journal, promotions, sto
 def test_what_a_person_promoted_and_why_is_a_row_and_going_back_starts_no_new_count(
     journal, promotions, store
 ):
-    """An override is told in the person's words; a former champion was paid for once."""
+    """An override keeps the operator's reason. A former champion's attempt was counted before."""
     crowned = prepared(promotions, "b", kind=PromotionKind.PROMOTE, asked="override: the gates are wrong")
     promotions.advance(crowned.promotion_id, PromotionState.COMMITTED)
     run(journal, "p07_2")

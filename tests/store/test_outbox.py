@@ -1,4 +1,4 @@
-"""Events are rows of the transaction they tell of; each keeps one id until the bus has it."""
+"""Events are stored in the transaction they describe. Each keeps its id until it is published."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def started(**changes: Any) -> RetrainingStarted:
 
 
 def test_a_published_event_waits_no_longer_and_the_others_keep_their_ids(outbox, store):
-    """A reader tells duplicates by the id, so a second try must carry the same."""
+    """Readers detect duplicates by the id, so a retry must have the same one."""
     outbox.append([started() for _ in range(1200)], "t")
     before = {row.seq: row.event_id for row in outbox.unpublished(2000)}
     outbox.mark_published([seq for seq in before if seq > 1], "A")
@@ -49,7 +49,7 @@ def test_what_has_no_meaning_in_json_is_refused():
 
 @pytest.mark.parametrize("table", ["clm_runs", "clm_outbox"])
 def test_a_state_and_its_events_are_written_together_or_not_at_all(journal, store, table):
-    """A run nobody hears of, or an event of a run that is not there, would both be lies."""
+    """There must be no run without its event, and no event of a missing run."""
     change(store, f"CREATE TRIGGER no BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END")
     with pytest.raises(DataError, match=r"STORE_CONSTRAINT"):
         journal.start_run(run_start(trigger_reason="drift"), [started()])

@@ -1,4 +1,4 @@
-"""The record of a promotion: intent before act, one at a time, its end told once."""
+"""The promotion log: intent before action, one promotion at a time, one event at its end."""
 
 from pathlib import Path
 
@@ -112,7 +112,7 @@ def test_f8_of_many_that_begin_at_once_one_may(store):
 
 
 def test_the_index_alone_keeps_a_second_open_row_out(promotions, store):
-    """Whoever else writes the table is bound by it, too."""
+    """It also binds other programs that write the table."""
     prepared(promotions)
     with pytest.raises(Exception, match=r"UNIQUE constraint failed: clm_promotions.is_open"):
         change(
@@ -182,7 +182,7 @@ def test_a_commit_is_state_flip_and_event_or_none_of_them(promotions, journal, s
 
 @pytest.mark.parametrize("end", ENDS)
 def test_an_end_is_an_end_and_told_once(promotions, outbox, end):
-    """I-7: recovery that runs twice must not tell twice."""
+    """I-7: a recovery that runs twice must not publish twice."""
     promotion = prepared(promotions)
     rollback = RollbackInitiated(model_id=FIRST, reason="x", timestamp="t")
     promotions.advance(promotion.promotion_id, end, events=[rollback])
@@ -218,7 +218,7 @@ def test_a_neighbour_that_came_later_gets_the_active_model(promotions, journal, 
 
 
 def test_the_hash_of_a_file_of_ours_is_known_and_that_of_a_stranger_is_not(promotions):
-    """L3: nothing is loaded of which no hash was recorded; an aborted promotion took its file away."""
+    """L3: only files with a recorded hash are loaded. An aborted promotion removed its file."""
     first = prepared(promotions)
     promotions.advance(first.promotion_id, PromotionState.ABORTED)
     assert promotions.known_sha256(first.candidate_path) is None

@@ -66,7 +66,7 @@ def test_a_run_can_be_read_from_its_start_to_its_end(journal, queue):
 
 
 def test_the_neighbours_run_follows_ours(journal, store):
-    """Whoever watches model_training_runs sees the same story; what is not known stays NULL."""
+    """Programs that read model_training_runs see the same facts; unknown values stay NULL."""
     journal.start_run(run_start(), [])
     row = (
         "SELECT version, status, started_at, completed_at, symbol_count, feature_count, metrics, notes "

@@ -181,7 +181,7 @@ def change_settled(grown: Grown, where: str) -> None:
 
 
 def test_a_settled_row_that_is_rewritten_is_seen_when_the_cache_is_too_old(grown):
-    """In 24 hours at the latest: nothing short of reading all rows could tell."""
+    """After 24 hours at most: only reading all rows can detect it."""
     change_settled(grown, "id = (SELECT min(id) FROM ai_training_samples WHERE outcome_known = 1)")
     assert -77.0 not in grown.read().pnl_R
     grown.wait(24)
@@ -200,7 +200,7 @@ def test_a_store_that_is_rewritten_as_a_whole_is_seen_at_once(grown, monkeypatch
 
 
 def test_a_clock_that_was_set_back_makes_no_cache_young(grown):
-    """Its age cannot be told; the store can."""
+    """Its age is unknown, so the store is read instead."""
     change_settled(grown, "1")
     grown.wait(-1)
     grown.assert_true()
@@ -358,7 +358,7 @@ def test_a_small_store_has_no_cache(tmp_path):
 
 
 def test_columns_are_mapped_not_copied(grown):
-    """A million rows of which nothing changed cost no memory of ours."""
+    """A million unchanged rows use no memory of this process."""
     source = SqliteSampleSource(grown.path, grown.clock, cache=SampleCache(grown.directory, from_rows=0))
     largest = max(source.read(None, 1000).blocks, key=len)
     assert isinstance(largest.features_RC.base.base, np.ndarray)

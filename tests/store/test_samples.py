@@ -100,7 +100,7 @@ def test_since_keeps_what_was_decided_at_or_after_it(bare, rest):
 
 
 def test_since_means_the_moment_not_the_text(bare):
-    """A writer in another time zone tells the same moment by another text."""
+    """A writer in another time zone writes the same moment as another text."""
     insert_samples(
         bare,
         [
@@ -341,9 +341,9 @@ def large_store(path) -> None:
 def test_a4_the_engine_waits_less_than_a_quarter_of_a_second_while_100k_rows_are_read(
     bare, since, copied_rows, monkeypatch
 ):
-    """With a rollback journal nobody can commit while we read; the engine gives up after 10 s.
+    """With a rollback journal, no process can commit while we read; the engine gives up after 10 s.
 
-    A wait is told in seconds that the reader computed during it: that is what holds the engine up, and
+    A wait is measured in the reader's CPU seconds: that is what delays the engine, and
     other work of the machine adds nothing to it.
     """
     monkeypatch.setattr(samples, "_COPIED_ROWS", copied_rows)

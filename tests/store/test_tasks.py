@@ -71,7 +71,7 @@ def test_the_same_entry_id_in_another_stream_is_another_delivery(queue, store):
 
 
 def test_a_large_batch_of_several_models_is_one_task_each(queue, store):
-    """C6: more entries than fit one query; the first of each model tells what is wanted."""
+    """C6: more entries than fit in one query; the first entry of each model gives the reason."""
     batch = [(delivery(f"{n}-0"), replace(WISH, model=f"m{n % 3}", reason=f"r{n}")) for n in range(1300)]
     ids = queue.accept(batch, NOW)
     assert queue.accept(batch, NOW) == ids
@@ -153,7 +153,7 @@ def test_processes_that_claim_at_once_never_get_the_same_task(queue, store):
 
 
 def test_the_neighbours_task_follows_ours(queue, store):
-    """Whoever watches training_tasks sees the same story."""
+    """Programs that read training_tasks see the same facts."""
     request = replace(WISH, details={"symbols": "BTCUSDT,ETHUSDT", "limit": "500"})
     queue.submit(request, NOW)
     row = 'SELECT symbols, "limit", status, created_at, completed_at FROM training_tasks'
@@ -168,7 +168,7 @@ def test_the_neighbours_task_follows_ours(queue, store):
 
 @pytest.mark.parametrize("limit", ["", "-1", "many", "9" * 40, "٣"])
 def test_a_strangers_limit_is_never_a_surprise(queue, store, limit):
-    """The column wants a number; whatever is none means no limit."""
+    """The column requires a number; any other value means no limit."""
     queue.submit(replace(WISH, details={"limit": limit}), NOW)
     assert look(store, 'SELECT symbols, "limit" FROM training_tasks') == [("ALL", 0)]
 
@@ -183,7 +183,7 @@ def test_the_queue_works_beside_a_neighbour_without_columns(queue, store):
 
 
 def test_a16_what_a_crash_left_running_is_put_in_order(queue, journal, outbox, store):
-    """The run is interrupted and told of, its task waits again with its attempt counted."""
+    """The run is interrupted and an event is stored; its task is pending again, with the attempt counted."""
     queue.submit(WISH, NOW)
     task = queue.claim(NOW)
     journal.start_run(run_start(task=task, trigger_reason="drift"), [started(job_id="p07_1")])

@@ -46,7 +46,7 @@ def test_a5_a_lock_held_for_too_long_is_said_and_nothing_is_written(store):
 
 
 def test_a5_waiting_is_done_by_the_clock_in_growing_pauses(store, clock):
-    """A daemon that is to stop ends the wait through its clock, and nobody spins."""
+    """A stopping daemon ends the wait through its clock, and there is no busy loop."""
     pauses = []
     clock.sleep = lambda seconds: (pauses.append(seconds), setattr(clock, "waited_s", sum(pauses)))
     store_of_ours = Store(store, clock, busy_limit_s=60)
@@ -109,7 +109,7 @@ def test_a6_no_writer_begins_without_the_write_lock(bare, statements):
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 def test_a7_the_journal_mode_stays_what_it_was(bare, mode, statements):
-    """The file is shared; whoever owns it has decided."""
+    """The file is shared, and its owner chose the mode."""
     change(bare, f"PRAGMA journal_mode={mode}")
     migrate(bare)
     SqliteTaskQueue(bare, SystemClock()).submit(WISH, NOW)

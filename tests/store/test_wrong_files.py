@@ -174,7 +174,7 @@ def test_a8_a_wal_store_in_a_directory_without_write_access_says_what_it_needs(r
 
 
 def test_a_store_that_may_only_be_read_is_read_and_not_written(reachable_store):
-    """Whoever may only look, looks."""
+    """Read permission is enough for reading."""
     reachable_store.chmod(0o444)
     assert as_a_user_without_rights(reachable_store, "reading", "SELECT count(*) FROM clm_tasks") == ""
     said = as_a_user_without_rights(reachable_store, "writing", "DELETE FROM clm_tasks")

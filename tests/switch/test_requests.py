@@ -511,7 +511,7 @@ def test_weakness_names_the_first_thing_that_others_could_change(tmp_path: Path)
     code.parent.chmod(0o775)
     assert str(code.parent) in str(weakness(tmp_path / "link" / "code.py"))
     code.parent.chmod(0o1777)
-    assert weakness(code) is None, "nobody replaces root's entry in a sticky directory"
+    assert weakness(code) is None, "only root can replace its entry in a sticky directory"
     assert "cannot be examined" in str(weakness(tmp_path / "missing"))
 
 

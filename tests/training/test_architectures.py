@@ -29,7 +29,7 @@ OTHERS = [chosen for chosen in ARCHITECTURES if chosen.name != ENGINE]
 
 @pytest.fixture(scope="module", params=OTHERS, ids=lambda chosen: chosen.name)
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Nine features, of which the fifth is constant: more than the engine's network could take."""
+    """Nine features, the fifth constant: more than the engine's network can take."""
     return train(tmp_path_factory.mktemp("trained"), nine_features(), spec=spec_of(request.param))
 
 
@@ -95,7 +95,7 @@ def test_the_same_seed_twice_gives_the_same_file(trained: Trained, tmp_path: Pat
 
 
 def test_its_last_weights_can_be_averaged(trained: Trained, tmp_path: Path) -> None:
-    """Its state holds a mask beside weights, and a mean of masks is none."""
+    """Its state holds a mask in addition to weights, and masks cannot be averaged."""
     spec = replace(trained.job.spec, epochs=4, patience=4, swa_from=0.4)
     averaged = train(tmp_path, nine_features(), spec=spec)
     assert [report.epoch for report in averaged.result.epochs] == [1, 2, 3, 4, 5]

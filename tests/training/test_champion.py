@@ -59,7 +59,7 @@ def test_an_adopted_champion_of_unknown_features_is_scored(trained: Trained, cha
 
 
 def test_without_a_champion_the_reason_is_given(trained: Trained) -> None:
-    """The first model has nobody to beat, and the verdict says so."""
+    """The first model has no champion to beat, and the verdict says so."""
     assert score(trained, None).absent_because == "the engine's environment file names no model"
 
 

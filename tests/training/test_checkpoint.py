@@ -43,7 +43,7 @@ class Dropping(Linear):
 
 
 def fitted(spec: TrainingSpec, checkpoint: Checkpoint | None = None, *, cut_after: int = -1) -> Fit:
-    """Fit the small network; `cut_after` ends it when that epoch was told."""
+    """Fit the small network; `cut_after` ends it after that epoch is reported."""
 
     def tell(report: EpochReport) -> None:
         if report.epoch == cut_after:
@@ -104,7 +104,7 @@ def test_a_fit_that_ran_out_of_patience_does_not_go_on(tmp_path: Path) -> None:
 
 
 def test_an_epoch_that_was_told_is_kept(tmp_path: Path) -> None:
-    """Whoever reads "after epoch 3" may count on it."""
+    """A reader of "after epoch 3" can rely on it."""
     with pytest.raises(CutOff):
         fitted(training_spec(epochs=5, patience=5), kept_in(tmp_path / "c"), cut_after=3)
     document = kept_in(tmp_path / "c").load()
@@ -200,7 +200,7 @@ def undisturbed(directory: Path, dataset: Dataset, spec: TrainingSpec) -> Traini
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> TrainingResult:
-    """What comes of the job where nobody disturbs it."""
+    """The result of the job without an interruption."""
     return undisturbed(tmp_path_factory.mktemp("whole"), dataset, SPEC)
 
 

@@ -53,7 +53,7 @@ def test_the_file_loads_without_running_code_and_with_every_key(tmp_path: Path) 
 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
-    """The file's hash then tells whether anything changed, whatever the file is called."""
+    """The file's hash then shows whether anything changed, whatever its name."""
     assert save_served(engine(), tmp_path / "a.pth") == save_served(engine(), tmp_path / "b.pth")
 
 

@@ -17,7 +17,7 @@ ROWS, GOOD = market()
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("digits", [17, 1])
 def test_both_measure_the_same(seed: int, digits: int) -> None:
-    """With ties and without, for whoever answers."""
+    """With and without ties, for both implementations."""
     random = np.random.default_rng(seed)
     p, q = (np.round(random.uniform(0, 1, len(ROWS)), digits) for _ in range(2))
     found = comparison(ROWS, p, p_champion_N=q, p_logistic_N=GOOD)

@@ -130,7 +130,7 @@ def test_the_served_file_gives_our_predictions_from_unscaled_windows(
 
 
 def test_folds_survive_the_way_to_the_child_and_the_last_is_the_challengers(tmp_path: Path) -> None:
-    """How much the baseline varies is told beside the figure of the one test part."""
+    """The report shows the variation of the baseline next to the figure of the test part."""
     folded = dataset(split=replace(data_policy().split, folds=3))
     arrays = jobs.arrays(folded, tmp_path)
     figures = score_folds(arrays)

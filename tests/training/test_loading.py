@@ -1,4 +1,4 @@
-"""What a child does not load and not take down: seconds of each job, and memory beside the engine."""
+"""What a child must not import: it costs seconds of each job, and memory that the engine needs."""
 
 import gc
 import subprocess

@@ -171,7 +171,7 @@ def test_a_code_that_says_nothing_is_handed_on(tmp_path: Path, monkeypatch: pyte
 
 
 class Pair:
-    """A training child and the process it has started, once both have told of an epoch."""
+    """A training child and the process that it started, after both have reported an epoch."""
 
     def __init__(self) -> None:
         self.told: set[str] = set()
@@ -196,7 +196,7 @@ class Pair:
 @pytest.mark.slow
 @pytest.mark.parametrize("who", ["worker", "helper"])
 def test_e1_kill_9_of_either_is_told_and_leaves_neither(tmp_path: Path, who: str) -> None:
-    """An orphan would train on for hours beside the engine."""
+    """An orphan would train for hours and take CPU time from the engine."""
     pair = Pair()
 
     def kill(report: EpochReport) -> None:
@@ -240,7 +240,7 @@ def test_e11_a_stop_ends_both(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_e7_both_die_with_a_killed_daemon(tmp_path: Path) -> None:
-    """The daemon has no time to tell anybody; each process is tied to the one that started it."""
+    """A killed daemon cannot notify its children, so each process is tied to its parent."""
     code = (
         "from pathlib import Path; from tests.training import test_members as t;"
         f"t.train(Path({str(tmp_path / 'job')!r}), t.DATA, spec=t.ENDLESS)"

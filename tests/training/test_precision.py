@@ -44,7 +44,7 @@ def test_bf16_trains_nearly_the_same_network(both: dict[str, Trained], tmp_path:
 
 
 def test_the_served_file_is_judged_and_checked_in_fp32(both: dict[str, Trained]) -> None:
-    """The engine computes in fp32: an answer that only bf16 gives is none that will be served."""
+    """The engine computes in fp32: a score that only bf16 gives will never be served."""
     for trained in both.values():
         assert trained.result.notes["export_difference"] < 1e-5
         weights = torch.load(trained.result.weights_path, weights_only=True)["model_state_dict"]
@@ -163,7 +163,7 @@ def test_a_precision_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 def test_e9_the_error_names_the_first_step_whose_loss_is_no_number(
     monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
-    """Losses are looked at every few steps; what is told, and soon, is where it began."""
+    """Losses are checked every few steps, but the error names the first bad step."""
     steps = itertools.count(1)
     taken = []
 

@@ -33,7 +33,7 @@ def test_the_child_gives_way_to_everybody_else() -> None:
 
 
 def test_the_child_is_no_nicer_than_others() -> None:
-    """Beside two busy neighbours niceness 10 slowed it eleven times, 19 sixty-four times."""
+    """With two busy neighbours, niceness 10 slowed it by a factor of 11, niceness 19 by 64."""
     done = run("before = os.nice(0); become_disposable(None); print(os.nice(0) - before)")
     assert done.stdout.strip() == "0"
 
@@ -70,7 +70,7 @@ STEPS = (
 
 
 def test_what_a_step_frees_is_there_for_the_next_one_and_the_data_go_back() -> None:
-    """Else a step has thousands of pages handed out anew, each of them filled with zeros first."""
+    """Otherwise each step gets thousands of new pages, which the kernel fills with zeros first."""
     kept, usual = (
         subprocess.run(
             [sys.executable, "-c", STEPS, *how], capture_output=True, text=True, timeout=60, check=True
@@ -90,7 +90,7 @@ def test_without_mallopt_memory_is_kept_as_it_comes(monkeypatch: pytest.MonkeyPa
 
 
 def test_e7_a_child_whose_parent_is_already_gone_does_not_begin() -> None:
-    """Between fork and the tie to the parent the parent may die; nobody would wait for the result."""
+    """The parent may die between fork and the tie to it; then no process waits for the result."""
     done = run("become_disposable(1 if os.getppid() != 1 else 2)")
     assert done.returncode != 0
     assert "ORPHANED" in done.stderr

@@ -85,7 +85,7 @@ def test_the_result_names_the_file_that_lies_there(trained: Trained) -> None:
 
 
 def test_the_best_epochs_weights_are_in_the_file(tmp_path: Path) -> None:
-    """The file has to reproduce the best validation log loss that was told, not the last one."""
+    """The file must reproduce the best reported validation log loss, not the last one."""
     spec = training_spec(batch_size=32, epochs=5, patience=5, learning_rate=2e-3, dropout=0.0)
     trained = train(tmp_path, jobs.dataset(seed=4), spec=spec)
     losses = [report.validation_log_loss for report in trained.result.epochs]

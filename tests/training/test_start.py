@@ -80,7 +80,7 @@ def test_labels_of_one_kind_have_no_line_through_them(tmp_path: Path) -> None:
 
 
 def test_a_value_held_all_over_a_window_is_part_of_its_last_step(tmp_path: Path) -> None:
-    """Features of the sample beside those of candles: the regression reads them, too."""
+    """The regression also reads features of the sample, not only those of candles."""
     arrays = jobs.arrays(jobs.dataset(), tmp_path)
     held = replace(arrays, held_K=np.array([2]), held_NK=np.arange(len(arrays.row_N))[:, None] * 1.0)
     windows = scaled_windows(held, n_channels=8, context_length=128)

@@ -24,7 +24,7 @@ from tests.training.conftest import train
 
 
 def test_the_spread_term_pays_for_width_and_not_for_being_right():
-    """It knows no label: the same answers cost the same, whoever wins."""
+    """It does not use labels: the same predictions cost the same, whatever the outcome."""
     narrow, wide = torch.tensor([-0.1, 0.1] * 8), torch.tensor([-0.6, 0.6] * 8)
     assert spread_term(narrow) > spread_term(wide)
     assert float(spread_term(wide)) == pytest.approx(

@@ -19,7 +19,7 @@ from tests.training.jobs import write_job
 
 @pytest.fixture(autouse=True)
 def threads_as_before() -> Iterator[None]:
-    """A measurement leaves the count of the last burst; the child sets it anew."""
+    """A measurement leaves the count of its last burst; the child sets the count itself."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Labelled samples from candles alone, for a store that has none yet."""
+"""Derive labelled samples from candles, for a store without samples."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from clm.data.simulator import SimulatedSample
 from clm.domain.sample import Bytes8, Floats, Ints
 
 MODEL = "backfill"
-"""What stands where a served sample names its model."""
+"""Value of `model_version`, where a served sample names its model."""
 STAKE = 100.0
 """Quote currency a trade."""
 UNDECIDED = 0.5
@@ -26,13 +26,13 @@ _CHUNK = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackfillPolicy:
-    """Which trades are opened, and how they end."""
+    """Rules for opening and closing trades."""
 
     barriers: Barriers
     fee_bps: float
     """Of one side of a trade, in basis points."""
     every: int
-    """Candles from one decision to the next."""
+    """Candles between decisions."""
     side: str
     """A name of SIDES."""
     features: tuple[str, ...]
@@ -152,7 +152,7 @@ SIDES: Mapping[str, tuple[Callable[[CandleSeries], Bytes8], ...]] = {
     "sell": (_always(-1),),
     "both": (_always(1), _always(-1)),
 }
-"""How the side of a trade is chosen; each rule opens a trade of its own."""
+"""How the side of a trade is chosen; each rule opens a separate trade."""
 
 
 _COLUMNS = {
@@ -175,6 +175,7 @@ def _trades(series: CandleSeries, policy: BackfillPolicy, code: int) -> dict[str
     for member in FEATURES:
         known_T &= np.isfinite(features_of(series, [member])[:, 0])
     entry_N = ends_known(series, policy.barriers)
+    # On the absolute grid, so that more history does not move the decisions.
     on_beat_N = series.opened_at_T[entry_N] // series.interval % policy.every == 0
     entry_N = entry_N[on_beat_N & known_T[entry_N]]
     rules = SIDES[policy.side]

@@ -1,4 +1,4 @@
-"""The triple barrier: a trade ends at its take-profit, at its stop, or when its time is up.
+"""The triple barrier: a trade ends at its take-profit, its stop-loss, or its horizon.
 
 After Lopez de Prado, Advances in Financial Machine Learning (2018), 3.4. N trades.
 """
@@ -27,14 +27,14 @@ class Exits:
 
     price_N: Floats
     held_N: Ints
-    """Candles until the close of the one in which the barrier was met: no earlier was the end known."""
+    """Candles until the close of the candle that met the barrier; the end is not known earlier."""
 
 
 def ends_known(series: CandleSeries, barriers: Barriers) -> Ints:
-    """Return the candles at whose close a trade can be opened and followed to the end, gap or no gap.
+    """Return the candles at whose close a trade can be opened and followed for the whole horizon.
 
-    Trades that met a barrier before the candles ended are left out too where their time was not up: with
-    them the newest trades would be the quick ones.
+    Trades whose horizon goes beyond the last candle are left out, even if they met a barrier. Otherwise the
+    newest trades would only be the quick ones.
     """
     run_start_T = series.run_start_T
     n_entries = max(0, len(series) - barriers.horizon)
@@ -58,9 +58,11 @@ def close_trades(series: CandleSeries, entry_N: Ints, side_N: Bytes8, barriers: 
         open_N, high_N, low_N = (
             column_T[entry_N + step] for column_T in (series.open_T, series.high_T, series.low_T)
         )
+        # A candle that opens beyond the target has met it before its low can meet the stop.
         first_N = np.where(bought_N, open_N >= target_N, open_N <= target_N)
         stopped_N = running_N & ~first_N & np.where(bought_N, low_N <= stop_N, high_N >= stop_N)
         reached_N = running_N & ~stopped_N & np.where(bought_N, high_N >= target_N, low_N <= target_N)
+        # A stop is a market order: after a jump of the price it fills at the opening, not at the stop.
         worst_N = np.where(bought_N, np.minimum(stop_N, open_N), np.maximum(stop_N, open_N))
         price_N = np.where(stopped_N, worst_N, np.where(reached_N, target_N, price_N))
         held_N = np.where(stopped_N | reached_N, step, held_N)

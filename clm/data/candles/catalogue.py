@@ -1,7 +1,7 @@
-"""The features that candles have; FEATURES is the list.
+"""The features of candles, listed in FEATURES.
 
 To add one, write a function in indicators.py, list it here, and describe it in docs/reference/features.md:
-every member is run through tests/data/candles/test_catalogue.py.
+tests/data/candles/test_catalogue.py checks every feature.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ from clm.domain.sample import Floats
 from clm.errors import ConfigError
 
 _FORGOTTEN = 0.01
-"""What an exponential mean may still hold of its beginning when its first value is given out."""
+"""Maximum weight of the initial values in an exponential mean when its first value is returned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """One number a candle, known at its close; multiplying all prices or all volumes changes nothing."""
+    """One number per candle, known at its close and independent of the units of price and volume."""
 
     name: str
     function: Callable[[CandleRun], Floats]
@@ -34,7 +34,7 @@ class Feature:
 
 
 def _remembered(span: int, *, weight: float) -> int:
-    """Return the candles that a mean needs which gives each new value `weight` and begins with `span`."""
+    """Return the warm-up of a mean that starts with `span` values and gives each new one `weight`."""
     return span + ceil(log(_FORGOTTEN) / log(1 - weight))
 
 
@@ -187,10 +187,11 @@ def feature(name: str) -> Feature:
 
 
 def features_of(series: CandleSeries, features: Sequence[Feature]) -> Floats:
-    """Return x_TC, NaN wherever the unbroken run up to a candle is too short for a feature.
+    """Return x_TC, NaN if the unbroken run up to a candle is too short for a feature.
 
-    A gap ends what an indicator may remember: after it a new run begins.
+    Indicators restart after a gap.
     """
+    # NaN, not 0: an unknown value must not look like a measured one.
     x_TC = np.full((len(series), len(features)), np.nan)
     for span in series.runs():
         run = _run(series, span)

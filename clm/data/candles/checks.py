@@ -141,6 +141,7 @@ def _judge(rows: _Rows, parts: Sequence[CandleColumns], now: int) -> tuple[Mask,
     interval = interval_of(opened_at_T[good_T])
     if not interval:
         return good_T & ~_count(rejected, "no_interval", good_T), 0, rejected
+    # The grid may be offset, for example hours that begin at half past.
     phase = _most_common(opened_at_T[good_T] % interval)
     good_T &= ~_count(rejected, "off_grid", good_T & (opened_at_T % interval != phase))
     good_T &= ~_count(rejected, "still_open", good_T & _still_open(opened_at_T, interval, parts, now))
@@ -294,6 +295,7 @@ def _one_each(opened_at_T: Ints, prices_TP: Floats) -> tuple[Ints, int, int]:
         opened_at_T, return_index=True, return_inverse=True, return_counts=True
     )
     same_T = (prices_TP == prices_TP[first_M[group_T]]).all(axis=1)
+    # A group agrees if all of its candles equal its first one.
     agree_M = np.bincount(group_T, weights=same_T) == count_M
     return (
         first_M[agree_M].astype(np.int64),

@@ -1,7 +1,7 @@
-"""Indicators of one unbroken run of candles: what is known at each candle's close, of it and earlier ones.
+"""Indicators of one unbroken run of candles, computed from each candle and earlier ones.
 
-Everything is a ratio, so that no unit of price or volume shows. TA-Lib is imported at first use: a daemon
-that trains on the history of samples never needs it.
+All values are ratios, independent of the units of price and volume. TA-Lib is imported at first use,
+because a daemon that trains on the history of samples does not need it.
 """
 
 import importlib
@@ -36,6 +36,7 @@ class CandleRun:
 @cache
 def talib() -> Any:
     """Return the TA-Lib module, without the pandas and polars that it would load for their users (70 MB)."""
+    # Both are imported only to accept their frames, which are never passed.
     with hidden("pandas", "polars"):
         return importlib.import_module("talib")
 
@@ -49,7 +50,7 @@ def simple_return(run: CandleRun, horizon: int) -> Floats:
 def rsi(run: CandleRun) -> Floats:
     """Wilder's relative strength index over 14 candles, 0..100; 50 where nothing moved."""
     ta = talib()
-    # TA-Lib says 0 where nothing moved, upside down too; elsewhere the two add up to 100.
+    # TA-Lib returns 0 if no price moved, also for negated prices; otherwise the two add up to 100.
     rise_T: Floats = ta.RSI(run.close_T, timeperiod=14)
     fall_T: Floats = ta.RSI(-run.close_T, timeperiod=14)
     return 50 + (rise_T - fall_T) / 2
@@ -114,7 +115,7 @@ def high_low_range(run: CandleRun) -> Floats:
 
 
 def close_in_range(run: CandleRun) -> Floats:
-    """Where in its own range the candle closed: 0 at the low, 1 at the high, 0.5 where there is none."""
+    """Position of the close in the candle's range: 0 at the low, 1 at the high, 0.5 without a range."""
     return _ratio(run.close_T - run.low_T, run.high_T - run.low_T, where_nothing=0.5)
 
 
@@ -134,7 +135,7 @@ def _bands(run: CandleRun) -> tuple[Floats, Floats, Floats]:
 
 
 def _spread(run: CandleRun, span: int) -> Floats:
-    """Return the standard deviation of the last `span` one-candle returns, NaN where there are fewer."""
+    """Return the standard deviation of the last `span` one-candle returns, NaN if there are fewer."""
     spread_T = np.full(len(run.close_T), np.nan)
     if len(run.close_T) > span:
         return_T = run.close_T[1:] / run.close_T[:-1] - 1
@@ -151,7 +152,7 @@ def _week_angle(run: CandleRun) -> Floats:
 
 
 def _ratio(above_T: Floats, below_T: Floats, *, where_nothing: float) -> Floats:
-    """Divide; where the divisor is 0 there is nothing to compare."""
+    """Divide; return `where_nothing` if the divisor is 0."""
     ratio_T = np.full(len(above_T), where_nothing)
     # NaN is not 0: what is unknown stays so.
     return np.asarray(np.divide(above_T, below_T, out=ratio_T, where=below_T != 0))

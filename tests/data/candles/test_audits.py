@@ -31,7 +31,7 @@ def spoilt(bad: int) -> Candles:
 
 
 def test_sound_candles_raise_nothing():
-    """An alarm that always rings is none."""
+    """An audit that always reports is useless."""
     names = {finding.name for finding in audit(dataset(samples(*MANY)), POLICY, NOW)}
 
     assert not names & {"bad_candles", "samples_without_candles"}

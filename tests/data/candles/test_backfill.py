@@ -37,7 +37,7 @@ SAMPLES = list(backfill(MARKET, policy(), NOW))
 
 
 def test_every_column_of_the_store_is_there():
-    """The table is the trading system's; whoever reads it finds what it finds in real rows."""
+    """The table belongs to the trading system; its readers find the same columns as in real rows."""
     row = SAMPLES[0].as_row()
 
     assert list(row) == list(SAMPLE_COLUMNS)
@@ -45,7 +45,7 @@ def test_every_column_of_the_store_is_there():
 
 
 def test_ids_follow_time():
-    """An order that nobody has to guess."""
+    """The order is defined."""
     assert [sample.id for sample in SAMPLES] == list(range(1, len(SAMPLES) + 1))
     moments = [sample.timestamp for sample in SAMPLES]
     assert moments == sorted(moments)

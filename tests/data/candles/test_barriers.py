@@ -39,7 +39,7 @@ def test_a_trade_ends_at_the_first_barrier_it_meets(side, following, wanted):
 
 
 def test_where_one_candle_meets_both_barriers_the_stop_comes_first():
-    """Nobody knows which; the worse one is the honest one."""
+    """The order within the candle is unknown, so the worse outcome is assumed."""
     assert ended(1, (100, 103, 98, 100), QUIET, QUIET) == pytest.approx((99.0, 1))
     assert ended(-1, (100, 103, 97, 100), QUIET, QUIET) == pytest.approx((101.0, 1))
 

@@ -107,7 +107,7 @@ class TestEveryFeature:
         assert np.abs(late - whole[200 + member.warm_up :]).max() < 0.05 * spread
 
     def test_a_market_in_which_nothing_moves_gives_numbers(self, member):
-        """A halted market is data; 0 divided by 0 is none."""
+        """A halted market is valid data, but 0 / 0 is not a value."""
         still = np.full(400, 0.31)
         got = values(
             series(400, open_T=still, high_T=still, low_T=still, close_T=still, volume_T=0 * still), member
@@ -119,7 +119,7 @@ class TestEveryFeature:
     @given(gap=st.integers(1, 398))
     @settings(max_examples=10, deadline=None)
     def test_a_gap_ends_what_it_remembers(self, member, gap):
-        """Candles on both sides of a gap are no neighbours: the run after it begins anew."""
+        """Candles on both sides of a gap are not adjacent: the indicator restarts after it."""
         broken = series(400, missing=(gap,))
         got = values(broken, member)
 

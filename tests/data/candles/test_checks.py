@@ -96,7 +96,7 @@ def test_rows_out_of_order_are_sorted_and_counted():
 
 
 def test_a_duplicate_counts_once_and_a_contradiction_not_at_all():
-    """Which of two closes was the market's cannot be told from the file."""
+    """The file does not show which of two closes is correct."""
     other = (10.0, 12.0, 9.0, 10.5, 5.0)
     series, report = settled(
         columns(range(50)), columns([3, 3, 7], [GOOD, GOOD, other]), columns([8], [GOOD])

@@ -272,7 +272,7 @@ class TestConstantWindows:
         assert finding.severity is Severity.BLOCK
 
     def test_what_a_sample_holds_by_itself_is_no_repetition(self):
-        """It is meant to stand still; the candles beside it move."""
+        """It is constant by design; only the candles change."""
         built = dataset(samples(*MANY, features=NAMES), features=(*NAMES, "candle_return_1"))
 
         assert still_windows(built).shape == (len(built.row_N), 1)
