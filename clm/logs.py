@@ -1,7 +1,9 @@
 """One line per event: a dotted past-tense name and fields, for the journal and terminals."""
 
 import logging
+import os
 import sys
+import threading
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
@@ -14,6 +16,7 @@ _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 def configure(level: str = "info", *, journal: bool = False, stream: TextIO | None = None) -> None:
     """Write events to `stream` (stderr), one line each; `journal` adds priorities and omits the time."""
+    sink = LineSink(stream or sys.stderr, prefix="<4>" if journal else "")
     steps: list[Processor] = [structlog.contextvars.merge_contextvars, structlog.processors.add_log_level]
     if not journal:
         steps.append(structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=True, key="time"))
@@ -21,11 +24,65 @@ def configure(level: str = "info", *, journal: bool = False, stream: TextIO | No
     structlog.configure(
         processors=[*steps, _JournalLine() if journal else _TerminalLine()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(sink),  # type: ignore[arg-type]  # it only writes and flushes
         cache_logger_on_first_use=False,
     )
     # Libraries that use the standard logger (APScheduler, alembic) log only warnings and errors.
-    logging.basicConfig(level=logging.WARNING, stream=stream or sys.stderr, format="%(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, stream=sink, format="%(name)s: %(message)s")
+
+
+class LineSink:
+    """Writes lines to a stream, and loses a line rather than end its writer.
+
+    A stopped journal closes the pipe (EPIPE), a full disk takes no more (ENOSPC), a reader that does not keep
+    up blocks a non-blocking pipe (EAGAIN). Lost lines are counted, and the count is written as soon as the
+    stream takes lines again. Errors of the daemon's own work are not affected.
+    """
+
+    def __init__(self, stream: TextIO, *, prefix: str = "") -> None:
+        self._stream = stream
+        self._prefix = prefix
+        """Put before the report of lost lines."""
+        self._lock = threading.Lock()
+        self._lost = 0
+        self._torn = False
+        """Whether the last line was written in part."""
+
+    def write(self, text: str) -> int:
+        """Write text, or count its lines as lost; return its length."""
+        with self._lock:
+            notice = f"{self._prefix}log.lines_lost lines={self._lost}\n" if self._lost else ""
+            if self._put(("\n" if self._torn else "") + notice + text):
+                self._lost = 0
+            else:
+                self._lost += text.count("\n")
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: every write is passed on at once."""
+
+    def _put(self, text: str) -> bool:
+        """Return whether the stream took all of the text."""
+        data = text.encode(errors="backslashreplace")
+        try:
+            descriptor = self._stream.fileno()
+        except (OSError, ValueError, AttributeError):  # a stream in memory, or one that is closed
+            return self._put_text(text)
+        try:
+            # Past Python's buffer: it would keep what a broken stream refused, and refuse the next line too.
+            written = os.write(descriptor, data)
+        except OSError:
+            return False
+        self._torn = written < len(data)
+        return not self._torn
+
+    def _put_text(self, text: str) -> bool:
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            return False
+        return True
 
 
 class _JournalLine:

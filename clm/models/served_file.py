@@ -1,8 +1,10 @@
 """Read a served file: no code in it is run, all keys and shapes must match, all weights must be finite."""
 
+import contextlib
 import io
-import pickle
-from collections.abc import Mapping
+import pickletools
+import zipfile
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ def read_state(data: bytes) -> Mapping[str, Tensor]:
     Raises:
         ArtefactError: MODEL_UNREADABLE.
     """
+    require_plain_archive(data)
     try:
         # A pickle can run code. weights_only restricts it to tensors and plain containers (torch.load's
         # documentation), so an unknown file cannot take over the process.
@@ -26,21 +29,68 @@ def read_state(data: bytes) -> Mapping[str, Tensor]:
         state = document.get("model_state_dict", document)
         # Our files have the wrapper; a file of the existing engine may be a bare state dict.
         strangers = [name for name, tensor in state.items() if not isinstance(tensor, Tensor)]
-    # weights_only raises UnpicklingError, a truncated zip RuntimeError, and other content the rest.
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        EOFError,
-    ) as exc:
-        raise _unreadable(f"the file does not load into this architecture: {exc}") from exc
+        named: Mapping[str, Tensor] = {str(name): tensor for name, tensor in state.items()}
+    # What a file makes torch raise is decided by the file: an exception of any type means: unreadable.
+    except Exception as exc:
+        raise _unreadable(f"the file does not load: {what_it_asks_for(data) or _first_line(exc)}") from exc
     if strangers:
-        raise _unreadable(f"the file contains {strangers[0]!r}, which is not a tensor")
-    named: Mapping[str, Tensor] = state
+        raise _unreadable(f"the file contains {strangers[0]!r:.80}, which is not a tensor")
     return named
+
+
+def require_plain_archive(data: bytes) -> None:
+    """Return if torch will read no more than the file holds.
+
+    An archive may declare entries that unpack to more than memory holds; torch never compresses.
+
+    Raises:
+        ArtefactError: MODEL_UNREADABLE.
+    """
+    if not data.startswith(b"PK"):
+        raise _unreadable(f"the file is not an archive of torch.save; it begins {data[:8]!r}")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+    except Exception as exc:  # decided by the file, as above
+        raise _unreadable(f"the file is a damaged archive: {_first_line(exc)}") from exc
+    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+    if packed or sum(entry.file_size for entry in entries) > len(data):
+        name = f"; {packed[0]!r:.60} is compressed" if packed else ""
+        raise _unreadable(f"the file declares more than its {len(data):,} bytes{name}")
+
+
+def what_it_asks_for(data: bytes) -> str:
+    """Return what in the file is not plain tensors: the first name its pickle looks up that torch refuses.
+
+    Nothing of the file is run. The answer is "" if there is no such name, or the pickle cannot be followed.
+    """
+    with contextlib.suppress(Exception), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        (entry,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+        for name in _globals(archive.read(entry)):
+            if not name.startswith(_HARMLESS):
+                return f"it asks for {name!r:.80}, which is code, not a tensor; nothing of it was run"
+    return ""
+
+
+_HARMLESS = ("torch._utils._rebuild", "torch.", "collections.OrderedDict")
+_TEXTS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
+
+
+def _globals(document: bytes) -> Iterator[str]:
+    """Yield the names that a pickle looks up, `module.name`."""
+    texts: list[str] = []
+    for opcode, argument, _ in pickletools.genops(document):
+        if opcode.name in _TEXTS:
+            texts.append(str(argument))
+        elif opcode.name == "GLOBAL":
+            yield str(argument).replace(" ", ".")
+        elif opcode.name == "STACK_GLOBAL":
+            yield ".".join(texts[-2:])
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of what torch says; the others advise to trust the file."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.120}"
 
 
 def load_served(model: nn.Module, data: bytes) -> None:
