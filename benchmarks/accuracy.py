@@ -38,8 +38,8 @@ from clm.settings.derived import Settings
 from clm.steps.read import read_dataset
 from clm.store.samples import SqliteSampleSource
 from clm.training.determinism import make_deterministic
-from clm.training.logistic import fit_logistic
 from clm.training.loop import fit
+from clm.training.plain import fit_logistic
 from clm.training.predict import logits, p_win
 from clm.training.start import begin
 from clm.training.windows import part_of, scaled_windows

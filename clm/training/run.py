@@ -24,9 +24,9 @@ from clm.training.determinism import make_deterministic
 from clm.training.device import device_of
 from clm.training.ensemble import fit_candidate
 from clm.training.export import load_served, require_agreement, save_served, weights_hash
-from clm.training.logistic import score_logistic
 from clm.training.loop import Fit
 from clm.training.members import Material
+from clm.training.plain import score_logistic
 from clm.training.predict import logits, p_win
 from clm.training.windows import live_channels, part_of, raw_windows, scaled_windows, scaler_of
 

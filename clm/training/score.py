@@ -8,7 +8,7 @@ from clm.errors import TrainingError
 from clm.questions.score import ScoreInputs, Scores
 from clm.training.champion import score_champion
 from clm.training.determinism import make_deterministic
-from clm.training.logistic import score_logistic
+from clm.training.plain import score_logistic
 from clm.training.work import Work
 
 

@@ -13,7 +13,7 @@ from clm.evaluation.metrics import auroc
 from clm.models.catalogue import architecture
 from clm.questions.train import TrainingArrays
 from clm.training.export import load_served
-from clm.training.logistic import score_folds, score_logistic
+from clm.training.plain import score_folds, score_logistic
 from clm.training.predict import p_win
 from clm.training.run import train_job
 from clm.training.windows import live_channels, raw_windows, scaled_windows

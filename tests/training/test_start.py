@@ -11,8 +11,8 @@ from clm.evaluation.metrics import auroc, log_loss_rows
 from clm.models.catalogue import ARCHITECTURES, Architecture, architecture
 from clm.models.linear_start import StartsLinear
 from clm.questions.train import TrainingArrays
-from clm.training.logistic import score_logistic
 from clm.training.loss import class_weights
+from clm.training.plain import score_logistic
 from clm.training.predict import logits, p_win
 from clm.training.start import begin
 from clm.training.windows import part_of, scaled_windows

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clm.evaluation.metrics import auroc
-from clm.training.logistic import score_logistic
+from clm.training.plain import score_logistic
 from tests.training import jobs
 
 
