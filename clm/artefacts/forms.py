@@ -4,7 +4,7 @@ bool int float str None   themselves; a float must be finite; a Figure that is n
 Literal Enum Path datetime  their value as text or number; a datetime needs a time zone
 tuple Mapping             array and object; the keys of a mapping are strings
 NDArray                   "float64[3, 2]"; the array itself is in the archive under its path
-dataclass                 an object with exactly its fields
+dataclass                 an object with its fields; those with a default may be missing
 A | None, A | B           null or A; a dataclass includes "type" if several are possible
 object                    any JSON value; tuples become lists, NaN becomes null
 """
@@ -12,7 +12,7 @@ object                    any JSON value; tuples become lists, NaN becomes null
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from functools import cache
@@ -261,11 +261,14 @@ class _Record:
         if type(plain) is not dict:
             raise place.wrong(plain, f"an object with the fields of {self.kind.__name__}")
         forms = _fields(self.kind)
-        for name in forms.keys() - plain.keys():
+        for name in forms.keys() - plain.keys() - _optional(self.kind):
             raise RecordError(place.at(name).path, f"the field of {self.kind.__name__} is missing")
         for name in plain.keys() - forms.keys():
             raise RecordError(place.at(name).path, f"{self.kind.__name__} has no such field")
-        values = {name: form.decode(plain[name], place.at(name)) for name, form in forms.items()}
+        # Evidence that is older than a field with a default is read with the default.
+        values = {
+            name: form.decode(plain[name], place.at(name)) for name, form in forms.items() if name in plain
+        }
         try:
             return self.kind(**values)
         except (TypeError, ValueError) as exc:
@@ -326,6 +329,14 @@ class _Anything:
 def _fields(kind: Any) -> dict[str, Form]:
     hints = get_type_hints(kind, include_extras=True)
     return {one.name: form_of(hints[one.name]) for one in fields(kind)}
+
+
+@cache
+def _optional(kind: Any) -> frozenset[str]:
+    """Return the names of the fields with a default."""
+    return frozenset(
+        one.name for one in fields(kind) if one.default is not MISSING or one.default_factory is not MISSING
+    )
 
 
 def _is_finite(value: Any) -> bool:

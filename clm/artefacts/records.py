@@ -5,8 +5,9 @@
     encode_line, decode_line       one line of JSON, without arrays
 
 The declared field types determine the form (clm/artefacts/forms.py). A record read back equals the one
-written, bit for bit. Anything else raises a RecordError: a missing or unknown field, a wrong type,
-a duplicate key, a NaN literal, an array of the wrong dtype, or a file above the size limit.
+written, bit for bit. A field with a default may be missing, because older evidence is read with the default.
+Anything else raises a RecordError: another missing field, an unknown one, a wrong type, a duplicate key,
+a NaN literal, an array of the wrong dtype, or a file above the size limit.
 """
 
 import io

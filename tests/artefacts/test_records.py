@@ -4,7 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -387,3 +387,28 @@ class Old:
     inner: Other | None
     figure: Figure
     p_N: Floats | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """A record whose later fields have defaults."""
+
+    name: str
+    p_N: Floats | None = None
+    by_name: Mapping[str, Floats] = field(default_factory=dict)
+
+
+def test_a_field_with_a_default_may_be_missing() -> None:
+    """Evidence of an earlier version is judged again with the fields that it has."""
+    assert decode_line(Grown, b'{"name": "old"}') == Grown(name="old")
+    with pytest.raises(RecordError, match="/name: the field of Grown is missing"):
+        decode_line(Grown, b'{"p_N": null}')
+
+
+def test_a_missing_field_does_not_hide_its_array(tmp_path: Path) -> None:
+    """An array that the JSON does not name is a torn record, not an old one."""
+    path = tmp_path / "grown.json"
+    write_record(path, Grown(name="new", p_N=np.ones(2)))
+    path.write_text('{"name": "new"}')
+    with pytest.raises(RecordError, match="the archive holds an array that the record does not have"):
+        read_record(Grown, path)

@@ -139,7 +139,7 @@ def test_folds_survive_the_way_to_the_child_and_the_last_is_the_challengers(tmp_
     ]
     assert len(figures) == 3
     label_N = folded.label_N[folded.split.test]
-    assert figures[-1]["auroc"] == pytest.approx(auroc(label_N, score_logistic(arrays)), abs=1e-3)
+    assert figures[-1]["auroc"] == pytest.approx(auroc(label_N, score_logistic(arrays).p_test_N), abs=1e-3)
     assert all(0.0 <= figure["auroc"] <= 1.0 for figure in figures)
 
 
