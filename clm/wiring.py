@@ -142,12 +142,7 @@ def _world(
         line=settings.line,
         clock=clock,
         source=SqliteSampleSource(settings.store, cache=sample_cache_of(settings)),
-        trainer=SubprocessTrainer(
-            asker_of(settings),
-            cpu_s=settings.train_cpu_s,
-            memory_mb=settings.train_memory_mb,
-            checkpoints=settings.checkpoints_dir,
-        ),
+        trainer=trainer_of(settings),
         registry=registry,
         promoter=promoter,
         journal=journal,
@@ -233,6 +228,16 @@ def asker_of(settings: Settings) -> SubprocessAsker:
     """Return the driver of all child processes."""
     return SubprocessAsker(
         python=settings.python, environment=inherited_environment(), grace_s=settings.stop_grace_s
+    )
+
+
+def trainer_of(settings: Settings) -> SubprocessTrainer:
+    """Return the trainer, within the limits of the settings."""
+    return SubprocessTrainer(
+        asker_of(settings),
+        cpu_s=settings.train_cpu_s,
+        memory_mb=settings.train_memory_mb,
+        checkpoints=settings.checkpoints_dir,
     )
 
 

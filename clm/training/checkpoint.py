@@ -14,18 +14,16 @@ from pathlib import Path
 import orjson
 import torch
 
-import clm
 from clm.artefacts.files import replace_durably, translated
 from clm.domain.job import TrainingJob
 from clm.errors import ArtefactError
+from clm.questions.code import code_hash
 from clm.questions.train import TrainingArrays
 from clm.training import precision
 from clm.training.device import device_of
 
 SUFFIX = ".checkpoint"
 _DIGEST_BYTES = 32
-_CODE = ("training", "models", "questions", "data", "evaluation")
-"""Packages in which any line may affect the weights."""
 
 
 class Checkpoint:
@@ -135,12 +133,3 @@ def checkpoints_of(
     }
     key = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()
     return Checkpoints(job.checkpoints, key, on_resume)
-
-
-def code_hash() -> str:
-    """Return the sha256 of the sources that affect the weights; they can change within one version."""
-    root = Path(clm.__file__).parent
-    digest = hashlib.sha256(clm.__version__.encode())
-    for path in sorted(path for package in _CODE for path in (root / package).rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()
