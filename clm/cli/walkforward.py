@@ -37,8 +37,8 @@ def walkforward(
 ) -> object:
     """Train and judge at past cuts of time, with what was known then.
 
-    Reports candidate, logistic regression, boosted trees and net return at each cut, and their means. Finished
-    cuts are kept, so a run that was interrupted resumes. Nothing is registered or promoted.
+    Reports candidate, logistic regression, boosted trees and net return at each cut, and their means.
+    Finished cuts are kept, so a run that was interrupted resumes. Nothing is registered or promoted.
     """
     from clm.evaluation.walk_forward import CutPlan
     from clm.report.walk_forward import document, lines

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
-from clm.artefacts.files import remove_durably, translated
+from clm.artefacts.files import remove_directory, remove_durably, translated
 from clm.artefacts.records import RecordError, read_record, write_record
 from clm.clock import SystemClock
 from clm.data.audits import Severity, audit, blocked
@@ -34,9 +34,11 @@ from clm.steps.world import Policies
 from clm.store.contract import check_contract
 from clm.store.memory import available_bytes
 from clm.store.samples import SqliteSampleSource
+from clm.upkeep.lock import single_instance
 from clm.wiring import candles_of, policies, trainer_of
 
 SUFFIX = ".cut.json"
+_JOB = "job-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ def walk_forward(
         DataError: the store or the candles cannot be read.
         TrainingError: those of every child.
         ArtefactError: a result cannot be written.
+        AlreadyRunning: another `clm walkforward` works in the same state directory.
         Interrupted: `stop` was set.
     """
     cuts = cut_times(plan)
@@ -89,11 +92,13 @@ def walk_forward(
         trainer=trainer or trainer_of(settings),
         stop=stop,
     )
-    with translated(f"cannot make {settings.walk_forward_dir}"):
-        settings.walk_forward_dir.mkdir(parents=True, exist_ok=True)
-    found: dict[datetime, CutResult] = {}
-    # The threads only wait for their children, which the kernel ends with the thread that started them.
-    with _pool(min(at_once, children_at_once(settings))) as pool:
+    place, found = settings.walk_forward_dir, dict[datetime, CutResult]()
+    with translated(f"cannot make {place}"):
+        place.mkdir(parents=True, exist_ok=True)
+    with single_instance(place / "lock", "clm walkforward"), _pool(_at_once(settings, at_once)) as pool:
+        for left in place.glob(f"{_JOB}*"):  # of a run that was killed
+            remove_directory(left)
+        # The threads only wait for their children, which the kernel ends with the thread that started them.
         waiting: list[Future[CutDone]] = [pool.submit(_attempted, walk, cut) for cut in cuts]
         for future in as_completed(waiting):
             done = future.result()
@@ -121,6 +126,10 @@ def children_at_once(settings: Settings, available: Callable[[], int | None] = a
     if not settings.train_memory_mb or free is None:
         return max(1, cores)
     return max(1, min(cores, free // (settings.train_memory_mb * 1_000_000)))
+
+
+def _at_once(settings: Settings, asked: int) -> int:
+    return min(asked, children_at_once(settings))
 
 
 @contextmanager
@@ -197,7 +206,7 @@ def _kept(path: Path, key: str) -> CutResult | None:
 def _trained(
     walk: _Walk, cut: datetime, dataset: Dataset, key: str, seconds: Callable[[], float]
 ) -> CutResult:
-    with TemporaryDirectory(prefix="job-", dir=walk.settings.walk_forward_dir) as place:
+    with TemporaryDirectory(prefix=_JOB, dir=walk.settings.walk_forward_dir) as place:
         job = TrainingJob(
             run_id=f"walkforward_{cut:%Y%m%d}",
             directory=Path(place),

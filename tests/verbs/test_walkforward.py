@@ -20,12 +20,13 @@ from clm.clock import to_micros
 from clm.data.dataset import Dataset
 from clm.data.simulator import simulate
 from clm.domain.job import TrainingJob, TrainingResult
-from clm.errors import Interrupted, TrainingError, UsageError
+from clm.errors import AlreadyRunning, Interrupted, TrainingError, UsageError
 from clm.evaluation.walk_forward import CutPlan, CutResult
 from clm.ports import StopSignal
 from clm.report.walk_forward import document, lines
 from clm.settings import Settings
 from clm.store.create import create_store, insert_samples
+from clm.upkeep.lock import single_instance
 from clm.verbs import walkforward
 from clm.verbs.walkforward import CutDone, children_at_once, newest_sample, walk_forward
 from tests import builders
@@ -281,6 +282,17 @@ def test_a_plan_without_cuts_is_a_usage_error(tmp_path: Path) -> None:
         walk(settings_in(tmp_path), PastTrainer(), plan=replace(PLAN, since=END))
 
 
+def test_one_walk_forward_at_a_time(tmp_path: Path) -> None:
+    """A second one would remove the files of the first one's children."""
+    settings = settings_in(tmp_path)
+    settings.walk_forward_dir.mkdir(parents=True)
+    with (
+        single_instance(settings.walk_forward_dir / "lock", "clm walkforward"),
+        pytest.raises(AlreadyRunning),
+    ):
+        walk(settings, PastTrainer())
+
+
 def test_as_many_trainings_as_fit(tmp_path: Path) -> None:
     """Cores and memory limit them; one always runs, and its own budget then decides."""
     settings = settings_in(tmp_path, train_memory_mb=2000)
@@ -360,10 +372,12 @@ def test_a_killed_walk_forward_goes_on_where_it_was(tmp_path: Path) -> None:
         process.wait(20)
     (kept,) = list(root.rglob("*.cut.json"))
     before = kept.stat().st_mtime_ns
+    (kept.parent / "job-of-a-killed-run").mkdir()
     done = clm(root, *arguments)
     assert done.returncode == 0, done.stderr
     assert kept.stat().st_mtime_ns == before
     assert done.stderr.count("kept") == 1
+    assert [path for path in kept.parent.iterdir() if path.is_dir()] == []
     answer: dict[str, Any] = json.loads(done.stdout)
     assert answer.keys() == {"store", "cuts", "mean", "worst_minus_logistic", "intervals"}
     assert [cut["gates"]["parity"] for cut in answer["cuts"]] == ["DEFER"] * 3
