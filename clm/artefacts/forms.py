@@ -4,7 +4,7 @@ bool int float str None   themselves; a float must be finite; a Figure that is n
 Literal Enum Path datetime  their value as text or number; a datetime needs a time zone
 tuple Mapping             array and object; the keys of a mapping are strings
 NDArray                   "float64[3, 2]"; the array itself is in the archive under its path
-dataclass                 an object with its fields; those with a default may be missing
+dataclass                 an object with exactly its fields
 A | None, A | B           null or A; a dataclass includes "type" if several are possible
 object                    any JSON value; tuples become lists, NaN becomes null
 """
@@ -261,11 +261,11 @@ class _Record:
         if type(plain) is not dict:
             raise place.wrong(plain, f"an object with the fields of {self.kind.__name__}")
         forms = _fields(self.kind)
-        for name in forms.keys() - plain.keys() - _optional(self.kind):
+        absent = forms.keys() - plain.keys()
+        for name in absent - _optional(self.kind) if place.may_be_older else absent:
             raise RecordError(place.at(name).path, f"the field of {self.kind.__name__} is missing")
         for name in plain.keys() - forms.keys():
             raise RecordError(place.at(name).path, f"{self.kind.__name__} has no such field")
-        # Evidence that is older than a field with a default is read with the default.
         values = {
             name: form.decode(plain[name], place.at(name)) for name, form in forms.items() if name in plain
         }

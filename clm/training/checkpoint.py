@@ -14,10 +14,10 @@ from pathlib import Path
 import orjson
 import torch
 
+from clm.artefacts.code import code_hash
 from clm.artefacts.files import replace_durably, translated
 from clm.domain.job import TrainingJob
 from clm.errors import ArtefactError
-from clm.questions.code import code_hash
 from clm.questions.train import TrainingArrays
 from clm.training import precision
 from clm.training.device import device_of

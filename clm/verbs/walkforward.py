@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
+from clm.artefacts.code import code_hash
 from clm.artefacts.files import remove_directory, remove_durably, translated
 from clm.artefacts.records import RecordError, read_record, write_record
 from clm.clock import SystemClock
@@ -27,7 +28,6 @@ from clm.errors import DataError, Interrupted, UsageError
 from clm.evaluation.evidence import evidence_of
 from clm.evaluation.walk_forward import CutPlan, CutResult, cut_times
 from clm.ports import StopSignal, Trainer
-from clm.questions.code import code_hash
 from clm.settings import Settings
 from clm.steps.read import read_dataset
 from clm.steps.world import Policies
