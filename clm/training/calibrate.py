@@ -31,7 +31,7 @@ STRETCHES = 10
 SLOPE_SPREAD = 0.25
 """Standard deviation of ln(slope) over models and periods, which the standard error is weighed against."""
 MAX_SHRINKAGE = 2.0
-"""The slope moves towards 1 by at most so many standard errors: a slope that is certain stays."""
+"""The slope moves towards 1 by at most so many of the errors it is weighed by: a certain slope stays."""
 _STEPS = 50
 _TILTS = np.geomspace(0.01, 10.0, 60)
 """Logit scales that are tried if the loss contains the spread term."""
@@ -84,8 +84,11 @@ def fit_calibration(
 
 
 def shrunk(slope: float, error: float) -> float:
-    """Return a slope above 0 as the posterior mode of ln(slope), whose prior is at 0; see MAX_SHRINKAGE."""
-    log_slope, log_error = float(np.log(slope)), error / slope
+    """Return a slope above 0 as the posterior mode of ln(slope), whose prior is at 0; see MAX_SHRINKAGE.
+
+    The slope is for the next period, which deviates as much as this one: the variance counts twice.
+    """
+    log_slope, log_error = float(np.log(slope)), float(np.sqrt(2.0)) * error / slope
     reach = abs(log_slope) * log_error**2 / (log_error**2 + SLOPE_SPREAD**2)
     return float(np.exp(log_slope - np.sign(log_slope) * min(reach, MAX_SHRINKAGE * log_error)))
 
