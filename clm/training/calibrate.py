@@ -29,7 +29,7 @@ MAX_SLOPE = 20.0
 STRETCHES = 10
 """Stretches of equal size, in the order of time, whose disagreement is the standard error of the slope."""
 SLOPE_SPREAD = 0.25
-"""Standard deviation of ln(slope) over models and periods, which the standard error is weighed against."""
+"""Standard deviation of the slope over models and periods, which its error is weighed against."""
 MAX_SHRINKAGE = 2.0
 """The slope moves towards 1 by at most so many of the errors it is weighed by: a certain slope stays."""
 _STEPS = 50
@@ -84,13 +84,13 @@ def fit_calibration(
 
 
 def shrunk(slope: float, error: float) -> float:
-    """Return a slope above 0 as the posterior mode of ln(slope), whose prior is at 0; see MAX_SHRINKAGE.
+    """Return the slope as the posterior mean under a normal prior at 1; see MAX_SHRINKAGE.
 
     The slope is for the next period, which deviates as much as this one: the variance counts twice.
     """
-    log_slope, log_error = float(np.log(slope)), float(np.sqrt(2.0)) * error / slope
-    reach = abs(log_slope) * log_error**2 / (log_error**2 + SLOPE_SPREAD**2)
-    return float(np.exp(log_slope - np.sign(log_slope) * min(reach, MAX_SHRINKAGE * log_error)))
+    deviation, next_error = slope - 1.0, float(np.sqrt(2.0)) * error
+    reach = abs(deviation) * next_error**2 / (next_error**2 + SLOPE_SPREAD**2)
+    return float(slope - np.sign(deviation) * min(reach, MAX_SHRINKAGE * next_error))
 
 
 def slope_error(logit_N: Floats, label_N: Bytes8, slope: float) -> float:
