@@ -1,230 +1,127 @@
-"""Accuracy of the networks on one store, each with several seeds, compared with plain models.
+"""How good the networks are: `clm walkforward` with several settings and seeds on one store.
 
-    python benchmarks/accuracy.py --store PATH [--seeds N] [--only NAME ...] [--ablations] [--json]
+    python benchmarks/accuracy.py --store PATH [--cuts N] [--to DATE] [--seeds N] [--only NAME ...]
+                                  [--ablations] [--state DIR] [--json]
 
-The store is cut into windows and parts as the daemon would with its default settings, and every network is
-trained with them. All choices are made on the validation part; the test part is scored once, with the final
-choice. Plain models see the last step of each window and are fitted on the training part: logistic
-regression, and boosted trees whose number of rounds is chosen on the validation part.
+Each network is trained at each cut with the default settings, one or two of them changed. The test part of a
+cut is before the cut, as a cycle at that moment would have judged it. Logistic regression and boosted trees
+on the last step of each window are trained with each network.
 
-Figures are means over the seeds: AUROC, log loss in nats, expected calibration error in ten bins of equal
-mass, and how far log loss is from that of logistic regression on the same rows.
+Figures are means over cuts and seeds: log loss in nats minus that of both plain models, the worst cut, AUROC,
+expected calibration error, net return per trade. Intervals are of `clm walkforward`, over the cuts of all
+seeds. Finished cuts in `--state` are not trained again.
 """
 
 import argparse
 import json
 import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import numpy as np
-import torch
-from sklearn.ensemble import HistGradientBoostingClassifier
-
-from clm.clock import SystemClock
-from clm.data.dataset import Dataset
-from clm.domain.job import TrainingSpec
-from clm.evaluation.metrics import auroc, ece, log_loss_rows
-from clm.models.catalogue import Architecture, architecture
-from clm.models.patchtst_mix import MixConfig, PatchTSTMix
-from clm.questions.train import TrainingArrays, training_arrays
+from clm.evaluation.walk_forward import CutPlan
+from clm.report.walk_forward import document
 from clm.settings.derived import Settings
-from clm.steps.read import read_dataset
-from clm.store.samples import SqliteSampleSource
-from clm.training.determinism import make_deterministic
-from clm.training.logistic import fit_logistic
-from clm.training.loop import fit
-from clm.training.predict import logits, p_win
-from clm.training.start import begin
-from clm.training.windows import part_of, scaled_windows
-from clm.wiring import policies
+from clm.verbs.walkforward import newest_sample, walk_forward
 
-ROUNDS = 200
-"""Of the boosted trees, at most."""
-
-
-@dataclass(frozen=True)
-class Way:
-    """An architecture with what is changed of the default settings."""
-
-    architecture: Architecture
-    settings: Mapping[str, object]
-
-
-def mix(**switches: object) -> Architecture:
-    """Return our architecture with other switches."""
-    usual = architecture("patchtst-mix")
-    return replace(
-        usual, draw=lambda dropout, n: PatchTSTMix(MixConfig(n_channels=n, dropout=dropout, **switches))
-    )
+WAYS: Mapping[str, Mapping[str, object]] = {
+    "engine": {},
+    "engine, random start": {"start": "random"},
+    "patchtst": {"architecture": "patchtst"},
+    "patchtst-mix": {"architecture": "patchtst-mix"},
+    "patchtst-mix, random start": {"architecture": "patchtst-mix", "start": "random"},
+}
+ABLATIONS: Mapping[str, Mapping[str, object]] = {
+    "engine, no class weights": {"class_weights": False},
+    "engine, no label smoothing": {"label_smoothing": 0.0},
+    "engine, no dropout": {"dropout": 0.0},
+    "engine, dropout 0.2": {"dropout": 0.2},
+    "engine, learning rate 2e-4": {"learning_rate": 2e-4},
+    "engine, learning rate 1e-3": {"learning_rate": 1e-3},
+    "engine, weight decay 0.1": {"weight_decay": 0.1},
+    "engine, batches of 128": {"batch_size": 128},
+    "engine, 16 epochs": {"epochs": 16},
+    "engine, weights averaged": {"swa_from": 0.5},
+}
 
 
-def ways() -> dict[str, Way]:
-    """Return the networks as they are offered, and the engine's without its start."""
-    offered = {name: Way(architecture(name), {}) for name in ("engine", "patchtst", "patchtst-mix")}
-    return offered | {"engine, begun anywhere": Way(architecture("engine"), {"start": "random"})}
+def measured(
+    store: Path, plan: CutPlan, way: Mapping[str, object], seeds: int, state: Path
+) -> dict[str, object]:
+    """Return the figures of one way, over the cuts of all seeds."""
+    results, settings = [], Settings(store=store)
+    for seed in range(1, seeds + 1):
+        named = "-".join(f"{key}={value}" for key, value in sorted({**way, "seed": seed}.items()))
+        settings = Settings(
+            store=store, state_dir=state / named, engine_loads="serving", **{**way, "seed": seed}
+        )
+        results += walk_forward(settings, plan, stop=threading.Event(), on_cut=lambda _: None)
+    return document(results, settings.evaluation_policy(), settings.gate_policy())
 
 
-def ablations() -> dict[str, Way]:
-    """Return what is left where one choice is taken back."""
-    engine = {
-        "class weights off": {"class_weights": False},
-        "label smoothing off": {"label_smoothing": 0.0},
-        "dropout off": {"dropout": 0.0},
-        "dropout 0.2": {"dropout": 0.2},
-        "learning rate 2e-4": {"learning_rate": 2e-4},
-        "learning rate 1e-3": {"learning_rate": 1e-3},
-        "weight decay 0.1": {"weight_decay": 0.1},
-        "batch 128": {"batch_size": 128},
-        "16 epochs": {"epochs": 16},
-        "weights averaged": {"swa_from": 0.5},
-    }
-    switches = {
-        "no last step": {"last_step": False},
-        "no hidden layer on it": {"last_step_hidden": 0},
-        "no static token": {"static_token": False},
-        "mean pooling": {"attention_pooling": False},
-        "post-norm": {"pre_norm": False},
-        "channels apart": {"mix_channels": False},
-    }
-    known = {name: change for name, change in engine.items() if set(change) <= set(TrainingSpec.__slots__)}
-    return {
-        **{f"engine, {name}": Way(architecture("engine"), change) for name, change in known.items()},
-        "mix, begun anywhere": Way(mix(), {"start": "random"}),
-        **{
-            f"mix, {name}": Way(mix(**change), {"start": "random"} if "last_step" in change else {})
-            for name, change in switches.items()
-        },
-    }
-
-
-def dataset_of(store: Path, settings: Settings) -> Dataset:
-    """Return the data set of a store, when all its outcomes are known."""
-    source = SqliteSampleSource(store)
-    newest = source.newest()
-    if newest is None:
-        raise SystemExit(f"{store} holds no sample")
-    return read_dataset(source, None, policies(settings), newest + timedelta(days=30))
-
-
-def figures(arrays: TrainingArrays, p_validation_N: np.ndarray, p_test_N: np.ndarray) -> dict[str, float]:
-    """Return the figures of one model on both parts."""
-    validation_N, test_N = arrays.label_N[arrays.validation], arrays.label_N[arrays.test]
-    return {
-        "validation_log_loss": float(log_loss_rows(validation_N, p_validation_N).mean()),
-        "validation_auroc": auroc(validation_N, p_validation_N),
-        "test_log_loss": float(log_loss_rows(test_N, p_test_N).mean()),
-        "test_auroc": auroc(test_N, p_test_N),
-        "test_ece": ece(test_N, p_test_N),
-        "test_std": float(p_test_N.std()),
-    }
-
-
-def trained(way: Way, arrays: TrainingArrays, spec: TrainingSpec) -> dict[str, float]:
-    """Train once and return the figures of the calibrated network, and seconds of the processor."""
-    chosen = way.architecture.sized(arrays.features_RC.shape[1])
-    make_deterministic(spec.seed, spec.threads)
-    windows = scaled_windows(arrays, n_channels=chosen.n_features, context_length=chosen.context_length)
-    began = time.process_time()
-    train = part_of(arrays, arrays.train)
-    model = begin(chosen, windows, train, spec)
-    fitted = fit(model, windows, train, part_of(arrays, arrays.validation), spec, lambda _: None)
-    seconds = time.process_time() - began
-    model.load_state_dict(fitted.state)
-    calibration = fitted.calibration
-
-    def answers(part: np.ndarray) -> np.ndarray:
-        logit_N = logits(model, windows, torch.from_numpy(arrays.name_N[part]))
-        return p_win(calibration.slope * logit_N + calibration.intercept)
-
-    found = figures(arrays, answers(arrays.validation), answers(arrays.test))
-    return {**found, "best_epoch": fitted.best_epoch, "cpu_s": seconds}
-
-
-def plain_models(arrays: TrainingArrays) -> dict[str, dict[str, float]]:
-    """Return the figures of models of the last step."""
-    train_NC, validation_NC, test_NC = (
-        arrays.scaler.apply(arrays.last_steps(part))
-        for part in (arrays.train, arrays.validation, arrays.test)
-    )
-    label_N = arrays.label_N
-    regression = fit_logistic(train_NC, label_N[arrays.train])
-    trees = HistGradientBoostingClassifier(
-        max_iter=ROUNDS,
-        learning_rate=0.05,
-        max_leaf_nodes=15,
-        min_samples_leaf=100,
-        early_stopping=False,
-        random_state=0,
-    ).fit(train_NC, label_N[arrays.train])
-    staged = [p_N2[:, 1] for p_N2 in trees.staged_predict_proba(validation_NC)]
-    rounds = int(np.argmin([log_loss_rows(label_N[arrays.validation], p_N).mean() for p_N in staged]))
-    test_staged = [p_N2[:, 1] for p_N2 in trees.staged_predict_proba(test_NC)]
-    return {
-        "logistic regression": figures(
-            arrays, regression.predict_proba(validation_NC)[:, 1], regression.predict_proba(test_NC)[:, 1]
-        ),
-        f"boosted trees, {rounds + 1} rounds": figures(arrays, staged[rounds], test_staged[rounds]),
-    }
-
-
-def measure(
-    store: Path, seeds: int, chosen: Mapping[str, Way], say: Callable[[str], None]
-) -> dict[str, dict[str, object]]:
-    """Return the figures of all ways by name."""
-    settings = Settings()
-    spec = settings.training_spec()
-    arrays = training_arrays(dataset_of(store, settings))
-    report: dict[str, dict[str, object]] = {**plain_models(arrays)}
-    line = report["logistic regression"]["test_log_loss"]
-    for name, found in report.items():
-        say(told(name, found, line))
-    for name, way in chosen.items():
-        runs = [
-            trained(way, arrays, replace(spec, seed=seed, **way.settings)) for seed in range(1, seeds + 1)
-        ]
-        means: dict[str, object] = {key: statistics.fmean(run[key] for run in runs) for key in runs[0]}
-        report[name] = {**means, "seeds": runs}
-        say(told(name, means, line))
-    return report
-
-
-def told(name: str, found: Mapping[str, object], line: object) -> str:
+def row(name: str, found: Mapping[str, object]) -> str:
     """Return one line of the table."""
-    behind = found["test_log_loss"] - line
+    cuts = [cut for cut in found["cuts"] if not cut["refused_because"]]
+    logistic, trees = (found["mean"][f"candidate_minus_{plain}"] for plain in ("logistic", "trees"))
     return (
-        f"{name:32} validation {found['validation_log_loss']:.4f} {found['validation_auroc']:.4f}  "
-        f"test {found['test_log_loss']:.4f} ({behind:+.4f}) {found['test_auroc']:.4f}  "
-        f"ECE {found['test_ece']:.3f}  std {found['test_std']:.3f}"
-        + (f"  epoch {found['best_epoch']:.1f}  {found['cpu_s']:.0f} s" if "cpu_s" in found else "")
+        f"| {name} | {interval(logistic)} | {interval(trees)} | {found['worst_minus_logistic']:+.4f} "
+        f"| {mean(cuts, 'auroc', 'candidate'):.3f} | {statistics.fmean(cut['ece'] for cut in cuts):.3f} "
+        f"| {interval(found['mean']['net_return_per_trade'])} |"
     )
+
+
+def plain_row(found: Mapping[str, object]) -> str:
+    """Return the line of the trees, whose figures do not depend on the network."""
+    cuts = [cut for cut in found["cuts"] if not cut["refused_because"]]
+    behind, area = interval(found["mean"]["trees_minus_logistic"]), mean(cuts, "auroc", "trees")
+    return f"| boosted trees | {behind} | | | {area:.3f} | | |"
+
+
+def mean(cuts: Sequence[Mapping[str, object]], figure: str, model: str) -> float:
+    """Return the mean of a figure of one model over the cuts."""
+    return statistics.fmean(cut[figure][model] for cut in cuts)
+
+
+def interval(found: Mapping[str, float]) -> str:
+    """Return a mean with its interval."""
+    return f"{found['value']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print the figures."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description="How good the networks are on the rows of one store.")
-    parser.add_argument("--store", type=Path, help="SQLite store; without one there is nothing to measure")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", nargs="*", default=[], help="names, or beginnings of names, of ways")
+    parser.add_argument("--store", type=Path, help="SQLite store with real outcomes")
+    parser.add_argument("--cuts", type=int, default=10, help="first days of the newest months")
+    parser.add_argument("--to", type=datetime.fromisoformat, help="no later cut; else the newest sample")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=[], help="names, or beginnings of names")
     parser.add_argument("--ablations", action="store_true")
+    parser.add_argument("--state", type=Path, help="where finished cuts are kept; else a temporary directory")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout, the table on stderr")
     asked = parser.parse_args(arguments)
     if asked.store is None:
         print("accuracy: skipped, it needs a store with real outcomes: --store PATH")
         return 0
-    chosen = {**ways(), **(ablations() if asked.ablations else {})}
+    ways = {**WAYS, **(ABLATIONS if asked.ablations else {})}
     if asked.only:
-        chosen = {name: way for name, way in chosen.items() if name.startswith(tuple(asked.only))}
-    out = sys.stderr if asked.json else sys.stdout
-    began = SystemClock().monotonic()
-    report = measure(asked.store, asked.seeds, chosen, lambda text: print(text, file=out, flush=True))
-    print(f"{SystemClock().monotonic() - began:.0f} s", file=out)
+        ways = {name: way for name, way in ways.items() if name.startswith(tuple(asked.only))}
+    until = asked.to.replace(tzinfo=UTC) if asked.to else newest_sample(Settings(store=asked.store))
+    out, report = (sys.stderr if asked.json else sys.stdout), {}
+    print("| | minus logistic | minus trees | worst cut | AUROC | ECE | net return per trade |", file=out)
+    print("|---|---|---|---|---|---|---|", file=out)
+    with tempfile.TemporaryDirectory(prefix="clm-accuracy-") as made:
+        for name, way in ways.items():
+            plan = CutPlan(cuts=asked.cuts, until=until)
+            found = measured(asked.store, plan, way, asked.seeds, asked.state or Path(made))
+            if not report:
+                print(plain_row(found), file=out, flush=True)
+            report[name] = found
+            print(row(name, found), file=out, flush=True)
     if asked.json:
         print(json.dumps(report))
     return 0

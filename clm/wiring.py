@@ -132,18 +132,12 @@ def _world(
     keys: Brake,
 ) -> World:
     """Return what a cycle works with; `keys` reads the trading system's freeze keys."""
-    asker = asker_of(settings)
     return World(
         line=settings.line,
         clock=clock,
         source=SqliteSampleSource(settings.store, cache=sample_cache_of(settings)),
-        asker=asker,
-        trainer=SubprocessTrainer(
-            asker,
-            cpu_s=settings.train_cpu_s,
-            memory_mb=settings.train_memory_mb,
-            checkpoints=settings.checkpoints_dir,
-        ),
+        asker=asker_of(settings),
+        trainer=trainer_of(settings),
         registry=registry,
         promoter=promoter,
         journal=journal,
@@ -234,6 +228,16 @@ def asker_of(settings: Settings) -> SubprocessAsker:
     """Return the driver of all child processes."""
     return SubprocessAsker(
         python=settings.python, environment=inherited_environment(), grace_s=settings.stop_grace_s
+    )
+
+
+def trainer_of(settings: Settings) -> SubprocessTrainer:
+    """Return the trainer, within the limits of the settings."""
+    return SubprocessTrainer(
+        asker_of(settings),
+        cpu_s=settings.train_cpu_s,
+        memory_mb=settings.train_memory_mb,
+        checkpoints=settings.checkpoints_dir,
     )
 
 

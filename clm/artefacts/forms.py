@@ -12,7 +12,7 @@ object                    any JSON value; tuples become lists, NaN becomes null
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from functools import cache
@@ -261,11 +261,14 @@ class _Record:
         if type(plain) is not dict:
             raise place.wrong(plain, f"an object with the fields of {self.kind.__name__}")
         forms = _fields(self.kind)
-        for name in forms.keys() - plain.keys():
+        absent = forms.keys() - plain.keys()
+        for name in absent - _optional(self.kind) if place.may_be_older else absent:
             raise RecordError(place.at(name).path, f"the field of {self.kind.__name__} is missing")
         for name in plain.keys() - forms.keys():
             raise RecordError(place.at(name).path, f"{self.kind.__name__} has no such field")
-        values = {name: form.decode(plain[name], place.at(name)) for name, form in forms.items()}
+        values = {
+            name: form.decode(plain[name], place.at(name)) for name, form in forms.items() if name in plain
+        }
         try:
             return self.kind(**values)
         except (TypeError, ValueError) as exc:
@@ -326,6 +329,14 @@ class _Anything:
 def _fields(kind: Any) -> dict[str, Form]:
     hints = get_type_hints(kind, include_extras=True)
     return {one.name: form_of(hints[one.name]) for one in fields(kind)}
+
+
+@cache
+def _optional(kind: Any) -> frozenset[str]:
+    """Return the names of the fields with a default."""
+    return frozenset(
+        one.name for one in fields(kind) if one.default is not MISSING or one.default_factory is not MISSING
+    )
 
 
 def _is_finite(value: Any) -> bool:

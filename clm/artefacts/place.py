@@ -1,6 +1,6 @@
 """The place of a value in a record, the error that names it, and the interface of a form."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -18,14 +18,16 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The path of a value in its record, and the record's arrays by path."""
+    """The path of a value in its record, the record's arrays by path, and how strictly it is read."""
 
     path: str = ""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    may_be_older: bool = False
+    """Whether a field with a default may be missing, because an earlier version did not have it."""
 
     def at(self, name: str | int) -> "Place":
         """Return the place of a field, an item or an entry."""
-        return Place(path=f"{self.path}/{quote(str(name), safe='')}", arrays=self.arrays)
+        return replace(self, path=f"{self.path}/{quote(str(name), safe='')}")
 
     def wrong(self, value: object, wanted: str) -> RecordError:
         """Return the error for a value that does not match its declaration."""

@@ -7,6 +7,9 @@
 The declared field types determine the form (clm/artefacts/forms.py). A record read back equals the one
 written, bit for bit. Anything else raises a RecordError: a missing or unknown field, a wrong type,
 a duplicate key, a NaN literal, an array of the wrong dtype, or a file above the size limit.
+
+Evidence is kept for years, so `decode_record` reads records of earlier versions: a field with a default may
+be missing there.
 """
 
 import io
@@ -98,7 +101,7 @@ def decode_record(kind: type[R], data: bytes) -> R:
     except KeyError as exc:
         raise RecordError("", f"the archive has no {_JSON_NAME}") from exc
     # The first edition wrote an unknown figure as a NaN literal.
-    return _decoded(kind, text, arrays, constants={"NaN": None})
+    return _decoded(kind, text, arrays, constants={"NaN": None}, may_be_older=True)
 
 
 def encode_line(record: object) -> bytes:
@@ -167,7 +170,12 @@ def _arrays(file: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
 
 
 def _decoded(
-    kind: type[R], text: bytes, arrays: dict[str, np.ndarray], constants: Mapping[str, None] | None = None
+    kind: type[R],
+    text: bytes,
+    arrays: dict[str, np.ndarray],
+    constants: Mapping[str, None] | None = None,
+    *,
+    may_be_older: bool = False,
 ) -> R:
     def constant(literal: str) -> None:
         if literal not in (constants or {}):
@@ -178,7 +186,7 @@ def _decoded(
     except (ValueError, RecursionError) as exc:
         raise exc if isinstance(exc, RecordError) else RecordError("", f"no JSON: {exc}") from exc
     unread = dict(arrays)
-    record: R = form_of(kind).decode(plain, Place(arrays=unread))
+    record: R = form_of(kind).decode(plain, Place(arrays=unread, may_be_older=may_be_older))
     if unread:
         raise RecordError(min(unread), "the archive holds an array that the record does not have")
     return record

@@ -8,11 +8,23 @@ from typing import NoReturn
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from clm.cli import backfill, check, data, judge, learn, ledger, look, operate, stores
+from clm.cli import backfill, check, data, judge, learn, ledger, look, operate, stores, walkforward
 from clm.cli.verbs import cli, emit
 from clm.errors import ClmError, Interrupted, UsageError
 
-__all__ = ["backfill", "check", "data", "judge", "learn", "ledger", "look", "main", "operate", "stores"]
+__all__ = [
+    "backfill",
+    "check",
+    "data",
+    "judge",
+    "learn",
+    "ledger",
+    "look",
+    "main",
+    "operate",
+    "stores",
+    "walkforward",
+]
 
 
 INTERRUPTED = 130

@@ -121,6 +121,10 @@ class TrainingResult:
     """Why the champion was not scored; empty if it was."""
     p_validation_N: NDArray[np.float64] | None = None
     """P(WIN) of the validation rows, computed by the served file; None if not requested."""
+    p_trees_N: NDArray[np.float64] | None = None
+    """P(WIN) of the test rows by boosted trees on the last step; None if they were not trained."""
+    validation_by_plain: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """P(WIN) of the validation rows by plain model, `logistic` and `trees`; they choose the better one."""
     figures: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
     """Figures of the test rows by predictor, measured by the child; the parent measures them again."""
     notes: Mapping[str, object] = field(default_factory=dict)

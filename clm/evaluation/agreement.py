@@ -11,7 +11,7 @@ TOLERANCE = 1e-9
 
 def disagreements(comparison: Comparison, figures: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
     """Return one sentence for each figure that differs in the child; NaN equals only NaN."""
-    measured = (comparison.candidate, comparison.champion, comparison.logistic)
+    measured = (comparison.candidate, comparison.champion, comparison.logistic, comparison.trees)
     ours = {evaluation.name: evaluation for evaluation in measured if evaluation}
     found = []
     for predictor, theirs in figures.items():

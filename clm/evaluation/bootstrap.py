@@ -190,6 +190,45 @@ def mean_replicates(rows: TestRows, values_N: Floats, policy: EvaluationPolicy) 
     return np.concatenate([(count_RK @ total_K) / (count_RK @ size_K) for count_RK in samples])
 
 
+def over_cuts_interval(
+    rows: TestRows, cut_N: Ints, top_N: Floats, bottom_N: Floats, policy: EvaluationPolicy
+) -> Interval:
+    """Return the mean over cuts of a ratio of sums, with its bounds; `rows` are those of all cuts.
+
+    Each replicate draws cuts with replacement, and for all cuts together the same blocks of calendar time
+    (Owen 2007, The Annals of Applied Statistics 1:2). Test parts of neighbouring cuts overlap, so a week
+    that went well counts in all cuts that test it. The t correction uses the number of cuts or of blocks,
+    the smaller one. A cut with nothing in the denominator is left out.
+    """
+    blocks = blocks_of(rows, policy)
+    n_cuts, n = int(cut_N.max(initial=-1)) + 1, blocks.n_buckets
+    cell_N = cut_N * n + blocks.bucket_N
+    top_CK, bottom_CK = (
+        np.bincount(cell_N, weights=part_N, minlength=n_cuts * n).reshape(n_cuts, n)
+        for part_N in (top_N, bottom_N)
+    )
+    there_C = bottom_CK.sum(axis=1) > 0
+    top_CK, bottom_CK, n_cuts = top_CK[there_C], bottom_CK[there_C], int(there_C.sum())
+    value = float(np.mean(top_CK.sum(axis=1) / bottom_CK.sum(axis=1))) if n_cuts else float("nan")
+    if not (np.isfinite(value) and blocks.suffice):
+        return _interval(value, float("nan"), float("nan"), blocks, policy)
+    evidence = min(blocks.n_blocks, float(n_cuts)) if n_cuts > 1 else blocks.n_blocks
+    return _bounded(value, _over_cuts(top_CK, bottom_CK, blocks, policy), blocks, policy, evidence=evidence)
+
+
+def _over_cuts(top_CK: Floats, bottom_CK: Floats, blocks: Blocks, policy: EvaluationPolicy) -> Floats:
+    """Return the mean ratio of each bootstrap sample of cuts and blocks; 0 for a sample without any."""
+    n_cuts, random, found = len(top_CK), np.random.default_rng(policy.seed + 1), []
+    for count_RK in _samples(blocks, policy, cells=blocks.n_buckets):
+        top_RC, bottom_RC = count_RK @ top_CK.T, count_RK @ bottom_CK.T
+        there_RC = bottom_RC > 0
+        ratio_RC = np.divide(top_RC, bottom_RC, out=np.zeros_like(top_RC), where=there_RC)
+        weight_RC = there_RC * random.multinomial(n_cuts, np.full(n_cuts, 1.0 / n_cuts), size=len(count_RK))
+        sum_R, cuts_R = (weight_RC * ratio_RC).sum(axis=1), weight_RC.sum(axis=1)
+        found.append(np.divide(sum_R, cuts_R, out=np.zeros(len(sum_R)), where=cuts_R > 0))
+    return np.concatenate(found)
+
+
 def _samples(blocks: Blocks, policy: EvaluationPolicy, *, cells: int) -> Iterator[Floats]:
     """Yield the count of each bucket in each sample, in batches that fit into memory."""
     random = np.random.default_rng(policy.seed)
@@ -206,8 +245,16 @@ def _samples(blocks: Blocks, policy: EvaluationPolicy, *, cells: int) -> Iterato
         yield np.bincount(cell_RK.ravel(), minlength=r * n).reshape(r, n).astype(np.float64)
 
 
-def _bounded(value: float, replicates: Floats, blocks: Blocks, policy: EvaluationPolicy) -> Interval:
-    z = _z_of(policy.confidence, blocks.n_blocks)
+def _bounded(
+    value: float,
+    replicates: Floats,
+    blocks: Blocks,
+    policy: EvaluationPolicy,
+    *,
+    evidence: float | None = None,
+) -> Interval:
+    """Return the interval of replicates; `evidence` replaces the number of blocks in the t correction."""
+    z = _z_of(policy.confidence, blocks.n_blocks if evidence is None else evidence)
     low, high = value - _reach(value - replicates, z), value + _reach(replicates - value, z)
     return _interval(value, low, high, blocks, policy)
 

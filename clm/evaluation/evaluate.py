@@ -1,13 +1,13 @@
 """Measure every predictor on the same test rows, and the differences between them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from clm.data.dataset import Dataset
 from clm.domain.ledger import PastAttempts
-from clm.domain.sample import Floats, Ints
+from clm.domain.sample import Bytes8, Floats, Ints
 from clm.evaluation import metrics
 from clm.evaluation.attempts import next_attempt
 from clm.evaluation.bootstrap import (
@@ -84,10 +84,10 @@ def compare(
     past: PastAttempts,
     validation: ScoredRows | None = None,
 ) -> Comparison:
-    """Measure candidate, champion and both baselines on the same rows, with the paired differences.
+    """Measure candidate, champion and baselines on the same rows, with the paired differences.
 
-    Thresholds are chosen on `validation`. The confidence of the deciding intervals depends on `past`
-    attempts.
+    Thresholds and the better plain model are chosen on `validation`. The confidence of the deciding intervals
+    depends on `past` attempts.
     """
     p_candidate_N, p_champion_N = answers.p_candidate_N, answers.p_champion_N
     attempt = next_attempt(past, policy.confidence)
@@ -116,7 +116,19 @@ def compare(
         if validation is None
         else study_thresholds(validation.rows, validation.p_N, rows, p_candidate_N, policy),
         deflated_sharpe=deflated_sharpe(traded_returns(rows, p_candidate_N, policy), past.sharpes),
+        trees=None if answers.p_trees_N is None else evaluate_one("trees", rows, answers.p_trees_N, policy),
+        better_plain=better_plain(
+            answers.validation_by_plain, None if validation is None else validation.rows.label_N
+        ),
     )
+
+
+def better_plain(validation_by_plain: Mapping[str, Floats], label_N: Bytes8 | None) -> str:
+    """Return the plain model with the lower validation log loss; logistic regression if that is unknown."""
+    if label_N is None or "trees" not in validation_by_plain:
+        return "logistic"
+    loss = {name: metrics.log_loss(label_N, p_N) for name, p_N in validation_by_plain.items()}
+    return "trees" if loss["trees"] < loss["logistic"] else "logistic"
 
 
 def _by_symbol(rows: TestRows) -> Iterator[tuple[str, np.typing.NDArray[np.bool_]]]:

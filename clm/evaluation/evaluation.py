@@ -143,5 +143,14 @@ class Comparison:
     """For the candidate's trades; every candidate ever judged counts as a trial."""
     serving: LoadCheck | None = None
     """Load check of the candidate's file; None if it was not run."""
+    trees: Evaluation | None = None
+    """Boosted trees on the last step of each window; None in evidence of version 0.1."""
+    better_plain: str = "logistic"
+    """The plain model with the lower validation log loss: `logistic` or `trees`."""
     shadow: ShadowRecord | None = None
     """Record of the candidate in shadow mode; None for a new candidate, which has never served."""
+
+    @property
+    def plain(self) -> Evaluation:
+        """Return the plain model that the candidate has to keep up with."""
+        return self.trees if self.trees and self.better_plain == self.trees.name else self.logistic

@@ -1,6 +1,7 @@
 """The evidence for a judgement; it is stored with the run, so the run can be judged again."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from clm.data.dataset import Dataset
 from clm.domain.job import TrainingResult
@@ -26,6 +27,10 @@ class Evidence:
     policy: EvaluationPolicy
     past: PastAttempts
     serving: LoadCheck | None
+    p_trees_N: Floats | None = None
+    """None in evidence of version 0.1."""
+    validation_by_plain: Mapping[str, Floats] = field(default_factory=dict)
+    """P(WIN) of the validation rows by plain model."""
 
 
 def evidence_of(
@@ -52,6 +57,8 @@ def evidence_of(
         policy=policy,
         past=past,
         serving=serving,
+        p_trees_N=training.p_trees_N,
+        validation_by_plain=training.validation_by_plain,
     )
 
 
@@ -63,6 +70,8 @@ def comparison_of(evidence: Evidence) -> Comparison:
         champion_absent_because=evidence.champion_absent_because,
         p_logistic_N=evidence.p_logistic_N,
         base_rate=evidence.base_rate,
+        p_trees_N=evidence.p_trees_N,
+        validation_by_plain=evidence.validation_by_plain,
     )
     comparison = compare(
         evidence.rows,

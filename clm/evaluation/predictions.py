@@ -1,6 +1,7 @@
 """Test rows, their predictions, and the actions that follow."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class TestRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """P(WIN) of candidate, champion and both baselines for the same rows."""
+    """P(WIN) of candidate, champion and baselines for the same rows."""
 
     p_candidate_N: Floats
     p_champion_N: Floats | None
@@ -63,7 +64,11 @@ class Answers:
     """Empty with a champion."""
     p_logistic_N: Floats
     base_rate: float
-    """Share of WIN in the training part; the other baseline predicts it for every row."""
+    """Share of WIN in the training part; one baseline predicts it for every row."""
+    p_trees_N: Floats | None = None
+    """None in evidence that is older than the trees."""
+    validation_by_plain: Mapping[str, Floats] = field(default_factory=dict)
+    """P(WIN) of the validation rows by plain model, `logistic` and `trees`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,28 +7,33 @@ from clm.gates.policy import GatePolicy
 from clm.gates.sample_size import attempt_in_words, more_rows
 from clm.gates.verdict import GateStatus, GateVerdict
 
+_OF = {"logistic": "logistic regression's", "trees": "the boosted trees'"}
+
 
 def skill(comparison: Comparison, policy: GatePolicy) -> GateVerdict:
-    """Pass if AUROC is above 0.5 beyond chance and the log loss is good enough against both baselines."""
+    """Pass if AUROC is above 0.5 beyond chance and the log loss is good enough against the baselines.
+
+    The plain model to keep up with is the one that is better on validation.
+    """
     interval, loss = comparison.auroc_interval, comparison.candidate.log_loss
-    base, logistic = comparison.base_rate.log_loss, comparison.logistic.log_loss
+    base, plain = comparison.base_rate.log_loss, comparison.plain.log_loss
     margin = policy.logistic_margin
     ranks = interval.low > 0.5
     informs = loss < base
-    keeps_up = loss <= logistic + margin
+    keeps_up = loss <= plain + margin
     passes = ranks and informs and keeps_up
     reason = (
         f"{attempt_in_words(comparison)}{auroc_in_words(interval)}, "
         f"{'is' if ranks else 'is not'} above 0.5; "
         f"log loss {loss:.4f} {'is' if informs else 'is not'} below the base rate's {base:.4f} and "
-        f"{'is' if keeps_up else 'is not'} at most {margin:g} above logistic regression's "
-        f"{logistic:.4f}: {'skill' if passes else 'no skill'} is shown"
+        f"{'is' if keeps_up else 'is not'} at most {margin:g} above {_OF[comparison.plain.name]} "
+        f"{plain:.4f}: {'skill' if passes else 'no skill'} is shown"
         f"{'' if ranks else _bought(comparison, policy)}."
     )
     missing = (
         (ranks, _lacking_rank(comparison)),
         (informs, f"a log loss below {base:.4f}"),
-        (keeps_up, f"a log loss of at most {logistic + margin:.4f}"),
+        (keeps_up, f"a log loss of at most {plain + margin:.4f}"),
     )
     return GateVerdict(
         name="skill",

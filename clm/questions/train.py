@@ -1,6 +1,6 @@
 """The question `train`: a network from windows, and its predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from clm.questions.question import Limits, Question, read_inputs, require_probab
 NAME = "train"
 WEIGHTS = "model.pth"
 """The served file, in the directory of the question."""
+PLAIN = {"logistic", "trees"}
+"""The plain models that are trained with every candidate."""
 DATA = f"{NAME}.question.npz"
 """The windows, in the directory of the question."""
 
@@ -154,6 +156,22 @@ def _checked(job: TrainingJob, n_test: int, n_validation: int, result: TrainingR
     require_probabilities("p_candidate_N", result.p_candidate_N, n_test)
     require_probabilities("p_logistic_N", result.p_logistic_N, n_test)
     require_probabilities("p_validation_N", result.p_validation_N, n_validation)
+    require_plain(result.p_trees_N, result.validation_by_plain, n_test, n_validation)
     if result.p_champion_N is not None:
         require_probabilities("p_champion_N", result.p_champion_N, n_test)
     return replace(result, weights_path=path)
+
+
+def require_plain(
+    p_trees_N: Floats | None, validation_by_plain: Mapping[str, Floats], n_test: int, n_validation: int
+) -> None:
+    """Refuse predictions of the plain models that are missing or are not probabilities.
+
+    Raises:
+        ValueError: what is wrong with them.
+    """
+    if p_trees_N is None or set(validation_by_plain) != PLAIN:
+        raise ValueError(f"predictions of the plain models are missing: {', '.join(sorted(PLAIN))}")
+    require_probabilities("p_trees_N", p_trees_N, n_test)
+    for name, p_N in validation_by_plain.items():
+        require_probabilities(f"the validation of {name}", p_N, n_validation)

@@ -114,7 +114,9 @@ def metrics_side_by_side(comparison: Comparison | None) -> dict[str, Plain]:
         "baselines": {
             "base_rate": plain_record(comparison.base_rate),
             "logistic": plain_record(comparison.logistic),
+            "trees": plain(comparison.trees),
         },
+        "better_plain": comparison.better_plain,
         "log_loss_minus_champion": plain(comparison.log_loss_minus_champion),
         "net_return_minus_champion": plain(comparison.net_return_minus_champion),
         "thresholds": plain(comparison.thresholds),

@@ -46,6 +46,11 @@ class Settings(Fields):
         return self.state_dir / "checkpoints"
 
     @property
+    def walk_forward_dir(self) -> Path:
+        """Results of `clm walkforward`, one for each cut; may be removed while it does not run."""
+        return self.state_dir / "walkforward"
+
+    @property
     def lock_file(self) -> Path:
         """Lock of the one instance that uses this state directory."""
         return self.state_dir / "lock"

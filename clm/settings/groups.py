@@ -193,7 +193,7 @@ class Gates(Section):
     collapsed_range: Share = 0.05
     """Gate 2: below this range the model counts as collapsed."""
     logistic_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Gate 5: nats of log loss by which the model may be worse than logistic regression."""
+    """Gate 5: nats of log loss by which the model may be worse than the better plain model."""
     champion_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Gate 6: nats of log loss by which the upper end of the interval may be worse than the champion."""
     allow_first_champion: bool = True

@@ -33,7 +33,8 @@ def read_dataset(
         StoreBusy: the store's lock was held for too long.
     """
     newest = source.newest()
-    since = newest - timedelta(days=policies.history_days) if newest and policies.history_days else None
+    known = min(newest, now) if newest else None  # `now` may be a moment of the past
+    since = known - timedelta(days=policies.history_days) if known and policies.history_days else None
     raw = source.read(since, policies.max_rows)
     table = parse_samples(raw, cutoff=now, features=policies.data.sample_features)
     wanted = policies.data.window_source == "candles"

@@ -1,10 +1,16 @@
-"""Temperature scaling on the validation part, folded into the output layer.
+"""Temperature scaling on the validation part, shrunk by its uncertainty, and folded into the output layer.
 
 Label smoothing and overfitting distort a network's confidence. One number, fitted by log loss, corrects it
 and keeps the order of all windows. The intercept is not fitted: the share of WIN varies more between periods
 than a training over many periods errs. The shift that class weights cause is known and subtracted.
 
-Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", ICML 2017; targets of Platt, 1999.
+The validation part is one period, and the slope of the next one differs. So the slope is shrunk towards 1 by
+its standard error, which is measured between stretches of the part. On months of data the slope stays as
+fitted. On days of data it stays near 1, so that it cannot cost more than it gains
+(docs/explanation/models.md has the comparison over walk-forward cuts).
+
+Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", ICML 2017; targets of Platt, 1999;
+limited translation of Efron & Morris, 1971.
 """
 
 from dataclasses import dataclass
@@ -20,6 +26,12 @@ from clm.training.predict import p_win
 MIN_LOGIT_STD = 1e-6
 """Below this deviation, all logits count as equal and no slope is fitted."""
 MAX_SLOPE = 20.0
+STRETCHES = 10
+"""Stretches of equal size, in the order of time, whose disagreement is the standard error of the slope."""
+SLOPE_SPREAD = 0.25
+"""Standard deviation of the slope over models and periods, which its error is weighed against."""
+MAX_SHRINKAGE = 2.0
+"""The slope moves towards 1 by at most so many of the errors it is weighed by: a certain slope stays."""
 _STEPS = 50
 _TILTS = np.geomspace(0.01, 10.0, 60)
 """Logit scales that are tried if the loss contains the spread term."""
@@ -40,11 +52,11 @@ IDENTITY = Calibration(slope=1.0, intercept=0.0)
 def fit_calibration(
     logit_N: Floats, label_N: Bytes8, spread_weight: float = 0.0, prior: float = 0.0
 ) -> Calibration:
-    """Fit the slope, 1 / temperature, by log loss against Platt's targets, which keep it finite.
+    """Fit the slope, 1 / temperature, by log loss against Platt's targets, which keep it finite; shrink it.
 
-    `prior` is the shift of the log odds by class weights, ln(weight of WIN / weight of LOSS); it is
-    subtracted. If the training used the spread term, it is part of this objective too: log loss alone would
-    undo its effect.
+    The windows are in the order of time. `prior` is the shift of the log odds by class weights,
+    ln(weight of WIN / weight of LOSS); it is subtracted. If the training used the spread term, it is part of
+    this objective too: log loss alone would undo its effect.
     """
     own_N = logit_N - prior
     n_win = int(np.sum(label_N == 1))
@@ -67,7 +79,29 @@ def fit_calibration(
         return _uncalibrated(
             prior, f"the fitted slope {slope:.3g} is outside (0, {MAX_SLOPE:g}]: not calibrated"
         )
+    slope = shrunk(slope, slope_error(own_N, label_N, slope))
     return Calibration(slope=slope, intercept=-prior * slope)
+
+
+def shrunk(slope: float, error: float) -> float:
+    """Return the slope as the posterior mean under a normal prior at 1; see MAX_SHRINKAGE.
+
+    The slope is for the next period, which deviates as much as this one: the variance counts twice.
+    """
+    deviation, next_error = slope - 1.0, float(np.sqrt(2.0)) * error
+    reach = abs(deviation) * next_error**2 / (next_error**2 + SLOPE_SPREAD**2)
+    return float(slope - np.sign(deviation) * min(reach, MAX_SHRINKAGE * next_error))
+
+
+def slope_error(logit_N: Floats, label_N: Bytes8, slope: float) -> float:
+    """Return the standard error of a fitted slope from the scores of stretches of time (sandwich estimator).
+
+    Windows overlap and markets move together, so windows of one stretch count as one observation.
+    """
+    p_N = p_win(slope * logit_N)
+    score_N, curvature = (p_N - label_N) * logit_N, float(np.sum(p_N * (1.0 - p_N) * logit_N**2))
+    score_S = np.array([part_N.sum() for part_N in np.array_split(score_N, STRETCHES)])
+    return float(np.sqrt(STRETCHES / (STRETCHES - 1) * np.sum(score_S**2))) / max(curvature, 1e-300)
 
 
 def _uncalibrated(prior: float, remark: str) -> Calibration:

@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 import torch
 
-import clm
+from clm.artefacts.code import code_hash
 from clm.artefacts.files import replace_durably, translated
 from clm.domain.job import TrainingJob
 from clm.errors import ArtefactError
@@ -24,8 +24,6 @@ from clm.training.device import device_of
 
 SUFFIX = ".checkpoint"
 _DIGEST_BYTES = 32
-_CODE = ("training", "models", "questions", "data", "evaluation")
-"""Packages in which any line may affect the weights."""
 
 
 class Checkpoint:
@@ -47,7 +45,6 @@ class Checkpoint:
         except OSError as exc:
             self.remark = f"the checkpoint could not be read: {exc.strerror}"
             return None
-        # Checked before torch.load: a torn file must not reach the unpickler.
         digest, rest = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
         if hashlib.sha256(rest).digest() != digest:
             self.remark = "a corrupt checkpoint was ignored"
@@ -95,7 +92,6 @@ class Checkpoints:
 
     def of(self, name: str) -> Checkpoint:
         """Return the checkpoint of the network with this name."""
-        # Half of the key in the name keeps jobs apart; the whole key inside the file decides.
         path = self._directory / f"{self._key[:16]}-{name}{SUFFIX}"
         return self._given.setdefault(name, Checkpoint(path, f"{self._key}-{name}", self._on_resume))
 
@@ -137,13 +133,3 @@ def checkpoints_of(
     }
     key = hashlib.sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS)).hexdigest()
     return Checkpoints(job.checkpoints, key, on_resume)
-
-
-def code_hash() -> str:
-    """Return the sha256 of the sources that affect the weights; they can change within one version."""
-    root = Path(clm.__file__).parent
-    digest = hashlib.sha256(clm.__version__.encode())
-    # Sorted, because the order of a directory depends on the file system.
-    for path in sorted(path for package in _CODE for path in (root / package).rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()

@@ -13,12 +13,13 @@ from clm.questions.train import TrainingArrays
 
 
 def figures_of(arrays: TrainingArrays, result: TrainingResult) -> Mapping[str, Mapping[str, float]]:
-    """Return the metrics of candidate, champion and logistic regression; NaN if a metric is undefined."""
+    """Return the metrics of candidate, champion and plain models; NaN if a metric is undefined."""
     label_N = arrays.label_N[arrays.test]
     answers = {
         "candidate": result.p_candidate_N,
         "champion": result.p_champion_N,
         "logistic": result.p_logistic_N,
+        "trees": result.p_trees_N,
     }
     return {name: measure(label_N, p_N) for name, p_N in answers.items() if p_N is not None}
 

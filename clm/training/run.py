@@ -24,9 +24,9 @@ from clm.training.determinism import make_deterministic
 from clm.training.device import device_of
 from clm.training.ensemble import fit_candidate
 from clm.training.export import load_served, require_agreement, save_served, weights_hash
-from clm.training.logistic import score_logistic
 from clm.training.loop import Fit
 from clm.training.members import Material
+from clm.training.plain import score_plain
 from clm.training.predict import logits, p_win
 from clm.training.windows import live_channels, part_of, raw_windows, scaled_windows, scaler_of
 
@@ -55,9 +55,8 @@ def train_job(
     scaled = scaled_windows(learnt, n_channels=chosen.n_features, context_length=job.context_length)
     raw = raw_windows(arrays, n_channels=chosen.n_features, context_length=job.context_length)
     live_C = live_channels(arrays, chosen.n_features)
-    validation, test_N = part_of(arrays, arrays.validation), _rows(arrays, arrays.test)
-
-    train = part_of(arrays, arrays.train)
+    train, validation = part_of(arrays, arrays.train), part_of(arrays, arrays.validation)
+    test_N = _rows(arrays, arrays.test)
     material = Material(
         architecture=chosen,
         windows=scaled.to(device),
@@ -68,11 +67,11 @@ def train_job(
     model.cpu().load_state_dict(fitted.state)
     fold_calibration(linear_layer(model, chosen.output_layer), fitted.calibration)
     p_trained_N = p_win(logits(model, scaled, test_N))
-
     chosen.fold_scaling(model, learnt.scaler, live_C)
     served, sha256 = _written_and_read(model, chosen, job.directory / WEIGHTS)
     p_candidate_N = p_win(logits(served, raw, test_N))
     difference = require_agreement(p_candidate_N, p_trained_N)
+    plain = score_plain(arrays)
     champion = score_champion(job.champion, job.feature_names, arrays, job.context_length)
     return TrainingResult(
         weights_path=job.directory / WEIGHTS,
@@ -84,13 +83,16 @@ def train_job(
         epochs=fitted.epochs,
         seconds=clock.monotonic() - started,
         p_candidate_N=p_candidate_N,
-        p_logistic_N=score_logistic(arrays),
+        p_logistic_N=plain["logistic"].p_test_N,
         p_champion_N=champion.p_N,
         champion_absent_because=champion.absent_because,
         p_validation_N=p_win(logits(served, raw, validation.row_N)),
+        p_trees_N=plain["trees"].p_test_N,
+        validation_by_plain={name: scores.p_validation_N for name, scores in plain.items()},
         notes={
             **_notes(job, device, fitted, difference, [bool(live) for live in live_C]),
-            **({"checkpoints": checkpoints.remarks} if checkpoints and checkpoints.remarks else {}),
+            "trees": dict(plain["trees"].chosen),
+            **_remarks(checkpoints),
         },
     )
 
@@ -118,6 +120,10 @@ def _require_fit(job: TrainingJob, arrays: TrainingArrays, chosen: Architecture)
 
 def _rows(arrays: TrainingArrays, part: Ints) -> Tensor:
     return torch.from_numpy(arrays.name_N[part])
+
+
+def _remarks(checkpoints: Checkpoints | None) -> dict[str, object]:
+    return {"checkpoints": checkpoints.remarks} if checkpoints and checkpoints.remarks else {}
 
 
 def _named(device: torch.device) -> str:

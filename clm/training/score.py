@@ -8,7 +8,7 @@ from clm.errors import TrainingError
 from clm.questions.score import ScoreInputs, Scores
 from clm.training.champion import score_champion
 from clm.training.determinism import make_deterministic
-from clm.training.logistic import score_logistic
+from clm.training.plain import score_plain
 from clm.training.work import Work
 
 
@@ -31,4 +31,10 @@ def score(inputs: ScoreInputs) -> Scores:
         if scores.p_N is None:
             raise TrainingError("NOT_SCORED", scores.absent_because.removeprefix("champion "))
         found.append(scores.p_N)
-    return Scores(p_models=tuple(found), p_logistic_N=score_logistic(arrays))
+    plain = score_plain(arrays)
+    return Scores(
+        p_models=tuple(found),
+        p_logistic_N=plain["logistic"].p_test_N,
+        p_trees_N=plain["trees"].p_test_N,
+        validation_by_plain={name: scored.p_validation_N for name, scored in plain.items()},
+    )

@@ -27,7 +27,7 @@ def begin(architecture: Architecture, windows: Windows, train: Part, spec: Train
     model = architecture.build(spec.dropout)
     if spec.start == "logistic" and isinstance(model, StartsLinear) and 0 < train.label_N.mean() < 1:
         # Import here: scikit-learn takes a second to load, and a random start does not need it.
-        from clm.training.logistic import fit_logistic
+        from clm.training.plain import fit_logistic
 
         # The network is initialised on the CPU, whatever the training device.
         windows, train = windows.to(CPU), train.to(CPU)

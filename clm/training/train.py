@@ -6,7 +6,7 @@ from clm.questions.train import Resumed, TrainInputs, TrainProgress
 from clm.training.checkpoint import checkpoints_of
 from clm.training.device import device_of
 from clm.training.figures import figures_of
-from clm.training.logistic import score_folds
+from clm.training.plain import score_folds
 from clm.training.run import train_job
 from clm.training.threads import with_threads
 from clm.training.work import Work

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from clm.artefacts.files import sha256_of
@@ -13,7 +13,7 @@ from clm.domain.job import ChampionRef, TrainingJob
 from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats
 from clm.errors import ArtefactError, UsageError
-from clm.evaluation.evaluate import compare, rows_of
+from clm.evaluation.evaluate import better_plain, compare, rows_of
 from clm.evaluation.evaluation import Comparison
 from clm.evaluation.predictions import Answers
 from clm.gates.catalogue import judge
@@ -64,6 +64,7 @@ def compare_models(settings: Settings, first: str, second: str, *, stop: StopSig
     scores = _scored(settings, policy, dataset, models, stop)
     p_first_N, p_second_N = scores.p_models
     rows = rows_of(dataset)
+    better = better_plain(scores.validation_by_plain, dataset.label_N[dataset.split.validation])
 
     def against(p_candidate_N: Floats, p_champion_N: Floats) -> Comparison:
         answers = Answers(
@@ -72,8 +73,10 @@ def compare_models(settings: Settings, first: str, second: str, *, stop: StopSig
             champion_absent_because="",
             p_logistic_N=scores.p_logistic_N,
             base_rate=dataset.base_rate,
+            p_trees_N=scores.p_trees_N,
         )
-        return compare(rows, answers, policy=policy.evaluation, past=PastAttempts())
+        found = compare(rows, answers, policy=policy.evaluation, past=PastAttempts())
+        return replace(found, better_plain=better)
 
     found = against(p_second_N, p_first_N)
     return SideBySide(

@@ -1,10 +1,11 @@
 """Records survive the way to the disk bit for bit; everything that is not such a record is refused."""
 
+import io
 import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -387,3 +388,49 @@ class Old:
     inner: Other | None
     figure: Figure
     p_N: Floats | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grown:
+    """A record whose later fields have defaults."""
+
+    name: str
+    p_N: Floats | None = None
+    by_name: Mapping[str, Floats] = field(default_factory=dict)
+
+
+def older(record: object, *names: str, arrays: bool = True) -> bytes:
+    """Return the archive of a record without some of its fields, with or without their arrays."""
+    with np.load(io.BytesIO(encode_record(record))) as stored:
+        found = {name: stored[name] for name in stored.files if not (arrays and name.strip("/") in names)}
+    document = json.loads(found["record.json"].tobytes())
+    for name in names:
+        del document[name]
+    found["record.json"] = np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, **found)
+    return buffer.getvalue()
+
+
+def test_evidence_may_be_older_than_a_field_with_a_default() -> None:
+    """It is judged again with the fields that it has."""
+    record = Grown(name="old", p_N=np.ones(2))
+    read = decode_record(Grown, older(record, "p_N", "by_name"))
+    assert (read.name, read.p_N, read.by_name) == ("old", None, {})
+    with pytest.raises(RecordError, match="/name: the field of Grown is missing"):
+        decode_record(Grown, older(record, "name"))
+
+
+def test_a_missing_field_does_not_hide_its_array() -> None:
+    """An array that the JSON does not name is a torn record, not an old one."""
+    with pytest.raises(RecordError, match="the archive holds an array that the record does not have"):
+        decode_record(Grown, older(Grown(name="new", p_N=np.ones(2)), "p_N", arrays=False))
+
+
+def test_an_answer_is_of_today_and_has_every_field(tmp_path: Path) -> None:
+    """An empty object would pass for an answer of defaults."""
+    path = tmp_path / "grown.json"
+    path.write_text('{"name": "new"}')
+    for read in (lambda: read_record(Grown, path), lambda: decode_line(Grown, b'{"name": "new"}')):
+        with pytest.raises(RecordError, match="is missing"):
+            read()

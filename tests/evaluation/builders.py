@@ -61,6 +61,7 @@ def comparison(
     *,
     p_champion_N: Floats | None = None,
     p_logistic_N: Floats | None = None,
+    p_trees_N: Floats | None = None,
     base_rate: float = 0.5,
     policy: EvaluationPolicy = POLICY,
     past: PastAttempts = NONE_BEFORE,
@@ -73,6 +74,7 @@ def comparison(
         champion_absent_because="" if p_champion_N is not None else "the environment file names no model",
         p_logistic_N=np.full(len(test_rows), 0.5) if p_logistic_N is None else p_logistic_N,
         base_rate=base_rate,
+        p_trees_N=p_trees_N,
     )
     return compare(test_rows, answers, policy=policy, past=past, validation=validation)
 

@@ -7,8 +7,10 @@ import pytest
 
 from clm.data.dataset import build_dataset
 from clm.data.reading import parse_samples
+from clm.domain.ledger import PastAttempts
 from clm.domain.sample import Floats
-from clm.evaluation.evaluate import evaluate_one, rows_of
+from clm.evaluation.evaluate import better_plain, compare, evaluate_one, rows_of
+from clm.evaluation.predictions import Answers, ScoredRows
 from tests import builders
 from tests.evaluation.builders import POLICY, comparison, market, rows, with_market_return
 
@@ -107,3 +109,51 @@ def test_a_number_of_predictions_other_than_rows_raises(p: Floats) -> None:
     """numpy would broadcast a single value over all rows."""
     with pytest.raises(ValueError, match="predictions for"):
         evaluate_one("candidate", rows([1, 0, 1, 0]), p, POLICY)
+
+
+GOOD, BAD, UNKNOWN = np.array([0.9, 0.1]), np.array([0.6, 0.4]), np.array([np.nan, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("logistic", "trees", "better"),
+    [
+        (BAD, GOOD, "trees"),
+        (GOOD, BAD, "logistic"),
+        (GOOD, GOOD, "logistic"),
+        (GOOD, UNKNOWN, "logistic"),
+        (UNKNOWN, GOOD, "logistic"),
+    ],
+)
+def test_the_validation_part_chooses_the_better_plain_model(
+    logistic: Floats, trees: Floats, better: str
+) -> None:
+    """The test part is judged with the choice: to choose on it would favour the plain models."""
+    label_N = np.array([1, 0], dtype=np.int8)
+    assert better_plain({"logistic": logistic, "trees": trees}, label_N) == better
+
+
+def test_without_trees_or_validation_logistic_regression_is_the_bar() -> None:
+    """Evidence of version 0.1 is judged as it was."""
+    label_N = np.array([1, 0], dtype=np.int8)
+    assert better_plain({}, label_N) == "logistic"
+    assert better_plain({"logistic": GOOD, "trees": GOOD}, None) == "logistic"
+
+
+def test_the_better_model_on_validation_is_the_bar_even_if_it_is_worse_on_the_test_part() -> None:
+    """The bar is chosen before the test part is read."""
+    label_N = np.array([1, 0], dtype=np.int8)
+    answers = Answers(
+        p_candidate_N=GOOD,
+        p_champion_N=None,
+        champion_absent_because="none",
+        p_logistic_N=GOOD,
+        base_rate=0.5,
+        p_trees_N=BAD,
+        validation_by_plain={"logistic": GOOD, "trees": 1 - GOOD},
+    )
+    validation = ScoredRows(rows=rows(1 - label_N), p_N=GOOD)
+    found = compare(rows(label_N), answers, policy=POLICY, past=PastAttempts(), validation=validation)
+    assert found.trees is not None
+    assert found.plain is found.trees
+    assert found.trees.log_loss > found.logistic.log_loss
+    assert found.trees.n == 2

@@ -60,6 +60,29 @@ def test_each_condition_can_fail_alone_and_is_named(figures: dict[str, float], w
     assert bar in verdict.would_pass
 
 
+@pytest.mark.parametrize("better", ["logistic", "trees"])
+def test_the_better_plain_model_on_validation_is_the_bar(better: str) -> None:
+    """A network that only beats the weaker one gives less than a model that costs nothing."""
+    found = replace(
+        with_figures(loss=0.66, logistic=0.655 if better == "logistic" else 0.64),
+        trees=replace(PLAIN.logistic, name="trees", log_loss=0.655 if better == "trees" else 0.64),
+        better_plain=better,
+    )
+    verdict = skill(found, gate_policy())
+    assert verdict.status is GateStatus.PASS
+    words = {"logistic": "logistic regression's 0.6550", "trees": "the boosted trees' 0.6550"}
+    assert words[better] in verdict.reason
+    other = "trees" if better == "logistic" else "logistic"
+    assert skill(replace(found, better_plain=other), gate_policy()).status is GateStatus.FAIL
+
+
+def test_unknown_trees_do_not_pass() -> None:
+    """NaN is not a pass."""
+    trees = replace(PLAIN.logistic, name="trees", log_loss=math.nan)
+    found = replace(with_figures(), trees=trees, better_plain="trees")
+    assert skill(found, gate_policy()).status is GateStatus.FAIL
+
+
 def test_the_reason_of_a_late_attempt_says_what_is_missing() -> None:
     """The threshold rises with each attempt, so operators must see it."""
     found = replace(

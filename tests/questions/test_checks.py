@@ -63,7 +63,13 @@ LOADED = LoadCheck(
 )
 MEASURED = Measurements(by_name={"overfit": Measurement(figures={}, cost_s=1.0)})
 TRIAL = Trial(number=0, state="complete", variant=AS_SET, settings={}, excess=0.1, epochs=1, seconds=1.0)
-SCORES = Scores(p_models=(np.full(N_TEST, 0.5),), p_logistic_N=np.full(N_TEST, 0.5))
+HALF, HALF_VALIDATION = np.full(N_TEST, 0.5), np.full(len(DATASET.split.validation), 0.5)
+SCORES = Scores(
+    p_models=(HALF,),
+    p_logistic_N=HALF,
+    p_trees_N=HALF,
+    validation_by_plain={"logistic": HALF_VALIDATION, "trees": HALF_VALIDATION},
+)
 
 SOUND: Mapping[str, tuple[Callable[[], Question], object]] = {
     "floor": (lambda: floor_question(ROWS, FloorPolicy(block_h=24.0, embargo_h=1.0), budget_s=1.0), FLOOR),
@@ -89,6 +95,13 @@ LIES: Mapping[str, tuple[str, object]] = {
     "no model": ("score", replace(SCORES, p_models=())),
     "too many rows": ("score", replace(SCORES, p_models=(np.full(N_TEST + 1, 0.5),))),
     "no probability": ("score", replace(SCORES, p_logistic_N=np.full(N_TEST, np.nan))),
+    "no probability of the trees": ("score", replace(SCORES, p_trees_N=HALF + 0.51)),
+    "too few rows of the trees": ("score", replace(SCORES, p_trees_N=HALF[:-1])),
+    "one plain model": ("score", replace(SCORES, validation_by_plain={"logistic": HALF_VALIDATION})),
+    "too few validation rows of the trees": (
+        "score",
+        replace(SCORES, validation_by_plain={"logistic": HALF_VALIDATION, "trees": HALF[:-1]}),
+    ),
 }
 
 

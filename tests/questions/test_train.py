@@ -135,6 +135,9 @@ def test_a_result_survives_the_way_to_the_parent(
     assert read.weights_path == directory / WEIGHTS
     np.testing.assert_array_equal(read.p_candidate_N, result.p_candidate_N)
     np.testing.assert_array_equal(read.p_logistic_N, result.p_logistic_N)
+    np.testing.assert_array_equal(read.p_trees_N, result.p_trees_N)
+    for name in ("logistic", "trees"):
+        np.testing.assert_array_equal(read.validation_by_plain[name], result.validation_by_plain[name])
     assert read.p_champion_N is None
     assert (read.file_sha256, read.epochs, read.notes) == (result.file_sha256, result.epochs, result.notes)
     assert read.champion_absent_because == result.champion_absent_because
@@ -183,6 +186,8 @@ HALF = np.full(44, 0.5)
         (lambda at: store(at, p_candidate_N=np.where(HALF > 0, np.nan, HALF)), "no probabilities"),
         (lambda at: store(at, p_logistic_N=HALF + 0.51), "no probabilities"),
         (lambda at: store(at, p_logistic_N=HALF - 0.51), "no probabilities"),
+        (lambda at: store(at, p_trees_N=HALF + 0.51), "no probabilities"),
+        (lambda at: tell(at, validation_by_plain={}), "validation_by_plain"),
         (lambda at: store(at, p_candidate_N=np.array([None] * 44)), "pickle"),
     ],
 )

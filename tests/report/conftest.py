@@ -62,6 +62,7 @@ def full_pack() -> ProofPack:
         test_rows,
         p,
         p_champion_N=1 - p,
+        p_trees_N=np.full(len(p), 0.5),
         base_rate=dataset.base_rate,
         validation=ScoredRows(rows=validation, p_N=p[: len(validation)]),
     )

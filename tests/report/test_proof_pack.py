@@ -92,14 +92,15 @@ class TestJson:
         assert as_document(pack)["metrics"]["candidate"]["auroc"] is None
 
     def test_holds_every_figure_of_the_catalogue_for_all_four(self, full_pack):
-        """Candidate, champion, base rate and logistic regression are side by side."""
+        """Candidate, champion, base rate and both plain models are side by side."""
         metrics = orjson.loads(as_json(full_pack))["metrics"]
         for figures in (metrics["candidate"], metrics["champion"], *metrics["baselines"].values()):
             assert figures.keys() >= {
                 "accuracy", "precision", "recall", "f1", "auroc", "log_loss", "brier", "ece",
                 "confusion", "action_shares", "confidence", "trading", "auroc_by_symbol",
             }  # fmt: skip
-        assert list(metrics["baselines"]) == ["base_rate", "logistic"]
+        assert list(metrics["baselines"]) == ["base_rate", "logistic", "trees"]
+        assert metrics["better_plain"] == "logistic"
         assert metrics["candidate"]["auroc_interval"].keys() >= {"low", "high", "n_blocks", "confidence"}
         assert metrics["log_loss_minus_champion"]["value"] is not None
 
@@ -205,10 +206,10 @@ class TestMarkdown:
     def test_figures_are_in_their_columns(self, full_pack):
         """Each predictor has its own figures under its name."""
         head, _, *lines = table(as_markdown(full_pack), "Metrics")
-        assert head == ["", "candidate", "champion", "base rate", "logistic"]
+        assert head == ["", "candidate", "champion", "base rate", "logistic", "trees"]
         auroc = next(line for line in lines if line[0] == "AUROC")
         c = full_pack.comparison
-        expected = [c.candidate.auroc, c.champion.auroc, 0.5, 0.5]
+        expected = [c.candidate.auroc, c.champion.auroc, 0.5, 0.5, 0.5]
         assert auroc[1:] == [f"{figure:.4f}" for figure in expected]
 
     def test_the_confusion_matrix_adds_up_to_the_test_rows(self, full_pack):
@@ -223,7 +224,7 @@ class TestMarkdown:
         alone = replace(full_pack.comparison, champion=None, champion_absent_because="none is named")
         alone = replace(alone, log_loss_minus_champion=None, net_return_minus_champion=None)
         text = as_markdown(replace(full_pack, comparison=alone))
-        assert table(text, "Metrics")[0] == ["", "candidate", "base rate", "logistic"]
+        assert table(text, "Metrics")[0] == ["", "candidate", "base rate", "logistic", "trees"]
         assert "No champion for comparison: none is named." in text
 
     def test_unknown_figures_are_dashes(self, full_pack):

@@ -20,8 +20,8 @@ def test_both_measure_the_same(seed: int, digits: int) -> None:
     """With and without ties, for both implementations."""
     random = np.random.default_rng(seed)
     p, q = (np.round(random.uniform(0, 1, len(ROWS)), digits) for _ in range(2))
-    found = comparison(ROWS, p, p_champion_N=q, p_logistic_N=GOOD)
-    answers = {"candidate": p, "champion": q, "logistic": GOOD}
+    found = comparison(ROWS, p, p_champion_N=q, p_logistic_N=GOOD, p_trees_N=1 - q)
+    answers = {"candidate": p, "champion": q, "logistic": GOOD, "trees": 1 - q}
     figures = {name: measure(ROWS.label_N, answer) for name, answer in answers.items()}
     assert disagreements(found, figures) == ()
 
@@ -57,7 +57,7 @@ def test_the_child_measures_the_rows_of_the_test_part(trained: Trained) -> None:
     """As the worker does after each training."""
     label = trained.arrays.label_N[trained.arrays.test]
     figures = figures_of(trained.arrays, trained.result)
-    assert set(figures) == {"candidate", "logistic"}
+    assert set(figures) == {"candidate", "logistic", "trees"}
     assert figures["candidate"] == measure(label, trained.result.p_candidate_N)
     assert len(trained.result.p_validation_N) == len(trained.arrays.validation)
     champion = figures_of(trained.arrays, replace(trained.result, p_champion_N=np.full(len(label), 0.5)))

@@ -13,7 +13,7 @@ from clm.evaluation.metrics import auroc
 from clm.models.catalogue import architecture
 from clm.questions.train import TrainingArrays
 from clm.training.export import load_served
-from clm.training.logistic import score_folds, score_logistic
+from clm.training.plain import score_folds, score_logistic
 from clm.training.predict import p_win
 from clm.training.run import train_job
 from clm.training.windows import live_channels, raw_windows, scaled_windows
@@ -140,7 +140,7 @@ def test_folds_survive_the_way_to_the_child_and_the_last_is_the_challengers(tmp_
     ]
     assert len(figures) == 3
     label_N = folded.label_N[folded.split.test]
-    assert figures[-1]["auroc"] == pytest.approx(auroc(label_N, score_logistic(arrays)), abs=1e-3)
+    assert figures[-1]["auroc"] == pytest.approx(auroc(label_N, score_logistic(arrays).p_test_N), abs=1e-3)
     assert all(0.0 <= figure["auroc"] <= 1.0 for figure in figures)
 
 

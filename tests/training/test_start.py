@@ -11,8 +11,8 @@ from clm.evaluation.metrics import auroc, log_loss_rows
 from clm.models.catalogue import ARCHITECTURES, Architecture, architecture
 from clm.models.linear_start import StartsLinear
 from clm.questions.train import TrainingArrays
-from clm.training.logistic import score_logistic
 from clm.training.loss import class_weights
+from clm.training.plain import score_logistic
 from clm.training.predict import logits, p_win
 from clm.training.start import begin
 from clm.training.windows import part_of, scaled_windows
@@ -45,7 +45,7 @@ def test_the_start_answers_as_the_regression_does(chosen: Architecture, tmp_path
     """Whatever a training learns, it cannot end below the first challenger by more than this."""
     _, arrays, p_N = begun(chosen, tmp_path, n_windows=1200)
     p_N = unweighted(p_N, arrays)
-    logistic_N = score_logistic(arrays)
+    logistic_N = score_logistic(arrays).p_test_N
     label_N = arrays.label_N[arrays.test]
     assert np.corrcoef(np.log(p_N / (1 - p_N)), np.log(logistic_N / (1 - logistic_N)))[0, 1] > 0.98
     assert abs(auroc(label_N, p_N) - auroc(label_N, logistic_N)) < 0.01
@@ -66,7 +66,7 @@ def test_a_start_anywhere_knows_nothing(tmp_path: Path) -> None:
     """The test above is not idle: the data are such that a network drawn at random does not rank them."""
     _, arrays, p_N = begun(architecture("engine"), tmp_path, start="random", n_windows=1200)
     label_N = arrays.label_N[arrays.test]
-    assert auroc(label_N, p_N) < 0.65 < 0.75 < auroc(label_N, score_logistic(arrays))
+    assert auroc(label_N, p_N) < 0.65 < 0.75 < auroc(label_N, score_logistic(arrays).p_test_N)
 
 
 def test_labels_of_one_kind_have_no_line_through_them(tmp_path: Path) -> None:

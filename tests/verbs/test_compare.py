@@ -117,7 +117,13 @@ def test_scores_that_are_not_as_many_as_asked_for_are_refused(tmp_path):
     n = len(dataset.split.test)
     model = ChampionRef(version="x", path=tmp_path, sha256="")
     check = score_question(jobs.job(tmp_path, of=dataset), [model], dataset).check
-    sound = Scores(p_models=(np.zeros(n),), p_logistic_N=np.zeros(n))
+    zeros = np.zeros(len(dataset.split.validation))
+    sound = Scores(
+        p_models=(np.zeros(n),),
+        p_logistic_N=np.zeros(n),
+        p_trees_N=np.zeros(n),
+        validation_by_plain={"logistic": zeros, "trees": zeros},
+    )
     assert check(sound) is sound
     for p_models in ((), (np.zeros(n), np.zeros(n)), (np.zeros(n + 1),), (np.full(n, 2.0),)):
         with pytest.raises(ValueError, match="scores"):
