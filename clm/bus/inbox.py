@@ -156,6 +156,8 @@ class TriggerConsumer:
     def _find_group(self, stream: str) -> None:
         try:
             self._client.xgroup_create(stream, GROUP, id="0", mkstream=True)
+            # The first start, or a flush that an ended process did not report: events may be gone, too.
+            self.streams_gone = True
         except OutOfMemoryError as exc:
             # Redis rejects this even if the group exists; reading still works without memory.
             self._create_refused = refused(exc, address(self._client))

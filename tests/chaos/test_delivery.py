@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 from structlog.testing import capture_logs
 
+from tests.bus.delivery_machine import UNHURRIED, Delivery
 from tests.bus.storm import storm
 from tests.chaos.figures import SUMMARIES, Summary
 
@@ -48,3 +51,10 @@ def test_fifty_kills_under_load_lose_nothing_and_a_naive_outbox_loses_events(dir
     assert (seen.kills, seen.events) == (50, 5_000)
     assert (seen.events_lost, seen.acknowledged_lost, seen.double_tasks, seen.tasks) == (0, 0, 0, 1)
     assert seen.naive_lost > 0, "the control must fail, or the sweep is blind"
+
+
+def test_sequences_of_requests_runs_and_faults_keep_the_rules_of_delivery() -> None:
+    """Kills, rollbacks, flushes, jumps of the clock and edits, in 300 orders of 60 steps."""
+    run_state_machine_as_test(
+        Delivery, settings=settings(max_examples=300, stateful_step_count=60, **UNHURRIED)
+    )
