@@ -5,7 +5,8 @@
 # make types      check types
 # make bench      run the benchmarks
 # make chaos      run all long fault sweeps, hours in all; PART=NAME runs one part:
-#                 kills helper power syscalls envfiles engines mutants rates history causes
+#                 kills helper power syscalls envfiles engines mutants rates history causes delivery
+#                 cycles
 # make docs       write the reference pages that come from the code
 # make install    install the service on this machine (as root), or its files below DESTDIR
 # make uninstall  remove the service

@@ -27,6 +27,7 @@ class MemoryQueue:
 
     def __init__(self) -> None:
         self.inbox: dict[Delivery, int | str] = {}
+        self.received: dict[Delivery, datetime] = {}
         self.rows: dict[int, _Row] = {}
         self.triggers: list[Trigger] = []
         """Of every delivery that was not known before."""
@@ -65,13 +66,28 @@ class MemoryQueue:
         for delivery, trigger in deliveries:
             if delivery not in self.inbox:
                 self.inbox[delivery] = self.submit(trigger, now)
+                self.received[delivery] = now
                 self.triggers.append(trigger)
         self._raise_once("fail_after")
         accepted = (self.inbox[delivery] for delivery, _ in deliveries)
         return [task_id for task_id in accepted if isinstance(task_id, int)]
 
-    def bury(self, delivery: Delivery, reason: str, now: datetime) -> None:
-        self.inbox.setdefault(delivery, f"dead: {reason}")
+    def bury(self, dead: Sequence[tuple[Delivery, str]], now: datetime) -> None:
+        for delivery, reason in dead:
+            self.inbox.setdefault(delivery, f"dead: {reason}")
+            self.received[delivery] = now
+
+    def forget_deliveries(self, stream: str, *, before_ms: int | None, until: datetime, keep: int) -> int:
+        ours = sorted((d for d in self.inbox if d.stream == stream), key=lambda d: self.received[d])
+        old = [
+            one
+            for one in ours[: max(0, len(ours) - keep)]
+            if self.received[one] <= until
+            and (before_ms is None or int(one.entry_id.split("-")[0]) < before_ms)
+        ]
+        for one in old:
+            del self.inbox[one]
+        return len(old)
 
     def claim(self, now: datetime, *, only_a_persons: bool = False) -> Task | None:
         for task_id in sorted(self.open):

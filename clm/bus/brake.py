@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import redis
 from redis.exceptions import RedisError, ResponseError
 
+from clm.bus.bounded import Discarded
 from clm.bus.client import address, refused, reply_word, talking_to
 from clm.bus.freeze_file import FreezeMemory, FreezeStore
 from clm.bus.streams import FROZEN_KEY, MODE_KEY
@@ -123,6 +124,8 @@ _MEANINGS: tuple[tuple[str, Callable[[str], str | None]], ...] = ((FROZEN_KEY, _
 def _text(value: object, server: str) -> str:
     if value is None:
         return ""
+    if isinstance(value, Discarded):
+        return f"a text of {value.size_bytes} bytes"  # not a release: FROZEN_KEY freezes
     if not isinstance(value, bytes):
         raise BusUnavailable(
             "REDIS_PROTOCOL",

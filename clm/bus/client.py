@@ -21,6 +21,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from clm.bus.bounded import BoundedParser
 from clm.errors import BusUnavailable, ConfigError
 
 SOCKET_TIMEOUT_S = 10.0
@@ -33,8 +34,9 @@ def connect(
 ) -> redis.Redis:
     """Return a client that connects on its first command and never retries.
 
-    Retrying XADD after a lost reply would add a second entry (fault C9), so only our loops retry. RESP2 and
-    bytes are pinned to get the same replies from every version.
+    One reply takes bounded memory (`clm.bus.bounded`). Retrying XADD after a lost reply would add a second
+    entry (fault C9), so only our loops retry. RESP2 and bytes are pinned to get the same replies from every
+    version.
 
     Raises:
         ConfigError: REDIS_URL.
@@ -48,8 +50,11 @@ def connect(
         health_check_interval=HEALTH_CHECK_S,
         decode_responses=False,
         protocol=2,
+        parser_class=BoundedParser,
         driver_info=None,  # CLIENT SETINFO is unknown before 7.2 and outside our ACL
     )
+    # redis-py's own callback cannot read the reply with JUSTID.
+    client.set_response_callback("XAUTOCLAIM", lambda reply, **_options: reply)
     if password:
         client.connection_pool.connection_kwargs["password"] = password
     return client

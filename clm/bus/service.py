@@ -8,7 +8,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -28,6 +28,11 @@ LONGEST_WAIT_S = 30.0
 SLICE_S = 1.0
 BEAT_EVERY_S = 10.0
 LOG_EVERY_S = 30.0
+PRUNE_EVERY_S = 3600.0
+INBOX_DAYS = 30
+"""A dump of Redis that is older than this may repeat triggers."""
+INBOX_KEPT = 10_000
+"""Rows of each stream that stay whatever their age: the clock may jump."""
 BUG = "BUG"
 """Code of an exception that is not a ClmError."""
 
@@ -106,6 +111,8 @@ class BusWorker:
         self._bugs: set[str] = set()
         """Bugs already logged; cleared after the first round without one."""
         self._behind = False
+        self._prune_at = 0.0
+        consumer.sign_of_life = self._tick
 
     @property
     def status(self) -> BusStatus:
@@ -152,7 +159,7 @@ class BusWorker:
             self._note_lost(read)
             return False
         self._note_connected()
-        steps = (self._confirm, self._publish, self._beat)
+        steps = (self._confirm, self._publish, self._beat, self._prune)
         failures = [read, *(self._attempt(step) for step in steps), *self._blocked()]
         if down := next((failure for failure in failures if failure and failure.code == "REDIS_DOWN"), None):
             self._note_lost(down)
@@ -224,6 +231,15 @@ class BusWorker:
         if self._clock.monotonic() >= self._beat_at:
             self._heartbeat.beat()
             self._beat_at = self._clock.monotonic() + BEAT_EVERY_S
+
+    def _prune(self) -> None:
+        """Delete inbox rows that no redelivery needs; a store that fails is retried in an hour."""
+        if self._clock.monotonic() < self._prune_at:
+            return
+        self._prune_at = self._clock.monotonic() + PRUNE_EVERY_S
+        until = self._clock.now() - timedelta(days=INBOX_DAYS)
+        if gone := self._consumer.forget_old_deliveries(until, keep=INBOX_KEPT):
+            log.info("inbox.pruned", n=gone)
 
     def _blocked(self) -> list[ClmError]:
         return list(self._consumer.blocked.values())

@@ -1,6 +1,7 @@
 """Read the engine's shadow telemetry from the streams `trade.intent` and `trade.closed`.
 
-The input is untrusted: every field is checked, and unusable entries are counted by reason.
+The input is untrusted: every field is checked, and unusable entries are counted by reason. One page of a
+stream is in memory at a time.
 """
 
 import math
@@ -10,11 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import TypeVar, cast
 
 import orjson
 import redis
 
+from clm.bus.bounded import PageSize, discarded, judgeable
 from clm.bus.client import talking_to
 from clm.bus.streams import event_stream
 from clm.clock import SECOND, to_micros
@@ -35,6 +38,7 @@ Fields = Mapping[bytes, bytes]
 _ACTIONS = {"BUY": 1, "LONG": 1, "SELL": -1, "SHORT": -1, "HOLD": 0}
 _MAX_BYTES = 64 * 1024
 _PAGE = 1000
+_FIRST_POSSIBLE_ID = b"0-1"
 _LAST_POSSIBLE_ID = b"18446744073709551615-18446744073709551615"
 _SYMBOL = re.compile(r"[A-Z0-9]{2,30}")
 
@@ -61,9 +65,9 @@ def read_telemetry(client: redis.Redis, version: str, *, line: Line, serving_sin
     Raises:
         BusUnavailable: Redis is unavailable or denies access.
     """
-    with talking_to(client):
-        intents, closed = list(_entries(client, INTENT_STREAM)), list(_entries(client, CLOSED_STREAM))
-    return telemetry_of(intents, closed, version, line=line, serving_since=serving_since)
+    with talking_to(client):  # the entries are read while they are used, a page at a time
+        intents, closed = _entries(client, INTENT_STREAM), _entries(client, CLOSED_STREAM)
+        return telemetry_of(intents, closed, version, line=line, serving_since=serving_since)
 
 
 class RedisTelemetry:
@@ -77,17 +81,19 @@ class RedisTelemetry:
         """Return the latest BUY and SELL confidences, or why there are none."""
         try:
             with talking_to(self._client):
-                latest = cast(
-                    "list[tuple[bytes, Fields]]",
-                    self._client.xrevrange(INTENT_STREAM, count=_LATEST_LOOKED_AT),
-                )
+                answers = list(self._latest())
         except BusUnavailable as error:
             return LivePredictions(answers=(), absent_because=error.message)
-        answers = [answer for _, fields in latest if (answer := _live(fields, self._family)) is not None]
         if not answers:
             why = f"{INTENT_STREAM} has no prediction of {self._family}"
             return LivePredictions(answers=(), absent_because=why)
-        return LivePredictions(answers=tuple(answers[:LATEST]))
+        return LivePredictions(answers=tuple(answers))
+
+    def _latest(self) -> Iterator[float]:
+        """Yield the newest usable confidences, at most LATEST of the newest _LATEST_LOOKED_AT entries."""
+        looked_at = islice(_pages(self._client, INTENT_STREAM, newest_first=True), _LATEST_LOOKED_AT)
+        answers = (_live(fields, self._family) for _, fields in looked_at)
+        yield from islice((answer for answer in answers if answer is not None), LATEST)
 
 
 def _live(fields: Fields, family: str) -> float | None:
@@ -137,18 +143,34 @@ def _read_or_reason(read: Callable[[], T]) -> T | str:
 
 
 def _entries(client: redis.Redis, stream: str) -> Iterator[tuple[int, Fields]]:
-    first = "-"
-    while page := cast("list[tuple[bytes, Fields]]", client.xrange(stream, min=first, count=_PAGE)):
-        for entry_id, fields in page:
-            millis = entry_id.partition(b"-")[0]
-            yield int(millis) * 1000, fields
-            first = f"({entry_id.decode()}"
-        if entry_id == _LAST_POSSIBLE_ID:
+    for entry_id, fields in _pages(client, stream):
+        yield int(entry_id.partition(b"-")[0]) * 1000, fields
+
+
+def _pages(client: redis.Redis, stream: str, *, newest_first: bool = False) -> Iterator[tuple[bytes, Fields]]:
+    """Yield the entries of a stream; one page of them is in memory at a time."""
+    size, bound = PageSize(_PAGE), "+" if newest_first else "-"
+    end = _FIRST_POSSIBLE_ID if newest_first else _LAST_POSSIBLE_ID
+    while True:
+        page = (
+            client.xrevrange(stream, max=bound, count=size.count)
+            if newest_first
+            else client.xrange(stream, min=bound, count=size.count)
+        )
+        entries = judgeable(cast("list[tuple[bytes, Fields]]", page))
+        if not entries:
             return
+        size.note(cast("list[tuple[bytes, Fields]]", page))
+        yield from entries
+        if entries[-1][0] == end:
+            return
+        bound = f"({entries[-1][0].decode()}"
 
 
 def _content(fields: Fields) -> dict[str, object]:
     """Return the event of any of the three wire formats; envelope fields fill the gaps."""
+    if discarded(fields):
+        raise _Unusable("too large")
     if sum(len(name) + len(value) for name, value in fields.items()) > _MAX_BYTES:
         raise _Unusable("too large")
     try:

@@ -179,7 +179,10 @@ class ProcessEngine:
 
 def _lives(noted: ProcessIdentity) -> bool:
     reap(noted.pid)
-    return identity_of(noted.pid) == noted
+    if identity_of(noted.pid) == noted:
+        return True
+    reap(noted.pid)  # it may have ended in between, and it is not looked at again
+    return False
 
 
 def _without_process(status: EngineStatus, invocation: str, detail: str) -> EngineObservation:

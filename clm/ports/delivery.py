@@ -20,8 +20,16 @@ class TaskQueue(Protocol):
         """Insert inbox rows and tasks of a batch in one transaction; a delivery seen before adds nothing."""
         ...
 
-    def bury(self, delivery: Delivery, reason: str, now: datetime) -> None:
-        """Note a delivery that can never be a task as dead."""
+    def bury(self, dead: Sequence[tuple[Delivery, str]], now: datetime) -> None:
+        """Record deliveries that can never be a task, with the reasons, in one transaction."""
+        ...
+
+    def forget_deliveries(self, stream: str, *, before_ms: int | None, until: datetime, keep: int) -> int:
+        """Delete old inbox rows of entries that Redis cannot deliver again; return their number.
+
+        A row stays if its entry's id is from `before_ms` on, if it was received after `until`, or if it is
+        among the newest `keep` of the stream. `before_ms` of None means that Redis holds no entry.
+        """
         ...
 
     def claim(self, now: datetime, *, only_a_persons: bool = False) -> Task | None:

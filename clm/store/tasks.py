@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Integer, cast, delete, func, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
@@ -28,6 +28,8 @@ from clm.store.task_rows import (
 from clm.store.transactions import BUSY_LIMIT_S, Store
 
 ACCEPTED, DEAD = "accepted", "dead"
+_FORGOTTEN_AT_ONCE = 5_000
+"""Inbox rows deleted in one transaction: the engine waits for the lock meanwhile."""
 _CHUNK = 500
 """Values per IN list; SQLite has a limit, which is low in old versions."""
 
@@ -64,11 +66,35 @@ class SqliteTaskQueue:
         accepted = [known[delivery] for delivery, _ in deliveries]
         return [task_id for task_id in accepted if task_id is not None]
 
-    def bury(self, delivery: Delivery, reason: str, now: datetime) -> None:
-        """Record a delivery that can never become a task as dead; a known delivery is unchanged."""
+    def bury(self, dead: Sequence[tuple[Delivery, str]], now: datetime) -> None:
+        """Record deliveries that can never become a task as dead; known deliveries are unchanged."""
         with self._store.writing() as connection:
-            # Stored before it is acknowledged, so that a bad entry is judged once and its reason survives.
-            _note(connection, [delivery], now, state=DEAD, reason=reason)
+            # Stored before they are acknowledged, so that a bad entry is judged once and its reason survives.
+            for delivery, reason in dead:
+                _note(connection, [delivery], now, state=DEAD, reason=reason)
+
+    def forget_deliveries(self, stream: str, *, before_ms: int | None, until: datetime, keep: int) -> int:
+        """Delete old inbox rows of entries that Redis cannot deliver again, at most 5,000 at once."""
+        ours = inbox.c.stream == stream
+        spare = select(inbox.c.received_at).where(ours).order_by(inbox.c.received_at.desc())
+        with self._store.reading() as connection:
+            if not has_table(connection, inbox.name):
+                return 0
+            newest_spare = connection.execute(spare.offset(keep).limit(1)).scalar()
+        if newest_spare is None:
+            return 0
+        old = [ours, inbox.c.received_at <= min(newest_spare, iso(until))]
+        if before_ms is not None:
+            # SQLite reads the number before the `-` of an id.
+            old.append(cast(inbox.c.entry_id, Integer) < before_ms)
+        rowid = literal_column("rowid", Integer)
+        chosen = select(rowid).select_from(inbox).where(*old).limit(_FORGOTTEN_AT_ONCE)
+        with self._store.reading() as connection:
+            if not connection.execute(chosen.limit(1)).first():
+                return 0
+        with self._store.writing() as connection:
+            gone = delete(inbox).where(rowid.in_(chosen))
+            return connection.execute(gone).rowcount
 
     def claim(self, now: datetime, *, only_a_persons: bool = False) -> Task | None:
         """Claim the oldest pending task, or only a manual one: mark it running and add 1 to its attempts."""

@@ -49,4 +49,14 @@ PARTS: tuple[Part, ...] = (
         files=("test_planted_causes.py",),
         what="planted faults of data and training, which the diagnosis must name",
     ),
+    Part(
+        name="delivery",
+        files=("test_delivery.py",),
+        what="a redis-server that is killed under load, and sequences of faults on queue, outbox and streams",
+    ),
+    Part(
+        name="cycles",
+        files=("test_many_cycles.py",),
+        what="two hundred cycles in one daemon: memory, descriptors and zombies stay flat",
+    ),
 )

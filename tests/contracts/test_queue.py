@@ -115,9 +115,9 @@ def test_a_wish_during_a_run_is_a_task_of_its_own(queue: TaskQueue) -> None:
 
 def test_a_buried_delivery_is_never_a_task_and_a_task_is_never_buried(queue: TaskQueue) -> None:
     """What was decided first about a delivery stands."""
-    queue.bury(delivery(), "not JSON", NOW)
+    queue.bury([(delivery(), "not JSON")], NOW)
     (task_id,) = queue.accept([(delivery(), WISH), (delivery("2-0"), WISH)], NOW)
-    queue.bury(delivery("2-0"), "another opinion", NOW)
+    queue.bury([(delivery("2-0"), "another opinion")], NOW)
     assert queue.accept([(delivery("2-0"), WISH)], NOW) == [task_id]
     assert queue.pending_count() == 1
 
@@ -216,3 +216,18 @@ def test_a_start_puts_running_tasks_back_and_counts_their_attempts(queue: TaskQu
     queue.submit(WISH, NOW)
     queue.recover(NOW)
     assert queue.pending_count() == 1, "the one that came meanwhile has joined"
+
+
+def test_old_deliveries_are_forgotten_unless_redis_can_deliver_them_again(queue: TaskQueue) -> None:
+    """A forgotten delivery that comes again makes a second task."""
+    stream = delivery().stream
+    for n in range(1, 9):
+        queue.accept([(delivery(f"{n * 100}-0"), WISH)], NOW + timedelta(days=n))
+    until = NOW + timedelta(days=6, hours=1)
+    assert queue.forget_deliveries(stream, before_ms=400, until=until, keep=6) == 2, "all but the newest six"
+    assert queue.forget_deliveries(stream, before_ms=400, until=until, keep=0) == 1, "ids from 400 on stay"
+    assert queue.forget_deliveries(stream, before_ms=None, until=until, keep=1) == 3, "newer ones stay"
+    assert queue.forget_deliveries("another", before_ms=None, until=until, keep=0) == 0
+    queue.fail(claimed(queue).task_id, NOW, "done")
+    queue.accept([(delivery("700-0"), WISH), (delivery("800-0"), WISH)], NOW)
+    assert queue.pending_count() == 0, "still known"

@@ -96,9 +96,9 @@ def test_c17_a_wish_during_a_run_waits_for_its_end(queue):
 
 def test_c4_a_buried_delivery_is_never_a_task(queue, store):
     """Its row says why; a redelivery changes nothing."""
-    queue.bury(delivery(), "not JSON", NOW)
+    queue.bury([(delivery(), "not JSON")], NOW)
     assert queue.accept([(delivery(), WISH), (delivery("2-0"), WISH)], NOW) == [1]
-    queue.bury(delivery("2-0"), "changed my mind", NOW)
+    queue.bury([(delivery("2-0"), "changed my mind")], NOW)
     assert look(store, "SELECT entry_id, state, reason FROM clm_inbox ORDER BY entry_id") == [
         ("1-0", "dead", "not JSON"),
         ("2-0", "accepted", ""),
