@@ -14,7 +14,7 @@ from clm.evaluation.metrics import auroc
 from clm.gates.decision import Decision, DecisionKind
 from clm.gates.verdict import GateStatus, GateVerdict
 from clm.training.figures import figures_of
-from clm.training.run import train_job
+from clm.training.train import train_job
 from tests.builders import training_spec
 from tests.gates.rates import MONTH, history, judged, shuffled, stand_in
 from tests.training import jobs

@@ -14,7 +14,7 @@ from clm.errors import Interrupted
 from clm.questions.question import Files
 from clm.questions.train import NAME, WEIGHTS
 from clm.steps.diagnosis import measured
-from clm.training.measurements import MEASUREMENTS
+from clm.training.measure import MEASUREMENTS
 from tests.builders import training_spec
 from tests.training import jobs
 from tests.training.conftest import train

@@ -327,7 +327,7 @@ def test_e3_a_child_gets_no_more_memory_than_its_budget(
 ) -> None:
     """The estimate lets it begin; what it then takes beyond the budget fails in it, not in the engine."""
     hungry = (
-        "import sys; from clm.training import run; from clm.training.__main__ import main; "
+        "import sys; from clm.training import train as run; from clm.training.__main__ import main; "
         "run.scaled_windows = lambda *a, **k: bytearray(10**9); sys.exit(main(sys.argv[1:]))"
     )
     with pytest.raises(

@@ -39,8 +39,8 @@ from clm.steps.run import CycleReport
 from clm.steps.world import Cycle, DiagnosisPolicy, Policies, Request, World
 from clm.training import fit_state as standing
 from clm.training.floor import MODELS
-from clm.training.measurements import Subject, measure_all
-from clm.training.run import train_job
+from clm.training.measure import Subject, measure_all
+from clm.training.train import train_job
 from tests import builders
 from tests.builders import NOW
 from tests.data.rows import text

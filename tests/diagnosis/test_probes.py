@@ -10,7 +10,7 @@ import pytest
 from clm.data.findings import Finding, Severity
 from clm.data.floor import Floor, Skill
 from clm.diagnosis import PROBES, DiagnosisInputs, ProbePolicy, ProbeVerdict, diagnose, knobs_for
-from clm.diagnosis.needs import data_needed
+from clm.diagnosis.skill import data_needed
 from clm.domain.job import EpochReport, TrainingResult
 from clm.domain.measurement import MEASURED, LivePredictions, Measurement
 from clm.gates.verdict import GateStatus, GateVerdict

@@ -8,7 +8,7 @@ import pytest
 from clm.data.dataset import Dataset
 from clm.domain.job import EpochReport, TrainingJob, TrainingResult
 from clm.questions.train import TrainingArrays
-from clm.training.run import train_job
+from clm.training.train import train_job
 from tests.training import jobs
 
 

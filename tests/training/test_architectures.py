@@ -18,7 +18,7 @@ from clm.models.scaling import linear_layer
 from clm.serving.model import ServedModel
 from clm.training.activations import activation_figures
 from clm.training.export import weights_hash
-from clm.training.measurements import Subject, activations, overfit, saved_file
+from clm.training.measure import Subject, activations, overfit, saved_file
 from clm.training.study import climb
 from tests.builders import data_policy, training_spec
 from tests.training import jobs

@@ -22,7 +22,7 @@ from clm.training import checkpoint as checkpoint_module
 from clm.training import loop
 from clm.training.checkpoint import SUFFIX, Checkpoint, checkpoints_of
 from clm.training.loop import Fit, fit
-from clm.training.run import train_job
+from clm.training.train import train_job
 from tests.builders import training_spec
 from tests.training import jobs
 from tests.training.jobs import read_job, write_job

@@ -9,7 +9,7 @@ import torch
 
 from clm.training.checkpoint import checkpoints_of
 from clm.training.device import device_of
-from clm.training.run import train_job
+from clm.training.train import train_job
 from clm.training.windows import HeldWindows, Part, Windows
 from tests.builders import training_spec
 from tests.training import jobs

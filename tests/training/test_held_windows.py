@@ -15,7 +15,7 @@ from clm.questions.train import TrainingArrays
 from clm.training.export import load_served
 from clm.training.plain import score_folds, score_logistic
 from clm.training.predict import p_win
-from clm.training.run import train_job
+from clm.training.train import train_job
 from clm.training.windows import live_channels, raw_windows, scaled_windows
 from tests.builders import data_policy, training_spec
 from tests.data.candles.market import candles, series

@@ -13,7 +13,7 @@ from clm.artefacts.files import sha256_of
 from clm.data.windows import gather
 from clm.errors import TrainingError
 from clm.evaluation.metrics import log_loss_rows
-from clm.training import run
+from clm.training import train as run
 from clm.training.export import weights_hash
 from clm.training.predict import p_win
 from tests.builders import training_spec
