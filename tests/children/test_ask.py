@@ -75,11 +75,12 @@ def nothing_left_behind() -> Iterator[None]:
 
 
 def test_every_question_has_a_handler_and_every_handler_a_question() -> None:
-    """`members` is asked by a training of its helpers, not by the daemon."""
-    assert set(HANDLERS) == {*QUESTIONS, "members"}
+    """`members` and `trials` are asked by a training of its helpers, not by the daemon."""
+    shared = {"members", "trials"}
+    assert set(HANDLERS) == {*QUESTIONS, *shared}
     names = {question.partition("_")[0] for question in QUESTIONS}
     modules = {path.stem.partition("_")[0] for path in Path("clm/questions").glob("*.py")}
-    assert modules - {"", "question", "members"} == names
+    assert modules - {"", "question", "shares", *shared} == names
 
 
 @pytest.mark.slow

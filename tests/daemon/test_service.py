@@ -28,7 +28,7 @@ from clm.store.tasks import SqliteTaskQueue
 from clm.upkeep.brakes import Brakes, PauseBrake
 from clm.wiring import Wired
 from tests import builders
-from tests.fakes import FakeBrake, FakeClock, FakePromoter, FakeSource, FakeTrainer, oracle
+from tests.fakes import FakeBrake, FakeClock, FakePromoter, FakeSource, FakeTrainer, ScriptedAsker, oracle
 
 
 class Silent:
@@ -95,6 +95,7 @@ class Daemon:
             clock=self.clock,
             source=FakeSource(builders.raw_samples()),
             trainer=self.trainer,
+            asker=ScriptedAsker(),
             registry=DirectoryRegistry(directory / "artefacts"),
             promoter=self.promoter,
             journal=journal,
@@ -112,6 +113,7 @@ class Daemon:
             evaluation=builders.evaluation_policy(),
             gates=builders.gate_policy(),
             promote=True,
+            load_check=False,
         )
         wired = Wired(
             settings=load_settings(None, {"store": self.store}),

@@ -57,7 +57,7 @@ def test_f2_a_truncated_file_is_refused_and_both_sizes_are_told(artefact: Artefa
     content = artefact.model_path.read_bytes()
     cut = int(share * len(content))
     artefact.model_path.write_bytes(content[:cut])
-    with pytest.raises(ArtefactError, match=f"has {cut} bytes of .* says {len(content)} of"):
+    with pytest.raises(ArtefactError, match=f"has {cut} bytes and .* says {len(content)} and"):
         Predictor.load(artefact.model_path)
 
 
