@@ -8,6 +8,7 @@ import pytest
 
 from clm.evaluation.attempts import AttemptBudget
 from clm.evaluation.evaluation import Comparison, Interval
+from clm.gates import skill as gate
 from clm.gates.distribution import action_diversity, confidence_spread
 from clm.gates.skill import skill
 from clm.gates.verdict import GateStatus
@@ -61,13 +62,16 @@ def test_each_condition_can_fail_alone_and_is_named(figures: dict[str, float], w
 
 
 @pytest.mark.parametrize("better", ["logistic", "trees"])
-def test_the_better_plain_model_on_validation_is_the_bar(better: str) -> None:
+def test_the_better_plain_model_on_validation_is_the_bar(
+    better: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A network that only beats the weaker one gives less than a model that costs nothing."""
     found = replace(
         with_figures(loss=0.66, logistic=0.655 if better == "logistic" else 0.64),
         trees=replace(PLAIN.logistic, name="trees", log_loss=0.655 if better == "trees" else 0.64),
         better_plain=better,
     )
+    monkeypatch.setattr(gate, "BETTER_PLAIN_IS_BAR", True)
     verdict = skill(found, gate_policy())
     assert verdict.status is GateStatus.PASS
     words = {"logistic": "logistic regression's 0.6550", "trees": "the boosted trees' 0.6550"}
@@ -76,8 +80,16 @@ def test_the_better_plain_model_on_validation_is_the_bar(better: str) -> None:
     assert skill(replace(found, better_plain=other), gate_policy()).status is GateStatus.FAIL
 
 
-def test_unknown_trees_do_not_pass() -> None:
+def test_trees_are_reported_and_not_judged_by_default() -> None:
+    """The bar is logistic regression as long as the policy does not ask for the better of the two."""
+    trees = replace(PLAIN.logistic, name="trees", log_loss=0.1)
+    found = replace(with_figures(), trees=trees, better_plain="trees")
+    assert skill(found, gate_policy()).status is GateStatus.PASS
+
+
+def test_unknown_trees_do_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """NaN is not a pass."""
+    monkeypatch.setattr(gate, "BETTER_PLAIN_IS_BAR", True)
     trees = replace(PLAIN.logistic, name="trees", log_loss=math.nan)
     found = replace(with_figures(), trees=trees, better_plain="trees")
     assert skill(found, gate_policy()).status is GateStatus.FAIL
