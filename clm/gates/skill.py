@@ -10,8 +10,8 @@ from clm.gates.verdict import GateStatus, GateVerdict
 BETTER_PLAIN_IS_BAR = False
 """Whether to keep up with the better of two plain models on validation, not with logistic regression only.
 
-Off until the demonstration's market pays for direction: its outcomes follow the size of moves, which trees find
-and the network does not.
+Off until the demonstration's market pays for direction: its outcomes follow the size of moves, which trees
+find and the network does not.
 """
 _OF = {"logistic": "logistic regression's", "trees": "the boosted trees'"}
 
