@@ -7,10 +7,11 @@ skipped with a reason where that is missing; with CI=true such a skip fails the 
 import gzip
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.promotion.servers import bare_server, server, stopped_server, store_template
 
@@ -18,6 +19,13 @@ __all__ = ["bare_server", "server", "stopped_server", "store_template"]  # fixtu
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _log_as_by_default() -> Iterator[None]:
+    """Undo what a test configured: structlog is global, and the next test of this process reads its lines."""
+    yield
+    structlog.reset_defaults()
 
 
 def _can_boot_systemd() -> bool:

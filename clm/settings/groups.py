@@ -126,7 +126,7 @@ class Limits(Section):
     """Wall time in seconds after which training times out. The next run resumes after the last epoch."""
     train_cpu_s: Annotated[float, Field(ge=0, le=7 * 86400)] = 1800.0
     """CPU time in seconds, all threads, after which training times out; 0 for no limit."""
-    train_memory_mb: Annotated[int, Field(ge=0, le=10_000_000)] = 2000
+    train_memory_mb: Annotated[int, Field(ge=0, le=10_000_000)] = 2200
     """Memory in megabytes. A larger training is refused before it starts; 0 for no limit."""
     stop_grace_s: Annotated[float, Field(ge=0.1, le=60)] = 10.0
     """Seconds between SIGTERM and SIGKILL."""
