@@ -159,7 +159,7 @@ def test_e3_memory_that_is_refused_is_told_with_the_figure(
     limited = (
         "import resource, sys; from clm.training import train; from clm.training.__main__ import main; "
         "pages = int(open('/proc/self/statm').read().split()[0]); "
-        "resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**20,) * 2); "
+        "resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 2**24,) * 2); "
         "sys.exit(main(sys.argv[1:]))"
     )
     with pytest.raises(TrainingError, match=r"out of memory \(peak \d+ MiB.*limit \d+ MiB") as caught:
